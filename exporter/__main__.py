@@ -1,0 +1,21 @@
+"""The command `telnyx-exporter`, also `python -m exporter`."""
+
+from __future__ import annotations
+
+import sys
+
+from . import __version__
+
+
+def run() -> None:
+    """Run the command and end the process with its status."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"telnyx-exporter {__version__}")  # noqa: T201 -- the answer to the question
+        sys.exit(0)
+    from .cli import main  # noqa: PLC0415 -- a third of a second of imports, which --version need not wait for
+
+    sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    run()

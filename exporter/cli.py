@@ -1,0 +1,147 @@
+"""The command: the one place where settings meet parts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import secrets
+import sys
+from typing import TYPE_CHECKING
+
+import stamina.instrumentation
+import structlog
+import uvloop
+
+from . import __version__, sandbox, server
+from .cache import Cache
+from .client import Client, Query
+from .exposition import EMPTY, Format
+from .keys import KeyFile, describe
+from .logs import configure
+from .metrics import select
+from .options import PROGRAM, UsageError, load
+from .refresh import Refresher, holdoff
+from .telemetry import Telemetry
+from .web import create_app
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+
+    from .refresh import View
+    from .settings import Settings
+
+_log = structlog.get_logger()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return its exit status: 0, 1 where a poll failed, 2 for what can't be used."""
+    try:
+        settings = load(arguments)
+        configure(settings.log.level, settings.log.format)
+        key = _key(settings)
+        if settings.check_config:
+            print("ok")  # noqa: T201 -- the answer to the question
+            return 0
+        if settings.once:
+            return _run(_once(settings, key))
+        return _run(_serve(settings, key, _listen(settings)))
+    except UsageError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)  # noqa: T201 -- for whoever typed it, not for the log
+        return 2
+
+
+def _run(coroutine: Coroutine[None, None, int]) -> int:
+    stamina.instrumentation.set_on_retry_hooks(())  # its own log and metrics are another program's style
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(coroutine)
+
+
+def _key(settings: Settings) -> Callable[[], str]:
+    """Return what gives the API key. A file wins over the variable, because only a file can be rotated."""
+    path = settings.telnyx.api_key_file
+    if settings.demo:
+        key = secrets.token_urlsafe()
+        return lambda: key
+    if path is not None:
+        try:
+            return KeyFile(path)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--telnyx.api-key-file={str(path)!r}: {describe(error)}") from None
+    if settings.api_key is not None:
+        return settings.api_key.get_secret_value
+    raise UsageError("no API key: set TELNYX_API_KEY or --telnyx.api-key-file, or look around with --demo")
+
+
+def _listen(settings: Settings) -> socket.socket:
+    address = settings.web.listen_address
+    try:
+        return server.listen(address)
+    except OSError as error:
+        raise UsageError(f"--web.listen-address={address!r}: {error.strerror or error}") from None
+
+
+def _shown(settings: Settings) -> Callable[[str], bool]:
+    allow, deny = re.compile(settings.metrics.allow or ".*"), re.compile(settings.metrics.deny)
+    return lambda name: bool(allow.fullmatch(name)) and not deny.fullmatch(name)
+
+
+@contextlib.asynccontextmanager
+async def _refreshing(
+    settings: Settings, key: Callable[[], str], telemetry: Telemetry
+) -> AsyncIterator[Callable[[], Coroutine[None, None, View]]]:
+    """Give the refresh of the account that the settings name, which for a demo is a sandbox on loopback."""
+    async with contextlib.AsyncExitStack() as stack:
+        base_url = settings.base_url
+        if settings.demo:
+            listener = server.listen("127.0.0.1:0")
+            app = sandbox.create_app(sandbox.Account(), api_key=key())
+            await stack.enter_async_context(server.serving(app, listener))
+            base_url = f"{server.url(listener)}/v2"
+        client = Client(
+            Query(base_url=base_url, page_size=settings.telnyx.page_size, **settings.telnyx.filter.model_dump()),
+            key,
+            telemetry,
+            timeout=settings.telnyx.timeout,
+            concurrency=settings.telnyx.concurrency,
+        )
+        stack.push_async_callback(client.close)
+        selection = select(_shown(settings), settings.metrics.sensitive_labels)
+        yield Refresher(client, selection, telemetry)
+
+
+async def _once(settings: Settings, key: Callable[[], str]) -> int:
+    """Poll once and print. Process metrics are left out: a textfile collector has its own of these names."""
+    telemetry = Telemetry(shown=_shown(settings), process=False)
+    document, status = EMPTY, 0
+    async with _refreshing(settings, key, telemetry) as refresh:
+        try:
+            document = (await refresh()).document
+        except Exception:  # noqa: BLE001 -- the refresh has logged it
+            status = 1
+    output = document.part(Format.TEXT, gzip=False).data + telemetry.render(Format.TEXT)
+    try:
+        sys.stdout.buffer.write(output)
+        sys.stdout.flush()
+    except OSError as error:
+        raise UsageError(f"standard output: {error.strerror}") from None
+    return status
+
+
+async def _serve(settings: Settings, key: Callable[[], str], listener: socket.socket) -> int:
+    telemetry = Telemetry(shown=_shown(settings))
+    path = settings.web.telemetry_path
+    async with contextlib.AsyncExitStack() as stack:
+        refresh = await stack.enter_async_context(_refreshing(settings, key, telemetry))
+        cache = Cache(refresh, ttl=settings.cache.ttl, max_stale=settings.cache.max_stale, holdoff=holdoff)
+        await stack.enter_async_context(server.serving(create_app(cache, telemetry, metrics_path=path), listener))
+        stack.push_async_callback(cache.close)  # first, so that scrapes that wait for it are answered at once
+        if settings.demo:
+            _log.info("a demo of made-up connections, no Telnyx account is read")
+        url = server.url(listener)
+        _log.info("listening", version=__version__, page=f"{url}/", metrics=f"{url}{path}")
+        await cache.get(0.0)
+        await server.until_told_to_stop()
+        _log.info("stopping")
+    return 0

@@ -1,0 +1,275 @@
+"""Asking Telnyx for the list of connections: authentication, bounds, retries, and errors of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+import zlib
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+import stamina
+import structlog
+
+from . import __version__
+from .errors import (
+    ConnectionFailed,
+    Malformed,
+    RateLimited,
+    RequestTimeout,
+    ServerError,
+    TelnyxError,
+    from_status,
+)
+from .models import decode_page
+from .settings import is_loopback
+from .walk import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .models import Page, Snapshot
+
+MAX_PAGE_BYTES = 32 * 2**20
+"""Far above 250 connections, far below what hurts."""
+
+_MAX_ERROR_BYTES = 64 * 2**10
+_CONNECT_TIMEOUT = 5.0
+_READ_TIMEOUT = 20.0
+_UNIX_TIME = 1e9
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """What Telnyx says of its rate limit; `reset` is a Unix time in seconds. None where it says nothing."""
+
+    limit: float | None = None
+    remaining: float | None = None
+    reset: float | None = None
+
+
+class Observer(Protocol):
+    """Is told what happens on the wire."""
+
+    def requested(self, code: str, seconds: float) -> None:
+        """Take the HTTP status that a request ended with, `none` where there was no answer."""
+
+    def rate_limited(self, limit: RateLimit) -> None:
+        """Take what an answer said about the rate limit."""
+
+    def restarted(self) -> None:
+        """Take that the list changed under a walk, which begins again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What to ask for: filters are Telnyx's own, and empty ones are not sent."""
+
+    base_url: str
+    page_size: int = 250
+    connection_name: str = ""
+    fqdn: str = ""
+    outbound_voice_profile_id: str = ""
+
+    def params(self, number: int) -> dict[str, str]:
+        """Return the query string for the page of this number."""
+        filters = {
+            "filter[connection_name][contains]": self.connection_name,
+            "filter[fqdn]": self.fqdn,
+            "filter[outbound_voice_profile_id]": self.outbound_voice_profile_id,
+        }
+        return {
+            "page[number]": str(number),
+            "page[size]": str(self.page_size),
+            "sort": "created_at",
+            **{name: value for name, value in filters.items() if value},
+        }
+
+
+class Client:
+    """Reads the list of credential connections.
+
+    `key` gives the API key at each request. `timeout` bounds a whole `fetch` in seconds, retries and waits included.
+    """
+
+    def __init__(
+        self,
+        query: Query,
+        key: Callable[[], str],
+        observer: Observer,
+        *,
+        timeout: float = 60.0,
+        concurrency: int = 4,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._query = query
+        self._url = f"{query.base_url}/credential_connections"
+        self._key = key
+        self._observer = observer
+        self._timeout = timeout
+        self._concurrency = concurrency
+        self._clock = clock
+        self._http = httpx.AsyncClient(
+            transport=transport,
+            headers={
+                "accept": "application/json",
+                "accept-encoding": "gzip",
+                "user-agent": f"telnyx-exporter/{__version__}",
+            },
+            timeout=httpx.Timeout(min(timeout, _READ_TIMEOUT), connect=min(timeout, _CONNECT_TIMEOUT)),
+            limits=httpx.Limits(max_connections=concurrency),
+            follow_redirects=False,  # the key would travel with them
+            trust_env=not is_loopback(urlsplit(query.base_url).hostname or ""),  # no proxy can reach our loopback
+        )
+
+    async def fetch(self) -> Snapshot:
+        """Return the whole list. Raises `TelnyxError`."""
+        authorization = f"Bearer {self._key()}"
+        deadline = time.monotonic() + self._timeout
+
+        async def read(number: int) -> Page:
+            async for attempt in stamina.retry_context(
+                on=lambda error: _wait(error, deadline - time.monotonic()),
+                attempts=4,
+                timeout=None,
+                wait_initial=0.5,
+                wait_max=8.0,
+            ):
+                with attempt:
+                    body = await self._get(number, authorization)
+            return _decode(body, number)
+
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await walk(read, concurrency=self._concurrency, restarted=self._observer.restarted)
+        except TimeoutError:
+            raise RequestTimeout(f"the list took longer than {self._timeout:g} s") from None
+
+    async def close(self) -> None:
+        """Close the connections to Telnyx."""
+        await self._http.aclose()
+
+    async def _get(self, number: int, authorization: str) -> bytes:
+        """Return the body of one page. Raises `TelnyxError`."""
+        started = time.perf_counter()
+        code = "none"
+        try:
+            async with self._http.stream(
+                "GET", self._url, params=self._query.params(number), headers={"authorization": authorization}
+            ) as response:
+                code = str(response.status_code)
+                self._observe(response.headers)
+                if response.status_code == httpx.codes.OK:
+                    return await _read(response, MAX_PAGE_BYTES)
+                raise await self._error(response)
+        except httpx.HTTPError as error:
+            raise _translate(error) from None
+        finally:
+            seconds = time.perf_counter() - started
+            self._observer.requested(code, seconds)
+            _log.debug("request", page=number, code=code, seconds=round(seconds, 3))
+
+    def _observe(self, headers: Mapping[str, str]) -> None:
+        reset = _number(headers.get("x-ratelimit-reset"))
+        if reset is not None and reset < _UNIX_TIME:
+            reset += self._clock()
+        limit = RateLimit(
+            _number(headers.get("x-ratelimit-limit")), _number(headers.get("x-ratelimit-remaining")), reset
+        )
+        if limit != RateLimit():
+            self._observer.rate_limited(limit)
+
+    async def _error(self, response: httpx.Response) -> TelnyxError:
+        if response.status_code < httpx.codes.BAD_REQUEST:
+            what = "a redirect, which is not followed" if response.is_redirect else "no list"
+            return Malformed(f"HTTP status {response.status_code}: {what}")
+        try:
+            code = _error_code(await _read(response, _MAX_ERROR_BYTES))
+        except Malformed:
+            code = None
+        return from_status(response.status_code, code, self._retry_after(response.headers.get("retry-after")))
+
+    def _retry_after(self, value: str | None) -> float | None:
+        """Return seconds from now; the header holds those or an HTTP date."""
+        if value is None:
+            return None
+        seconds = _number(value)
+        if seconds is None:
+            try:
+                seconds = parsedate_to_datetime(value).timestamp() - self._clock()
+            except (ValueError, OverflowError):
+                return None
+        return max(0.0, seconds)
+
+
+def _wait(error: Exception, remaining: float) -> bool | float:
+    """Tell whether to try again, or after how many seconds, with this much time left."""
+    if not isinstance(error, ConnectionFailed | RequestTimeout | RateLimited | ServerError):
+        return False
+    if error.retry_after is None:
+        return True
+    return error.retry_after if error.retry_after < remaining else False
+
+
+def _number(text: str | None) -> float | None:
+    """Return a number in plain decimals, as headers have it; None for anything else."""
+    return float(text) if text is not None and re.fullmatch(r"\d{1,18}(\.\d{1,18})?", text.strip(), re.ASCII) else None
+
+
+async def _read(response: httpx.Response, limit: int) -> bytes:
+    """Return the body, unpacked here rather than by httpx because only so can its size be bounded."""
+    encoding = response.headers.get("content-encoding", "").strip().lower() or "identity"
+    if encoding not in {"identity", "gzip"}:
+        raise Malformed("the answer has an encoding that was not asked for")
+    gzip = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
+    body = bytearray()
+    try:
+        async for chunk in response.aiter_raw():
+            body += gzip.decompress(chunk, limit + 1 - len(body)) if gzip else chunk
+            if len(body) > limit:
+                raise Malformed(f"the answer is larger than {limit} bytes")
+    except zlib.error:
+        raise Malformed("the answer is no valid gzip") from None
+    if gzip and not gzip.eof:
+        raise Malformed("the answer ends in the middle of its gzip")
+    return bytes(body)
+
+
+def _decode(body: bytes, number: int) -> Page:
+    try:
+        return decode_page(body)
+    except ValueError as error:
+        raise Malformed(f"page {number} is not a list of connections: {error}") from None
+
+
+class _Error(msgspec.Struct):
+    code: str | int
+
+
+class _Errors(msgspec.Struct):
+    errors: list[_Error]
+
+
+def _error_code(body: bytes) -> str | None:
+    """Return Telnyx's numeric code of the first error; only digits, as any other text could repeat a secret."""
+    try:
+        code = str(msgspec.json.decode(body, type=_Errors).errors[0].code)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
+        return None
+    return code if re.fullmatch(r"\d{1,6}", code, re.ASCII) else None
+
+
+def _translate(error: httpx.HTTPError) -> TelnyxError:
+    """Return our own error. Only the operating system's words are kept: others can quote the peer."""
+    if isinstance(error, httpx.TimeoutException):
+        return RequestTimeout(f"no answer in time ({type(error).__name__})")
+    words = f": {error}" if isinstance(error, httpx.ConnectError) else ""
+    return ConnectionFailed(f"{type(error).__name__}{words}")

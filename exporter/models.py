@@ -1,0 +1,223 @@
+"""The API's JSON as frozen structs, and the snapshot that a refresh yields.
+
+The structs declare what the exporter uses and nothing else, so that a SIP password is skipped by the decoder and never
+becomes an object of this process. Every field but the id is optional, as in Telnyx's schema; `None` stands for both
+`null` and absent. Source: the reference of `GET /v2/credential_connections`.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+
+class _Part(msgspec.Struct, frozen=True, gc=False):
+    """A struct whose `repr` shows no field: some hold logins, phone numbers or URLs with credentials."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}>"
+
+
+class Inbound(_Part, frozen=True, gc=False):
+    """Settings of calls from Telnyx to the connection."""
+
+    ani_number_format: str | None = None
+    dnis_number_format: str | None = None
+    codecs: tuple[str, ...] | None = None
+    default_routing_method: str | None = None
+    channel_limit: int | None = None
+    generate_ringback_tone: bool | None = None
+    isup_headers_enabled: bool | None = None
+    prack_enabled: bool | None = None
+    sip_compact_headers_enabled: bool | None = None
+    shaken_stir_enabled: bool | None = None
+    simultaneous_ringing: str | None = None
+    timeout_1xx_secs: int | None = None
+    timeout_2xx_secs: int | None = None
+
+
+class Outbound(_Part, frozen=True, gc=False):
+    """Settings of calls from the connection to Telnyx."""
+
+    call_parking_enabled: bool | None = None
+    ani_override: str | None = None
+    ani_override_type: str | None = None
+    channel_limit: int | None = None
+    instant_ringback_enabled: bool | None = None
+    generate_ringback_tone: bool | None = None
+    localization: str | None = None
+    t38_reinvite_source: str | None = None
+    outbound_voice_profile_id: str | None = None
+
+
+class JitterBuffer(_Part, frozen=True, gc=False):
+    """The jitter buffer; bounds in milliseconds."""
+
+    enable_jitter_buffer: bool | None = None
+    jitterbuffer_msec_min: int | None = None
+    jitterbuffer_msec_max: int | None = None
+
+
+class NoiseSuppression(_Part, frozen=True, gc=False):
+    """How noise is suppressed; the attenuation limit runs from 0 to 100."""
+
+    engine: str | None = None
+    attenuation_limit: int | None = None
+
+
+class Rtcp(_Part, frozen=True, gc=False):
+    """RTCP settings; the report frequency is in seconds, under a new name and, in older answers, an old one."""
+
+    port: str | None = None
+    capture_enabled: bool | None = None
+    report_frequency_secs: int | None = None
+    report_frequency_seconds: int | None = None
+
+    @property
+    def report_interval(self) -> int | None:
+        """Seconds between two RTCP reports, under whichever name they came."""
+        return self.report_frequency_seconds if self.report_frequency_secs is None else self.report_frequency_secs
+
+
+class Connection(_Part, frozen=True, gc=False, kw_only=True):
+    """One credential connection. Its `id` is the only field it cannot be without."""
+
+    id: str
+    record_type: str | None = None
+    active: bool | None = None
+    connection_name: str | None = None
+    user_name: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    anchorsite_override: str | None = None
+    encrypted_media: str | None = None
+    dtmf_type: str | None = None
+    sip_uri_calling_preference: str | None = None
+    default_on_hold_comfort_noise_enabled: bool | None = None
+    encode_contact_header_enabled: bool | None = None
+    onnet_t38_passthrough_enabled: bool | None = None
+    call_cost_in_webhooks: bool | None = None
+    ios_push_credential_id: str | None = None
+    android_push_credential_id: str | None = None
+    webhook_event_url: str | None = None
+    webhook_event_failover_url: str | None = None
+    webhook_api_version: str | int | None = None
+    webhook_timeout_secs: int | None = None
+    tags: tuple[str, ...] | None = None
+    noise_suppression: str | None = None
+    noise_suppression_details: NoiseSuppression | None = None
+    jitter_buffer: JitterBuffer | None = None
+    rtcp_settings: Rtcp | None = None
+    inbound: Inbound | None = None
+    outbound: Outbound | None = None
+
+
+class Unreadable(msgspec.Struct, frozen=True, gc=False):
+    """A row that could not be read: its id where that much could be, and why in the decoder's words."""
+
+    id: str | None
+    problem: str
+
+
+class Meta(msgspec.Struct, frozen=True, gc=False):
+    """What a page says of the list. Telnyx promises none of it."""
+
+    total_pages: int | None = None
+    total_results: int | None = None
+    page_number: int | None = None
+    page_size: int | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """One page of the list, each row at its place."""
+
+    rows: tuple[Connection | Unreadable, ...]
+    meta: Meta
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """The whole list as one refresh found it."""
+
+    connections: tuple[Connection, ...]
+    """In the order of the list, each id once."""
+    unreadable: tuple[Unreadable, ...] = ()
+    """Rows that were left out."""
+    missing: int = 0
+    """Rows that the list says it has and that no page showed."""
+    pages: int = 1
+    """How many pages had rows."""
+
+
+class _Strict(msgspec.Struct, frozen=True):
+    data: tuple[Connection, ...]
+    meta: Meta | None = None
+
+
+class _Lenient(msgspec.Struct, frozen=True):
+    data: tuple[msgspec.Raw, ...]
+    meta: Meta | None = None
+
+
+class _Identified(msgspec.Struct, frozen=True):
+    id: str | None = None
+
+
+_strict = msgspec.json.Decoder(_Strict)
+_lenient = msgspec.json.Decoder(_Lenient, strict=False)
+_row = msgspec.json.Decoder(Connection, strict=False)
+_identified = msgspec.json.Decoder(_Identified)
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NO_META = Meta()
+
+_ESCAPE = re.compile(
+    rb"\\(?:"
+    rb"u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|"  # a surrogate pair: one character, kept
+    rb"(u[dD][89a-fA-F][0-9a-fA-F]{2})|"  # half a pair: group 1
+    rb".)",  # any other escape, a backslash among them, kept
+    re.DOTALL,
+)
+
+
+def _without_lone_surrogates(body: bytes) -> bytes:
+    """Return the JSON with each half surrogate pair, which is JSON but no Unicode, as U+FFFD."""
+    return _ESCAPE.sub(lambda match: rb"\ufffd" if match[1] else match[0], body)
+
+
+def decode_page(body: bytes) -> Page:
+    """Decode one answer of the list endpoint.
+
+    The whole page is decoded strictly. If that fails, row by row: numbers may come as text then, and a row that can't
+    be read becomes an `Unreadable`. Raises `ValueError` if the answer is no page at all.
+    """
+    try:
+        page = _strict.decode(body)
+    except _UNREADABLE:
+        return _decode_rows(body)
+    if not all(connection.id for connection in page.data):
+        return _decode_rows(body)
+    return Page(page.data, page.meta or _NO_META)
+
+
+def _decode_rows(body: bytes) -> Page:
+    try:
+        page = _lenient.decode(_without_lone_surrogates(body))
+    except _UNREADABLE as error:
+        raise ValueError(str(error)) from None
+    return Page(tuple(map(_decode_row, page.data)), page.meta or _NO_META)
+
+
+def _decode_row(raw: msgspec.Raw) -> Connection | Unreadable:
+    try:
+        connection = _row.decode(raw)
+    except _UNREADABLE as error:
+        return Unreadable(_identify(raw), str(error))
+    return connection if connection.id else Unreadable(None, "the id is empty")
+
+
+def _identify(raw: msgspec.Raw) -> str | None:
+    try:
+        return _identified.decode(raw).id or None
+    except _UNREADABLE:
+        return None

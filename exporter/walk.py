@@ -1,0 +1,177 @@
+"""Reading a whole list by pages while it can change between any two of them.
+
+Pages are cut by offset from a list in the order of creation. What is added lands at its end; what is removed moves all
+that follows towards the front, over the border of a page, where a walk from the front never sees it. So:
+
+- *Across* reads all pages at the same time, between two reads of the last one. If the rows of that last page stayed
+  where they were, nothing before them was removed in between, and all pages belong together.
+- *Backwards* reads from the last page to the first. A row can only move towards the pages that are still to be read, so
+  no row that was there all the time is missed, whatever happens; but it is one page after the other.
+
+The first walk goes across. If the list changed under it, the next goes backwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from typing import TYPE_CHECKING
+
+from .errors import BadRequest, Malformed
+from .models import Connection, Meta, Page, Snapshot, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    Read = Callable[[int], Awaitable[Page]]
+
+MAX_WALKS = 3
+MAX_PAGES = 100_000
+"""More than any account has; what says it has more is not believed."""
+MAX_EMPTY = 10
+"""No list shrinks by more pages than this during one walk."""
+
+_EMPTY = Page((), Meta())
+
+
+async def walk(read: Read, *, concurrency: int = 4, restarted: Callable[[], None] = lambda: None) -> Snapshot:
+    """Return the whole list, where `read` gives the page of a number, counted from 1, or raises.
+
+    A walk that the list changed under, or whose rows don't add up to what the list says of itself, is made again, three
+    times at most, each told to `restarted`; then the one that misses least counts. Raises what `read` raises, and
+    `Malformed` for a list that can't be what it says.
+    """
+    best: Snapshot | None = None
+    for attempt in range(MAX_WALKS):
+        if attempt:
+            restarted()
+        pages = _Pages(read)
+        walked = await (_backwards(pages) if attempt else _across(pages, concurrency))
+        if walked is None:
+            continue
+        snapshot, adds_up = _join(walked, pages.totals)
+        if adds_up:
+            return snapshot
+        if pages.refusal is not None and attempt == MAX_WALKS - 1:
+            raise pages.refusal
+        if best is None or snapshot.missing < best.missing:
+            best = snapshot
+    assert best is not None  # noqa: S101 -- walking backwards always ends in a snapshot or an error
+    return best
+
+
+class _Pages:
+    """Reads pages for one walk, and remembers what they said of the list on the way."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self.totals: set[int] = set()
+        self.refusal: BadRequest | None = None
+
+    async def __call__(self, number: int) -> Page:
+        """Return the page of this number, an empty one where it is past the end, in whatever way the API says so."""
+        try:
+            page = await self._read(number)
+        except BadRequest as error:
+            if number == 1:
+                raise
+            self.refusal = error
+            return _EMPTY
+        if page.meta.total_results is not None:
+            self.totals.add(page.meta.total_results)
+        if number > 1 and page.meta.page_number not in {None, number}:
+            return _EMPTY
+        return page
+
+
+async def _across(pages: _Pages, concurrency: int) -> Sequence[Page] | None:
+    """Read all pages at the same time; None if the list changed before its last page."""
+    first = await pages(1)
+    last = await _count(pages, first)
+    if last == 1:
+        return (first,)
+    before = await pages(last)
+    if not before.rows:
+        return None
+    others = await _together(pages, range(1, last), concurrency)
+    after = await pages(last)
+    if _ids(after)[: len(before.rows)] != _ids(before):
+        return None
+    return (*others, after)
+
+
+async def _backwards(pages: _Pages) -> Sequence[Page]:
+    last = await _count(pages, await pages(1))
+    read = [_EMPTY] * last
+    for number in range(last, 0, -1):
+        read[number - 1] = await pages(number)
+        if last - number == MAX_EMPTY and not any(page.rows for page in read):
+            raise Malformed(f"the list says it has {last} pages, but the last {MAX_EMPTY + 1} are empty")
+    return read
+
+
+async def _together(pages: _Pages, numbers: Iterable[int], concurrency: int) -> Sequence[Page]:
+    read: dict[int, Page] = {}
+    todo = iter(numbers)
+
+    async def work() -> None:
+        for number in todo:
+            read[number] = await pages(number)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(concurrency):
+                group.create_task(work())
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [read[number] for number in sorted(read)]
+
+
+async def _count(pages: _Pages, first: Page) -> int:
+    """Return how many pages there are, as far as can be known: the length of the first says how long pages are."""
+    if not first.rows:
+        return 1
+    if first.meta.total_results is not None:
+        number = -(-first.meta.total_results // len(first.rows))
+    elif first.meta.total_pages is not None:
+        number = first.meta.total_pages
+    else:
+        previous = first
+        for number in count(1):
+            page = await pages(number + 1)
+            if not page.rows or _ids(page) == _ids(previous):
+                break
+            previous = page
+    if number > MAX_PAGES:
+        raise Malformed(f"the list says it has {number} pages")
+    return max(1, number)
+
+
+def _ids(page: Page) -> list[str | None]:
+    return [row.id for row in page.rows]
+
+
+def _join(pages: Sequence[Page], totals: set[int]) -> tuple[Snapshot, bool]:
+    """Return what the pages hold, each id once, and whether it is as much as the list said it has."""
+    connections: dict[str, Connection] = {}
+    unreadable: dict[str, Unreadable] = {}
+    nameless: list[Unreadable] = []
+    for page in pages:
+        for row in page.rows:
+            # Backwards, a row on two pages was read later on the earlier one: the first that is met here is the newer.
+            if isinstance(row, Connection):
+                connections.setdefault(row.id, row)
+            elif row.id is not None:
+                unreadable.setdefault(row.id, row)
+            else:
+                nameless.append(row)
+    left_out = (*(row for row in unreadable.values() if row.id not in connections), *nameless)
+    rows = len(connections) + len(left_out)
+    fewest, most = min(totals, default=rows), max(totals, default=rows)
+    snapshot = Snapshot(
+        tuple(connections.values()),
+        left_out,
+        missing=max(0, fewest - rows),
+        pages=sum(bool(page.rows) for page in pages),
+    )
+    return snapshot, fewest <= rows <= most
