@@ -268,8 +268,17 @@ def _error_code(body: bytes) -> str | None:
 
 
 def _translate(error: httpx.HTTPError) -> TelnyxError:
-    """Return our own error. Only the operating system's words are kept: others can quote the peer."""
+    """Return our own error. Of its words only the operating system's are kept: others can quote the peer."""
     if isinstance(error, httpx.TimeoutException):
         return RequestTimeout(f"no answer in time ({type(error).__name__})")
-    words = f": {error}" if isinstance(error, httpx.ConnectError) else ""
-    return ConnectionFailed(f"{type(error).__name__}{words}")
+    return ConnectionFailed(", ".join((type(error).__name__, *sorted(_system_words(error)))))
+
+
+def _system_words(error: BaseException | None) -> set[str]:
+    """Return what the operating system says in the causes of an error, such as `Connection refused`."""
+    if error is None:
+        return set()
+    if isinstance(error, BaseExceptionGroup):
+        return set().union(*map(_system_words, error.exceptions))
+    words = {error.strerror} if isinstance(error, OSError) and error.strerror else set()
+    return words | _system_words(error.__cause__ or error.__context__)

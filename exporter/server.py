@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from .protocol import BoundedProtocol
 from .settings import parse_address
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
     server = _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=BoundedProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -76,6 +77,8 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
     finally:
         server.should_exit = True
         await task
+        for connection in tuple(server.server_state.connections):
+            connection.transport.abort()
 
 
 async def until_told_to_stop() -> None:

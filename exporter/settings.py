@@ -215,14 +215,11 @@ class Settings(BaseSettings):
         populate_by_name=True,
     )
 
-    web: Web = Field(default_factory=Web)
-    telnyx: Telnyx = Field(default_factory=Telnyx)
-    cache: Cache = Field(default_factory=Cache)
-    metrics: Metrics = Field(default_factory=Metrics)
-    log: Log = Field(default_factory=Log)
-
     api_key: Annotated[SecretStr, AfterValidator(_key)] | None = Field(
-        default=None, validation_alias="TELNYX_API_KEY", json_schema_extra={"flag": "", "secret": True}
+        default=None,
+        validation_alias="TELNYX_API_KEY",
+        description="The API key.",
+        json_schema_extra={"flag": "", "secret": True},
     )
     base_url: Annotated[str, AfterValidator(_base_url)] = Field(
         default="https://api.telnyx.com/v2",
@@ -230,6 +227,12 @@ class Settings(BaseSettings):
         description="Telnyx API, https unless on loopback.",
         json_schema_extra={"flag": "--telnyx.base-url", "value": "URL", "secret": True},
     )
+
+    web: Web = Field(default_factory=Web)
+    telnyx: Telnyx = Field(default_factory=Telnyx)
+    cache: Cache = Field(default_factory=Cache)
+    metrics: Metrics = Field(default_factory=Metrics)
+    log: Log = Field(default_factory=Log)
 
     demo: bool = Field(default=False, description="Show a built-in account of 55 connections; needs no API key.")
     once: bool = Field(default=False, description="Poll once, print the metrics, and exit with 0, or 1 if that failed.")

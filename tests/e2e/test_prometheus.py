@@ -1,0 +1,49 @@
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families as parse
+from stack import binary, exporter, get, get_json, prometheus, until
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """Run the demo and give its URL."""
+    with exporter(tmp_path_factory.mktemp("demo"), "--demo") as url:
+        until(lambda: "telnyx_up 1.0" in get(f"{url}/metrics"), "the first refresh")
+        yield url
+
+
+def test_promtool_has_nothing_to_say(demo):
+    """The output follows the conventions that Prometheus's own linter knows."""
+    check = subprocess.run(
+        [binary("promtool"), "check", "metrics"],
+        input=get(f"{demo}/metrics"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert check.stdout + check.stderr == ""
+
+
+def test_prometheus_scrapes_all_of_it(demo, tmp_path):
+    """With the README's scrape configuration, Prometheus has the target up and every sample of it."""
+    config = re.search(r"```yaml\n(scrape_configs:.*?)```", README.read_text(), re.DOTALL)[1]
+    config = config.replace("localhost:10142", demo.removeprefix("http://")).replace("30s", "1s")
+    with prometheus(tmp_path, config) as url:
+
+        def query(expression):
+            return get_json(f"{url}/api/v1/query", query=expression)["data"]["result"]
+
+        until(lambda: query('up{job="telnyx"} == 1'), "a scrape")
+        assert query("telnyx_connections")
+        (total,) = query("sum(telnyx_connections)")
+        assert int(total["value"][1]) == 55
+        names = set(get_json(f"{url}/api/v1/label/__name__/values")["data"])
+        samples = query("scrape_samples_scraped")
+    shown = [sample for family in parse(get(f"{demo}/metrics")) for sample in family.samples]
+    assert {sample.name for sample in shown} <= names
+    assert int(samples[0]["value"][1]) == len(shown)
