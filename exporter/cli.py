@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import secrets
 import sys
@@ -37,12 +38,13 @@ _log = structlog.get_logger()
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return its exit status: 0, 1 where a poll failed, 2 for what can't be used."""
+    _hold_standard_streams()
     try:
         settings = load(arguments)
         configure(settings.log.level, settings.log.format)
         key = _key(settings)
         if settings.check_config:
-            print("ok")  # noqa: T201 -- the answer to the question
+            _print(b"ok\n")
             return 0
         if settings.once:
             return _run(_once(settings, key))
@@ -50,6 +52,26 @@ def main(arguments: Sequence[str]) -> int:
     except UsageError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)  # noqa: T201 -- for whoever typed it, not for the log
         return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _hold_standard_streams() -> None:
+    """Fill the places of closed standard streams: sockets would be given them, and uvloop aborts at that."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 -- standard error
+        pass
+    os.close(descriptor)
+
+
+def _print(data: bytes) -> None:
+    if sys.stdout is None:
+        raise UsageError("standard output: is closed")
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again at the exit
+        raise UsageError(f"standard output: {error.strerror}") from None
 
 
 def _run(coroutine: Coroutine[None, None, int]) -> int:
@@ -78,8 +100,8 @@ def _listen(settings: Settings) -> socket.socket:
     address = settings.web.listen_address
     try:
         return server.listen(address)
-    except OSError as error:
-        raise UsageError(f"--web.listen-address={address!r}: {error.strerror or error}") from None
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"--web.listen-address={address!r}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _shown(settings: Settings) -> Callable[[str], bool]:
@@ -120,12 +142,7 @@ async def _once(settings: Settings, key: Callable[[], str]) -> int:
             document = (await refresh()).document
         except Exception:  # noqa: BLE001 -- the refresh has logged it
             status = 1
-    output = document.part(Format.TEXT, gzip=False).data + telemetry.render(Format.TEXT)
-    try:
-        sys.stdout.buffer.write(output)
-        sys.stdout.flush()
-    except OSError as error:
-        raise UsageError(f"standard output: {error.strerror}") from None
+    _print(document.part(Format.TEXT, gzip=False).data + telemetry.render(Format.TEXT))
     return status
 
 
@@ -133,6 +150,7 @@ async def _serve(settings: Settings, key: Callable[[], str], listener: socket.so
     telemetry = Telemetry(shown=_shown(settings))
     path = settings.web.telemetry_path
     async with contextlib.AsyncExitStack() as stack:
+        told = stack.enter_context(server.told_to_stop())  # first, so that any moment is an orderly end
         refresh = await stack.enter_async_context(_refreshing(settings, key, telemetry))
         cache = Cache(refresh, ttl=settings.cache.ttl, max_stale=settings.cache.max_stale, holdoff=holdoff)
         await stack.enter_async_context(server.serving(create_app(cache, telemetry, metrics_path=path), listener))
@@ -142,6 +160,6 @@ async def _serve(settings: Settings, key: Callable[[], str], listener: socket.so
         url = server.url(listener)
         _log.info("listening", version=__version__, page=f"{url}/", metrics=f"{url}{path}")
         await cache.get(0.0)
-        await server.until_told_to_stop()
+        await told.wait()
         _log.info("stopping")
     return 0

@@ -15,10 +15,18 @@ if TYPE_CHECKING:
 
     from structlog.typing import Processor
 
-_RENDERERS: dict[str, Processor] = {
-    "logfmt": structlog.processors.LogfmtRenderer(key_order=("time", "level", "msg"), bool_as_flag=False),
-    "json": structlog.processors.JSONRenderer(),
-}
+_LOGFMT = structlog.processors.LogfmtRenderer(key_order=("time", "level", "msg"), bool_as_flag=False)
+
+
+def _logfmt(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+    """Render a line that stays one, whatever control characters an id that Telnyx sent may hold."""
+    for name, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[name] = "".join(char if char.isprintable() else repr(char)[1:-1] for char in value)
+    return str(_LOGFMT(logger, method, event))
+
+
+_RENDERERS: dict[str, Processor] = {"logfmt": _logfmt, "json": structlog.processors.JSONRenderer()}
 
 
 def place(error: BaseException | None) -> str:
@@ -57,6 +65,7 @@ def configure(level: Literal["debug", "info", "warning", "error"], form: Literal
 def _shorten(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Replace a traceback by the place where it ends."""
     exc_info = event.pop("exc_info", None)
-    if exc_info:
-        event["exception"] = place(sys.exc_info()[1] if exc_info is True else exc_info[1])
+    error = exc_info[1] if isinstance(exc_info, tuple) else sys.exc_info()[1] if exc_info is True else exc_info
+    if isinstance(error, BaseException):
+        event["exception"] = place(error)
     return event

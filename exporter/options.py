@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from dotenv import dotenv_values
@@ -117,9 +119,11 @@ def _summary(name: str) -> str:
     return (model.__doc__ or "").splitlines()[0]
 
 
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def _suggestion(name: str, known: Iterable[str], prefix: str) -> str:
+    """Return what may have been meant; the prefix that all have in common must not make them alike."""
+    rests = [other.removeprefix(prefix) for other in known]
+    close = difflib.get_close_matches(name.removeprefix(prefix), rests, n=1)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""
 
 
 def _read_flags(arguments: Sequence[str]) -> dict[str, str]:
@@ -127,24 +131,27 @@ def _read_flags(arguments: Sequence[str]) -> dict[str, str]:
     if unknown:
         name = unknown[0].partition("=")[0]
         kind = "flag" if name.startswith("-") else "argument"
-        raise UsageError(
-            f"unknown {kind} {name}{_suggestion(name, (option.flag for option in OPTIONS if option.flag))}"
-        )
+        shown = name if name.isprintable() else repr(name)
+        flags = (option.flag for option in OPTIONS if option.flag)
+        raise UsageError(f"unknown {kind} {shown}{_suggestion(name, flags, '--')}")
     return vars(given)
 
 
 def _read_dotenv() -> dict[str, str]:
     try:
-        return {name: value or "" for name, value in dotenv_values(DOTENV, encoding="utf-8").items()}
+        text = Path(DOTENV).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{DOTENV} in the working directory can't be read: {error}") from None
+    return {name: value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
 
 
 def _check_variables(source: str, names: Iterable[str]) -> None:
     known = {option.variable for option in OPTIONS}
     for name in names:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
-            raise UsageError(f"unknown variable {name}{source}{_suggestion(name.upper(), known)}")
+            raise UsageError(f"unknown variable {name}{source}{_suggestion(name.upper(), known, PREFIX)}")
 
 
 def _nest(flags: Mapping[str, str]) -> dict[str, Any]:
@@ -166,9 +173,11 @@ def _explain(error: ValidationError, flags: Mapping[str, str], dotenv: Mapping[s
     option = places.get(tuple(str(part) for part in problem["loc"]))
     if option is None:
         return message
+    environment = {name.upper(): value for name, value in os.environ.items() if value}
+    dotenv = {name.upper(): value for name, value in dotenv.items()}
     sources = (
         (option.flag, flags.get(".".join(option.path))),
-        (option.variable, os.environ.get(option.variable)),
+        (option.variable, environment.get(option.variable)),
         (f"{option.variable} in {DOTENV}", dotenv.get(option.variable)),
     )
     where, value = next(((name, value) for name, value in sources if value is not None), (option.variable, ""))

@@ -81,13 +81,14 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
             connection.transport.abort()
 
 
-async def until_told_to_stop() -> None:
-    """Wait for SIGTERM or SIGINT."""
+@contextlib.contextmanager
+def told_to_stop() -> Iterator[asyncio.Event]:
+    """Give an event that SIGTERM or SIGINT sets."""
     loop, told = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
     try:
-        await told.wait()
+        yield told
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)

@@ -91,10 +91,9 @@ async def test_an_end_waits_no_longer_than_its_grace(monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-async def test_signals_end_the_wait(number):
+async def test_signals_are_noticed(number):
     """SIGTERM and SIGINT are an orderly end."""
-    waiting = asyncio.create_task(server.until_told_to_stop())
-    await asyncio.sleep(0)
-    os.kill(os.getpid(), number)
-    async with asyncio.timeout(5):
-        await waiting
+    with server.told_to_stop() as told:
+        os.kill(os.getpid(), number)
+        async with asyncio.timeout(5):
+            await told.wait()
