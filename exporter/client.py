@@ -7,6 +7,7 @@ import re
 import time
 import zlib
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -96,7 +97,7 @@ class Query:
 class Client:
     """Reads the list of credential connections.
 
-    `key` gives the API key at each request. `timeout` bounds a whole `fetch` in seconds, retries and waits included.
+    `key` gives the API key at each fetch. `timeout` bounds a whole `fetch` in seconds, retries and waits included.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class Client:
             timeout=httpx.Timeout(min(timeout, _READ_TIMEOUT), connect=min(timeout, _CONNECT_TIMEOUT)),
             limits=httpx.Limits(max_connections=concurrency),
             follow_redirects=False,  # the key would travel with them
+            event_hooks={"response": [_forget_location]},
             trust_env=not is_loopback(urlsplit(query.base_url).hostname or ""),  # no proxy can reach our loopback
         )
 
@@ -189,7 +191,7 @@ class Client:
 
     async def _error(self, response: httpx.Response) -> TelnyxError:
         if response.status_code < httpx.codes.BAD_REQUEST:
-            what = "a redirect, which is not followed" if response.is_redirect else "no list"
+            what = "a redirect, which is not followed" if httpx.codes.is_redirect(response.status_code) else "no list"
             return Malformed(f"HTTP status {response.status_code}: {what}")
         try:
             code = _error_code(await _read(response, _MAX_ERROR_BYTES))
@@ -204,7 +206,8 @@ class Client:
         seconds = _number(value)
         if seconds is None:
             try:
-                seconds = parsedate_to_datetime(value).timestamp() - self._clock()
+                date = parsedate_to_datetime(value)
+                seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - self._clock()
             except (ValueError, OverflowError):
                 return None
         return max(0.0, seconds)
@@ -224,6 +227,11 @@ def _number(text: str | None) -> float | None:
     return float(text) if text is not None and re.fullmatch(r"\d{1,18}(\.\d{1,18})?", text.strip(), re.ASCII) else None
 
 
+async def _forget_location(response: httpx.Response) -> None:
+    """Drop where a redirect leads: httpx looks at it though it does not follow, and can trip over what it finds."""
+    response.headers.pop("location", None)
+
+
 async def _read(response: httpx.Response, limit: int) -> bytes:
     """Return the body, unpacked here rather than by httpx because only so can its size be bounded."""
     encoding = response.headers.get("content-encoding", "").strip().lower() or "identity"
@@ -234,7 +242,7 @@ async def _read(response: httpx.Response, limit: int) -> bytes:
     try:
         async for chunk in response.aiter_raw():
             body += gzip.decompress(chunk, limit + 1 - len(body)) if gzip else chunk
-            if len(body) > limit:
+            if len(body) > limit or (gzip and len(gzip.unused_data) > limit):
                 raise Malformed(f"the answer is larger than {limit} bytes")
     except zlib.error:
         raise Malformed("the answer is no valid gzip") from None

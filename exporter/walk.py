@@ -14,7 +14,6 @@ The first walk goes across. If the list changed under it, the next goes backward
 from __future__ import annotations
 
 import asyncio
-from itertools import count
 from typing import TYPE_CHECKING
 
 from .errors import BadRequest, Malformed
@@ -42,19 +41,29 @@ async def walk(read: Read, *, concurrency: int = 4, restarted: Callable[[], None
     `Malformed` for a list that can't be what it says.
     """
     best: Snapshot | None = None
+    believed = True
     for attempt in range(MAX_WALKS):
         if attempt:
             restarted()
         pages = _Pages(read)
-        walked = await (_backwards(pages) if attempt else _across(pages, concurrency))
+        first = await pages(1)
+        last = _stated(first) if believed else None
+        if last is None:
+            walked: Sequence[Page] | None = await _backwards(pages, await _count(read, first))
+        elif attempt:
+            walked = await _backwards(pages, last)
+        else:
+            walked = await _across(pages, first, last, concurrency)
         if walked is None:
             continue
-        snapshot, adds_up = _join(walked, pages.totals)
-        if adds_up:
-            return snapshot
+        snapshot = _join(walked, pages.totals)
+        rows = _rows(snapshot)
         if pages.refusal is not None and attempt == MAX_WALKS - 1:
             raise pages.refusal
-        if best is None or snapshot.missing < best.missing:
+        if pages.refusal is None and min(pages.totals, default=rows) <= rows <= max(pages.totals, default=rows):
+            return snapshot
+        believed = believed and rows <= max(pages.totals, default=rows)
+        if best is None or (snapshot.missing, -rows) < (best.missing, -_rows(best)):
             best = snapshot
     assert best is not None  # noqa: S101 -- walking backwards always ends in a snapshot or an error
     return best
@@ -79,15 +88,11 @@ class _Pages:
             return _EMPTY
         if page.meta.total_results is not None:
             self.totals.add(page.meta.total_results)
-        if number > 1 and page.meta.page_number not in {None, number}:
-            return _EMPTY
-        return page
+        return _EMPTY if _is_another(page, number) else page
 
 
-async def _across(pages: _Pages, concurrency: int) -> Sequence[Page] | None:
+async def _across(pages: _Pages, first: Page, last: int, concurrency: int) -> Sequence[Page] | None:
     """Read all pages at the same time; None if the list changed before its last page."""
-    first = await pages(1)
-    last = await _count(pages, first)
     if last == 1:
         return (first,)
     before = await pages(last)
@@ -95,17 +100,15 @@ async def _across(pages: _Pages, concurrency: int) -> Sequence[Page] | None:
         return None
     others = await _together(pages, range(1, last), concurrency)
     after = await pages(last)
-    if _ids(after)[: len(before.rows)] != _ids(before):
-        return None
-    return (*others, after)
+    moved = _ids(after)[: len(before.rows)] != _ids(before)
+    return None if moved or _shrunk(before.meta, after.meta) else (*others, after)
 
 
-async def _backwards(pages: _Pages) -> Sequence[Page]:
-    last = await _count(pages, await pages(1))
+async def _backwards(pages: _Pages, last: int) -> Sequence[Page]:
     read = [_EMPTY] * last
     for number in range(last, 0, -1):
         read[number - 1] = await pages(number)
-        if last - number == MAX_EMPTY and not any(page.rows for page in read):
+        if number == last - MAX_EMPTY > 1 and not any(page.rows for page in read):
             raise Malformed(f"the list says it has {last} pages, but the last {MAX_EMPTY + 1} are empty")
     return read
 
@@ -127,32 +130,57 @@ async def _together(pages: _Pages, numbers: Iterable[int], concurrency: int) -> 
     return [read[number] for number in sorted(read)]
 
 
-async def _count(pages: _Pages, first: Page) -> int:
-    """Return how many pages there are, as far as can be known: the length of the first says how long pages are."""
-    if not first.rows:
+def _stated(first: Page) -> int | None:
+    """Return how many pages the list says it has, where its first page does not contradict that."""
+    rows, meta = len(first.rows), first.meta
+    if not rows:
         return 1
-    if first.meta.total_results is not None:
-        number = -(-first.meta.total_results // len(first.rows))
-    elif first.meta.total_pages is not None:
-        number = first.meta.total_pages
+    if meta.total_results is not None and meta.total_results >= rows:
+        number = -(-meta.total_results // rows)  # whatever size was asked for, this is the size that pages have
+    elif meta.total_pages is not None and meta.total_pages > 0:
+        number = meta.total_pages
     else:
-        previous = first
-        for number in count(1):
-            page = await pages(number + 1)
-            if not page.rows or _ids(page) == _ids(previous):
-                break
-            previous = page
+        return None
     if number > MAX_PAGES:
         raise Malformed(f"the list says it has {number} pages")
-    return max(1, number)
+    return number
+
+
+async def _count(read: Read, first: Page) -> int:
+    """Return how many pages there are where the list does not say: read on until there is nothing new."""
+    previous = first
+    for number in range(2, MAX_PAGES + 2):
+        try:
+            page = await read(number)
+        except BadRequest:
+            return number - 1
+        if not page.rows or _is_another(page, number) or _ids(page) == _ids(previous):
+            return number - 1
+        previous = page
+    raise Malformed(f"the list has more than {MAX_PAGES} pages")
+
+
+def _is_another(page: Page, number: int) -> bool:
+    """Tell whether the page says that it is not the one that was asked for, as some APIs answer past the end."""
+    return number > 1 and page.meta.page_number not in {None, number}
+
+
+def _shrunk(before: Meta, after: Meta) -> bool:
+    """Tell whether the list says that it became shorter: then its last page may not be the one that it was."""
+    totals = ((before.total_results, after.total_results), (before.total_pages, after.total_pages))
+    return any(then is not None and now is not None and now < then for then, now in totals)
 
 
 def _ids(page: Page) -> list[str | None]:
     return [row.id for row in page.rows]
 
 
-def _join(pages: Sequence[Page], totals: set[int]) -> tuple[Snapshot, bool]:
-    """Return what the pages hold, each id once, and whether it is as much as the list said it has."""
+def _rows(snapshot: Snapshot) -> int:
+    return len(snapshot.connections) + len(snapshot.unreadable)
+
+
+def _join(pages: Sequence[Page], totals: set[int]) -> Snapshot:
+    """Return what the pages hold, each id once."""
     connections: dict[str, Connection] = {}
     unreadable: dict[str, Unreadable] = {}
     nameless: list[Unreadable] = []
@@ -167,11 +195,9 @@ def _join(pages: Sequence[Page], totals: set[int]) -> tuple[Snapshot, bool]:
                 nameless.append(row)
     left_out = (*(row for row in unreadable.values() if row.id not in connections), *nameless)
     rows = len(connections) + len(left_out)
-    fewest, most = min(totals, default=rows), max(totals, default=rows)
-    snapshot = Snapshot(
+    return Snapshot(
         tuple(connections.values()),
         left_out,
-        missing=max(0, fewest - rows),
+        missing=max(0, min(totals, default=rows) - rows),
         pages=sum(bool(page.rows) for page in pages),
     )
-    return snapshot, fewest <= rows <= most
