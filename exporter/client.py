@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
 import zlib
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
@@ -131,29 +133,26 @@ class Client:
             event_hooks={"response": [_forget_location]},
             trust_env=not is_loopback(urlsplit(query.base_url).hostname or ""),  # no proxy can reach our loopback
         )
+        self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # none would be of use
 
     async def fetch(self) -> Snapshot:
         """Return the whole list. Raises `TelnyxError`."""
         authorization = f"Bearer {self._key()}"
-        deadline = time.monotonic() + self._timeout
+        retries = _Retries(time.monotonic() + self._timeout)
 
         async def read(number: int) -> Page:
             async for attempt in stamina.retry_context(
-                on=lambda error: _wait(error, deadline - time.monotonic()),
-                attempts=4,
-                timeout=None,
-                wait_initial=0.5,
-                wait_max=8.0,
+                on=retries.backoff, attempts=4, timeout=None, wait_initial=0.5, wait_max=8.0
             ):
                 with attempt:
+                    await retries.quiet()
                     body = await self._get(number, authorization)
             return _decode(body, number)
 
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timeout):
                 return await walk(read, concurrency=self._concurrency, restarted=self._observer.restarted)
-        except TimeoutError:
-            raise RequestTimeout(f"the list took longer than {self._timeout:g} s") from None
+        raise retries.last or RequestTimeout(f"the list took longer than {self._timeout:g} s")
 
     async def close(self) -> None:
         """Close the connections to Telnyx."""
@@ -171,13 +170,14 @@ class Client:
                 self._observe(response.headers)
                 if response.status_code == httpx.codes.OK:
                     return await _read(response, MAX_PAGE_BYTES)
-                raise await self._error(response)
+                failure = await self._error(response)
         except httpx.HTTPError as error:
-            raise _translate(error) from None
+            failure = _translate(error)
         finally:
             seconds = time.perf_counter() - started
             self._observer.requested(code, seconds)
             _log.debug("request", page=number, code=code, seconds=round(seconds, 3))
+        raise failure  # out here, because as its context httpx's error would come along, which quotes the peer
 
     def _observe(self, headers: Mapping[str, str]) -> None:
         reset = _number(headers.get("x-ratelimit-reset"))
@@ -213,13 +213,29 @@ class Client:
         return max(0.0, seconds)
 
 
-def _wait(error: Exception, remaining: float) -> bool | float:
-    """Tell whether to try again, or after how many seconds, with this much time left."""
-    if not isinstance(error, ConnectionFailed | RequestTimeout | RateLimited | ServerError):
-        return False
-    if error.retry_after is None:
-        return True
-    return error.retry_after if error.retry_after < remaining else False
+class _Retries:
+    """What the requests of one fetch know of each other's failures; times are on the monotonic clock."""
+
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
+        self._quiet_until = 0.0
+        self.last: TelnyxError | None = None
+        """What is being retried, if anything."""
+
+    def backoff(self, error: Exception) -> bool | float:
+        """Tell whether to try again, or after how many seconds."""
+        if not isinstance(error, ConnectionFailed | RequestTimeout | RateLimited | ServerError):
+            return False
+        self.last = error
+        if error.retry_after is None:
+            return True
+        until = time.monotonic() + error.retry_after
+        self._quiet_until = max(self._quiet_until, until)
+        return error.retry_after if until < self._deadline else False
+
+    async def quiet(self) -> None:
+        """Wait for as long as Telnyx wants to be left alone by all of them."""
+        await asyncio.sleep(self._quiet_until - time.monotonic())
 
 
 def _number(text: str | None) -> float | None:
@@ -255,7 +271,8 @@ def _decode(body: bytes, number: int) -> Page:
     try:
         return decode_page(body)
     except ValueError as error:
-        raise Malformed(f"page {number} is not a list of connections: {error}") from None
+        problem = str(error)
+    raise Malformed(f"page {number} is not a list of connections: {problem}")
 
 
 class _Error(msgspec.Struct):

@@ -60,6 +60,8 @@ class Document:
 
     def part(self, form: Format, *, gzip: bool) -> Part:
         """Return the part in this format; made at the first call, by one thread for all."""
+        if (form, gzip) in self._parts:  # without the lock, which another format may hold for long
+            return self._parts[form, gzip]
         with self._lock:
             if (form, gzip) not in self._parts:
                 texts = (text for family, block in self._blocks for text in (_header(family, form), block))

@@ -60,6 +60,7 @@ def configure(level: Literal["debug", "info", "warning", "error"], form: Literal
         )
     )
     logging.basicConfig(handlers=[handler], level=max(logging.WARNING, getattr(logging, level.upper())), force=True)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of each bad request, which anyone can send
 
 
 def _shorten(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -8,8 +8,12 @@ becomes an object of this process. Every field but the id is optional, as in Tel
 from __future__ import annotations
 
 import re
+from typing import Annotated, TypeAlias
 
 import msgspec
+
+Int: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+"""What a sample, which is a float, can hold exactly; JSON allows integers that nobody can read."""
 
 
 class _Part(msgspec.Struct, frozen=True, gc=False):
@@ -26,15 +30,15 @@ class Inbound(_Part, frozen=True, gc=False):
     dnis_number_format: str | None = None
     codecs: tuple[str, ...] | None = None
     default_routing_method: str | None = None
-    channel_limit: int | None = None
+    channel_limit: Int | None = None
     generate_ringback_tone: bool | None = None
     isup_headers_enabled: bool | None = None
     prack_enabled: bool | None = None
     sip_compact_headers_enabled: bool | None = None
     shaken_stir_enabled: bool | None = None
     simultaneous_ringing: str | None = None
-    timeout_1xx_secs: int | None = None
-    timeout_2xx_secs: int | None = None
+    timeout_1xx_secs: Int | None = None
+    timeout_2xx_secs: Int | None = None
 
 
 class Outbound(_Part, frozen=True, gc=False):
@@ -43,7 +47,7 @@ class Outbound(_Part, frozen=True, gc=False):
     call_parking_enabled: bool | None = None
     ani_override: str | None = None
     ani_override_type: str | None = None
-    channel_limit: int | None = None
+    channel_limit: Int | None = None
     instant_ringback_enabled: bool | None = None
     generate_ringback_tone: bool | None = None
     localization: str | None = None
@@ -55,15 +59,15 @@ class JitterBuffer(_Part, frozen=True, gc=False):
     """The jitter buffer; bounds in milliseconds."""
 
     enable_jitter_buffer: bool | None = None
-    jitterbuffer_msec_min: int | None = None
-    jitterbuffer_msec_max: int | None = None
+    jitterbuffer_msec_min: Int | None = None
+    jitterbuffer_msec_max: Int | None = None
 
 
 class NoiseSuppression(_Part, frozen=True, gc=False):
     """How noise is suppressed; the attenuation limit runs from 0 to 100."""
 
     engine: str | None = None
-    attenuation_limit: int | None = None
+    attenuation_limit: Int | None = None
 
 
 class Rtcp(_Part, frozen=True, gc=False):
@@ -71,8 +75,8 @@ class Rtcp(_Part, frozen=True, gc=False):
 
     port: str | None = None
     capture_enabled: bool | None = None
-    report_frequency_secs: int | None = None
-    report_frequency_seconds: int | None = None
+    report_frequency_secs: Int | None = None
+    report_frequency_seconds: Int | None = None
 
     @property
     def report_interval(self) -> int | None:
@@ -102,8 +106,8 @@ class Connection(_Part, frozen=True, gc=False, kw_only=True):
     android_push_credential_id: str | None = None
     webhook_event_url: str | None = None
     webhook_event_failover_url: str | None = None
-    webhook_api_version: str | int | None = None
-    webhook_timeout_secs: int | None = None
+    webhook_api_version: str | Int | None = None
+    webhook_timeout_secs: Int | None = None
     tags: tuple[str, ...] | None = None
     noise_suppression: str | None = None
     noise_suppression_details: NoiseSuppression | None = None
@@ -123,10 +127,10 @@ class Unreadable(msgspec.Struct, frozen=True, gc=False):
 class Meta(msgspec.Struct, frozen=True, gc=False):
     """What a page says of the list. Telnyx promises none of it."""
 
-    total_pages: int | None = None
-    total_results: int | None = None
-    page_number: int | None = None
-    page_size: int | None = None
+    total_pages: Int | None = None
+    total_results: Int | None = None
+    page_number: Int | None = None
+    page_size: Int | None = None
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -201,10 +205,13 @@ def decode_page(body: bytes) -> Page:
 
 
 def _decode_rows(body: bytes) -> Page:
+    problem = ""
     try:
         page = _lenient.decode(_without_lone_surrogates(body))
     except _UNREADABLE as error:
-        raise ValueError(str(error)) from None
+        problem = str(error)
+    if problem:  # raised here, because as its context the caught error would keep the body, and what is in it
+        raise ValueError(problem)
     return Page(tuple(map(_decode_row, page.data)), page.meta or _NO_META)
 
 

@@ -24,8 +24,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._deadline: asyncio.TimerHandle | None = None
+        self._arrival: asyncio.TimerHandle | None = None
+        """Runs while a request is awaited or incomplete."""
+        self._taking: asyncio.TimerHandle | None = None
+        """Runs while the client does not read as fast as it is written to."""
         self._received = 0
+        """Bytes since the last complete request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or end it where there are too many."""
@@ -33,51 +37,46 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
         else:
-            self._expect_within(REQUEST_TIMEOUT)
+            self._arrival = self.loop.call_later(REQUEST_TIMEOUT, transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._expect_nothing()
+        _cancel(self._arrival)
+        _cancel(self._taking)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, unless it makes the request too large."""
+        """Take what came, unless it makes the request too large or too late."""
+        if self._arrival is None:
+            self._arrival = self.loop.call_later(REQUEST_TIMEOUT, self.transport.abort)
         self._received += len(data)
         if self._received > MAX_REQUEST:
             self.send_400_response("Request too large.")
         else:
             super().data_received(data)
 
-    def on_message_begin(self) -> None:
-        """Start the clock of a request."""
-        super().on_message_begin()
-        self._expect_within(REQUEST_TIMEOUT)
-
     def on_message_complete(self) -> None:
-        """Stop the clock: the next step is the exporter's."""
+        """Stop the clock of the request: the next step is the exporter's."""
         super().on_message_complete()
         self._received = 0
-        self._expect_nothing()
+        _cancel(self._arrival)
+        self._arrival = None
 
     def pause_writing(self) -> None:
-        """Start the clock of a client that does not read as fast as it is written to."""
+        """Start the clock of the answer."""
         super().pause_writing()
-        self._expect_within(SEND_TIMEOUT)
+        self._taking = self.loop.call_later(SEND_TIMEOUT, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Stop that clock."""
+        """Stop the clock of the answer."""
         super().resume_writing()
-        self._expect_nothing()
+        _cancel(self._taking)
 
     def timeout_keep_alive_handler(self) -> None:
         """End an idle connection at once, whatever a client has not read of the last answer."""
         self.transport.abort()
 
-    def _expect_within(self, seconds: float) -> None:
-        self._expect_nothing()
-        self._deadline = self.loop.call_later(seconds, self.transport.abort)
 
-    def _expect_nothing(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

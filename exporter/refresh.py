@@ -73,13 +73,17 @@ class Refresher:
     async def __call__(self) -> View:
         """Read and render the list. Raises `TelnyxError`."""
         started = time.perf_counter()
+        failure: TelnyxError | None = None
         try:
             snapshot = await self._client.fetch()
             self._document = await asyncio.to_thread(self._render, snapshot)
-        except Exception as caught:  # noqa: BLE001 -- a fault of ours must not end what can still be shown
-            error = caught if isinstance(caught, TelnyxError) else Internal(place(caught))
-            self._failed(error, time.perf_counter() - started)
-            raise error from None
+        except TelnyxError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001 -- a fault of ours must not end what can still be shown
+            failure = Internal(place(error))
+        if failure is not None:  # raised here, because as its context the caught error would come along
+            self._failed(failure, time.perf_counter() - started)
+            raise failure
         seconds, now = time.perf_counter() - started, self._clock()
         self._recorder.refreshed(seconds, now)
         self._succeeded(snapshot, seconds)

@@ -68,7 +68,7 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=GRACE,
+            timeout_graceful_shutdown=GRACE + 1,
         )
     )
     task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -76,9 +76,15 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
         yield
     finally:
         server.should_exit = True
+        grace = asyncio.get_running_loop().call_later(GRACE, _abort, server)
         await task
-        for connection in tuple(server.server_state.connections):
-            connection.transport.abort()
+        grace.cancel()
+
+
+def _abort(server: uvicorn.Server) -> None:
+    """End the connections of those who do not take their answer, before uvicorn calls that an error."""
+    for connection in tuple(server.server_state.connections):
+        connection.transport.abort()
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ def create_app(cache: Cache[View], live: Live, *, metrics_path: str = "/metrics"
         entry = await cache.get(0.0)
         return PlainTextResponse("not ready\n", 503) if entry.value is None else PlainTextResponse("ready\n")
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route(metrics_path, _Metrics(cache, live), methods=["GET"]),
             Route("/", landing),
@@ -68,6 +68,8 @@ def create_app(cache: Cache[View], live: Live, *, metrics_path: str = "/metrics"
             Route("/-/ready", ready),
         ]
     )
+    app.router.redirect_slashes = False  # a redirect would lead to whatever host the request names
+    return app
 
 
 class _Metrics:

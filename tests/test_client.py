@@ -381,7 +381,7 @@ async def test_an_exception_of_httpx_is_one_of_ours(recorder, kind):
     assert type(caught.value) is (RequestTimeout if timed_out else ConnectionFailed)
     assert str(caught.value) == (f"no answer in time ({kind.__name__})" if timed_out else kind.__name__)
     assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None
     assert recorder.codes == ["none"] * ATTEMPTS
 
 
@@ -431,7 +431,7 @@ async def test_the_whole_takes_no_longer_than_its_timeout(recorder):
 
     with pytest.raises(RequestTimeout, match=r"^the list took longer than 0\.01 s$") as caught:
         await fetch(recorder, transport=httpx.MockTransport(never), timeout=0.01)
-    assert caught.value.__suppress_context__
+    assert caught.value.__context__ is None
     assert recorder.codes == ["none"]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from exporter.logs import configure, place
 
 PAIR = re.compile(r'([a-z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^ "=]*))(?: |$)')
-LIBRARIES = ["httpx", "httpcore.http11", "uvicorn.error", "stamina", "asyncio"]
+LIBRARIES = ["httpx", "httpcore.http11", "stamina", "asyncio"]
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +109,14 @@ def test_libraries_are_heard_from_warning_on(written, name, level, shown):
     assert [json.loads(line)["level"] for line in written()] == shown
 
 
+def test_bad_requests_do_not_fill_the_log(written):
+    """What anyone who reaches the port can provoke is not logged, but what went wrong inside is."""
+    configure("debug", "json")
+    logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
+    logging.getLogger("uvicorn.error").error("Exception in ASGI application")
+    assert [json.loads(line)["msg"] for line in written()] == ["Exception in ASGI application"]
+
+
 def test_last_configuration_counts(written):
     """Configured twice, each line is written once, in the last format."""
     configure("debug", "logfmt")
@@ -136,7 +144,7 @@ def test_text_with_line_breaks_stays_one_line(written, form, text):
     """What comes from outside can neither begin a line of its own nor command a terminal."""
     configure("info", form)
     structlog.get_logger().info(text, connection_id=text)
-    logging.getLogger("uvicorn.error").warning("%s", text)
+    logging.getLogger("asyncio").warning("%s", text)
     lines = written()
     assert len(lines) == 2
     for line in lines:

@@ -1,0 +1,367 @@
+"""Scrapers that are slow, silent, many or hostile: they get a good answer or a clean refusal, and others are served."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import sys
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from peer import connections, late, listing
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter.server import GRACE
+
+GET = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
+PATHS = ("/metrics", "/", "/-/healthy", "/-/ready")
+PATIENCE = 5.0
+"""Seconds that anything here may take."""
+
+
+@contextlib.asynccontextmanager
+async def talking(address, *pieces, reading=True):
+    """Connect, send these, and give the reader and the writer; without `reading` next to nothing is taken."""
+    raw = socket.socket()
+    if not reading:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, address)
+    reader, writer = await asyncio.open_connection(sock=raw, limit=2**20 if reading else 1)
+    if not reading:
+        writer.transport.pause_reading()
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def ask(address, *pieces):
+    """Send these, and return the status of every answer until the other side closes."""
+    try:
+        async with asyncio.timeout(PATIENCE), talking(address, *pieces) as (reader, _):
+            answers = await reader.read()
+    except ConnectionError:  # refused without a word, while it was still being sent
+        return []
+    return [int(status) for status in re.findall(rb"^HTTP/1\.1 (\d{3}) ", answers, re.MULTILINE)]
+
+
+async def is_served(exporter):
+    """Tell whether another scraper gets its answer as if nothing were."""
+    scrape = await exporter.scrape(2)
+    return scrape.up == 1 and scrape.seconds < 1
+
+
+# Slow and silent ones
+
+
+SILENT = {
+    "nothing": b"",
+    "half-a-line": b"GET /metr",
+    "half-a-head": GET + b"Accept: tex",
+    "half-a-body": b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf",
+    "half-a-chunk": b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nff\r\nhalf",
+}
+
+
+@pytest.mark.parametrize("sent", SILENT.values(), ids=SILENT)
+async def test_two_hundred_silent_ones_keep_nobody_waiting(sent, exporter):
+    """Connections that say nothing, or half of something, cost the others nothing."""
+    assert await is_served(exporter)
+    async with contextlib.AsyncExitStack() as stack:
+        await asyncio.gather(*(stack.enter_async_context(talking(exporter.address, sent)) for _ in range(200)))
+        assert await is_served(exporter)
+    assert await is_served(exporter)
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Have the bounds of a connection be over at once, as they are for real only after a while."""
+    monkeypatch.setattr("exporter.protocol.REQUEST_TIMEOUT", 0.3)
+    monkeypatch.setattr("exporter.protocol.SEND_TIMEOUT", 0.3)
+
+
+@pytest.mark.parametrize("sent", SILENT.values(), ids=SILENT)
+async def test_a_first_request_that_does_not_end_is_given_up(sent, hasty, exporter):
+    """Its connection is closed."""
+    async with asyncio.timeout(2), talking(exporter.address, sent) as (reader, _):
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+
+
+UNFINISHED = {"blank-line": b"\r\n", **{name: sent for name, sent in SILENT.items() if sent}}
+
+
+@pytest.mark.parametrize("sent", UNFINISHED.values(), ids=UNFINISHED)
+async def test_a_later_request_that_does_not_end_is_given_up(sent, hasty, exporter):
+    """Its connection is closed, though one that is wholly idle is kept for the next scrape."""
+    async with asyncio.timeout(2), talking(exporter.address, GET + b"\r\n") as (reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(sent)
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+
+
+@pytest.mark.parametrize("behind", [b"", GET + b"\r\n", GET], ids=["nothing", "a-request", "half-a-request"])
+async def test_an_answer_that_is_not_read_is_given_up(behind, hasty, peer, site, exporter):
+    """Its connection is closed, whatever else was sent on it, and nothing of it is kept."""
+    peer.rows = connections(5000)
+    await exporter.http.get("/metrics", headers={"accept-encoding": "identity"})
+    async with talking(exporter.address, GET + b"\r\n", reading=False) as (_, writer):
+        async with asyncio.timeout(2):
+            await site.busy.wait()
+            writer.write(behind)
+            await site.idle.wait()
+
+
+async def test_who_never_reads_keeps_nobody_waiting(peer, exporter):
+    """While twenty scrapers let a large answer lie, others get theirs, and the refresh goes on."""
+    peer.rows = connections(5000)
+    async with contextlib.AsyncExitStack() as stack:
+        await exporter.http.get("/metrics", headers={"accept-encoding": "identity"})
+        for _ in range(20):
+            await stack.enter_async_context(talking(exporter.address, GET + b"\r\n", reading=False))
+        assert (await exporter.http.get("/-/healthy", timeout=1)).status_code == 200
+        exporter.expire()
+        peer.rows = connections(3)
+        assert (await exporter.scrape()).ids == ["1", "2", "3"]
+
+
+async def test_who_reads_slowly_gets_the_whole_answer(peer, exporter):
+    """An answer that is read a little at a time is that of one snapshot, whatever is refreshed meanwhile."""
+    peer.rows = connections(1000)
+    whole = await exporter.http.get("/metrics", headers={"accept-encoding": "identity"})
+    head = GET + b"Accept-Encoding: identity\r\nConnection: close\r\n\r\n"
+    async with asyncio.timeout(PATIENCE), talking(exporter.address, head) as (reader, _):
+        got = await reader.readexactly(1)
+        peer.rows = connections(1)
+        exporter.expire()
+        assert (await exporter.scrape()).ids == ["1"]
+        while piece := await reader.read(50_000):
+            got += piece
+            await asyncio.sleep(0)
+    body = got.partition(b"\r\n\r\n")[2]
+    assert body.count(b"\ntelnyx_connection_info{") == 1000
+    assert abs(len(body) - len(whole.content)) < 1000
+
+
+# Many at once
+
+
+async def test_a_hundred_scrapes_share_one_walk(peer, exporter):
+    """All who come during a refresh get what it brings, and the peer sees one."""
+    peer.answer(late(0.2, listing()))
+    scrapes = await asyncio.gather(*(exporter.http.get("/metrics") for _ in range(100)))
+    assert {scrape.status_code for scrape in scrapes} == {200}
+    assert all("\ntelnyx_up 1.0\n" in scrape.text for scrape in scrapes)
+    assert len(peer.requests) == 1
+
+
+async def test_who_goes_away_leaves_the_refresh_running(peer, exporter):
+    """When every scraper hangs up in the middle of a refresh, the next one finds what it brought."""
+    peer.answer(late(0.2, listing()))
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(20):
+            await stack.enter_async_context(talking(exporter.address, GET + b"\r\n"))
+        await peer.wait_for(1)
+    assert (await exporter.scrape()).up == 1
+    assert len(peer.requests) == 1
+
+
+async def test_pipelined_scrapes_are_answered_in_order(exporter):
+    """Fifty requests in one piece get fifty answers."""
+    last = GET + b"Connection: close\r\n\r\n"
+    assert await ask(exporter.address, (GET + b"\r\n") * 49 + last) == [200] * 50
+
+
+# Hostile ones
+
+
+BAD = {
+    "noise": b"\x00\x01\x02\x03\xff\xfe\r\n\r\n",
+    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n",
+    "odd-version": b"GET /metrics HTTP/9.9\r\n\r\n",
+    "no-target": b"GET  HTTP/1.1\r\n\r\n",
+    "no-slash": b"GET metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+    "odd-target": b"GET http://[/metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+    "raw-target": "GET /métrics HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+    "odd-escape": b"GET /%zz%ff%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "upwards": b"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "odd-method": b"BREW /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+    "connect": b"CONNECT localhost:22 HTTP/1.1\r\nHost: localhost:22\r\n\r\n",
+    "asterisk": b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "header-without-colon": GET + b"nonsense\r\n\r\n",
+    "header-with-nul": GET + b"x: a\x00b\r\n\r\n",
+    "two-lengths": GET + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    "length-and-chunks": GET + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "negative-length": GET + b"Content-Length: -1\r\n\r\n",
+    "bad-chunk": b"POST /metrics HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "http2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("sent", BAD.values(), ids=BAD)
+async def test_a_bad_request_is_refused(sent, exporter):
+    """What is no request gets a 4xx, or nothing and a closed connection, and others are served."""
+    statuses = await ask(exporter.address, sent)
+    assert all(400 <= status < 500 for status in statuses)
+    assert await is_served(exporter)
+
+
+FINE = {
+    "no-version": b"GET /metrics\r\n\r\n",
+    "no-host": b"GET /metrics HTTP/1.0\r\n\r\n",
+    "bad-host": b"GET /metrics HTTP/1.1\r\nHost: [\r\nConnection: close\r\n\r\n",
+    "whole-url": b"GET http://elsewhere.example/metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "websocket": GET + b"Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n\r\n",
+    "h2c": GET + b"Connection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n",
+    "expect": GET + b"Expect: 100-continue\r\nConnection: close\r\n\r\n",
+    "body": GET + b"Content-Length: 5\r\nConnection: close\r\n\r\n12345",
+}
+
+
+@pytest.mark.parametrize("sent", FINE.values(), ids=FINE)
+async def test_an_odd_request_is_answered(sent, exporter):
+    """What is unusual but a request gets its metrics."""
+    assert (await ask(exporter.address, sent))[-1:] == [200]
+    assert await is_served(exporter)
+
+
+@pytest.mark.parametrize("path", [*(f"{path.rstrip('/')}/x" for path in PATHS), "/metrics/", "/-/ready/"])
+@pytest.mark.parametrize("host", ["localhost", "evil.example", "["], ids=["good", "foreign", "bad"])
+async def test_a_path_that_there_is_not_is_not_found(path, host, exporter):
+    """It is a 404, and nobody is sent to a host that the request made up."""
+    answer = await exporter.http.get(path, headers={"host": host})
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
+async def test_other_methods_are_refused(method, path, peer, exporter):
+    """They get a 405 that names those allowed, and bring no refresh about."""
+    answer = await exporter.http.request(method, path)
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["allow"]
+    assert not peer.requests
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_head_is_get_without_a_body(path, exporter):
+    """Headers are those of GET, and the connection stays usable."""
+    await exporter.scrape()
+    get, head = await exporter.http.get(path), await exporter.http.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    assert abs(int(head.headers["content-length"]) - int(get.headers["content-length"])) < 200
+    assert await is_served(exporter)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"GET /", *[b"x" * 2**16] * 16, b" HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (GET, b"x: ", *[b"x" * 2**16] * 16, b"\r\n\r\n"),
+        (GET, *[b"x: " + b"y" * 1000 + b"\r\n"] * 1000, b"\r\n"),
+        (GET, *[b"x:\r\n" * 2**14] * 16, b"\r\n"),
+    ],
+    ids=["url", "header", "headers", "tiny-headers"],
+)
+async def test_a_huge_head_is_refused(pieces, exporter):
+    """A megabyte of it gets a 4xx, or nothing and a closed connection."""
+    assert all(400 <= status < 500 for status in await ask(exporter.address, *pieces))
+    assert await is_served(exporter)
+
+
+async def test_a_head_without_end_is_cut_off(exporter):
+    """Who sends a header for ever is cut off before it has cost 16 MiB."""
+    async with asyncio.timeout(PATIENCE):
+        assert await ask(exporter.address, GET, b"x: ", *[b"x" * 2**16] * 256) in ([400], [431], [])
+
+
+async def test_a_huge_body_is_not_kept(exporter):
+    """What is sent behind a request is of no use, and of no cost."""
+    body = [b"x" * 2**16] * 256
+    statuses = await ask(exporter.address, GET + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % (2**24), *body)
+    assert statuses in ([200], [])
+    assert await is_served(exporter)
+
+
+header = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=60).map(str.strip)
+accepts = st.lists(
+    st.sampled_from(["text/plain", "application/openmetrics-text", "*/*", ";version=0.0.4", ";version=1.0.0", ";q=0.5"])
+    | st.sampled_from([",", ";", "=", '"', ";q=", "1", "q", " ", "é", ";charset=utf-16", ";escaping=allow-utf-8"])
+).map(lambda parts: "".join(parts).strip())
+encodings = st.lists(st.sampled_from(["gzip", "identity", "*", "br", ";q=", "0", "0.5", ",", " ", "="])).map(
+    lambda parts: "".join(parts).strip()
+)
+timeouts = st.floats().map(str) | st.integers().map(str) | st.sampled_from(["1e9", "-1", "nan", "inf", "²", "1_0", ""])
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    accept=header | accepts,
+    encoding=header | encodings,
+    patience=header | timeouts,
+    query=st.dictionaries(st.text(max_size=10), st.text(max_size=20), max_size=3),
+)
+async def test_whatever_is_asked_for_is_answered(accept, encoding, patience, query, exporter):
+    """Any headers and any query get an answer, in a format that its own parser reads."""
+    headers = {"accept": accept, "accept-encoding": encoding, "x-prometheus-scrape-timeout-seconds": patience}
+    raw = {name: value.encode("latin-1") for name, value in headers.items()}
+    answer = await exporter.http.get("/metrics", headers=raw, params=query)
+    assert answer.status_code == 200
+    parse = parse_openmetrics if "openmetrics" in answer.headers["content-type"] else parse_text
+    assert {"telnyx_up", "telnyx_connection_active"} <= {family.name for family in parse(answer.text)}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(target=st.binary(max_size=20), field=st.binary(max_size=20), value=st.binary(max_size=20))
+async def test_any_bytes_are_answered_or_refused(target, field, value, exporter):
+    """Whatever bytes are in the target and the headers, there is a good answer or a 4xx, and nothing else."""
+    head = b"GET /%b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%b: %b\r\n\r\n" % (target, field, value)
+    statuses = await ask(exporter.address, head + b"\r\n\r\n")
+    assert all(status == 200 or 400 <= status < 500 for status in statuses)
+
+
+# The end
+
+
+async def test_nobody_keeps_the_process_from_its_end(peer):
+    """SIGTERM ends the command within its grace, with status 0 and no traceback, whoever is still connected."""
+    peer.rows = connections(5000)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "exporter", "--web.listen-address=127.0.0.1:0"),
+        env=os.environ | {"TELNYX_API_KEY": "KEY-of-tests", "TELNYX_BASE_URL": peer.url},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(30), contextlib.AsyncExitStack() as stack:
+            while not (port := re.search(rb"127\.0\.0\.1:(\d+)/metrics", await process.stderr.readline())):
+                pass
+            address = ("127.0.0.1", int(port[1]))
+            await peer.wait_for(1)
+            for sent in (*SILENT.values(), GET + b"Accept-Encoding: identity\r\n\r\n"):
+                await stack.enter_async_context(talking(address, sent, reading=False))
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{int(port[1])}", trust_env=False) as http:
+                assert "\ntelnyx_up 1.0\n" in (await http.get("/metrics", timeout=10)).text
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(GRACE + 2):
+                log = (await process.stderr.read()).decode()
+                assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert "Traceback" not in log
+    assert "level=error" not in log

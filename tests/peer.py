@@ -1,0 +1,437 @@
+"""A peer that stands where Telnyx does and speaks HTTP as badly as it is told to.
+
+It is written on bare sockets, because no framework would send what it has to send. By default it answers the list of
+connections rightly; a script of answers, of which `FAULTS` has the bad ones, takes that over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import struct
+import time
+import zlib
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
+from urllib.parse import parse_qsl, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ECHO = b"{authorization}"
+"""In whatever is sent, this becomes the `Authorization` header of the request, as hostile proxies have it."""
+
+PATH = "/v2/credential_connections"
+
+
+def connection(number: int, **fields: Any) -> dict[str, Any]:
+    """Return a small row of the list."""
+    return {
+        "id": f"{number}",
+        "record_type": "credential_connection",
+        "active": True,
+        "connection_name": f"connection {number}",
+        "password": "never-shown",
+        "created_at": "2026-01-01T00:00:00.000Z",
+        "inbound": {"channel_limit": 10, "codecs": ["G722", "G711U"]},
+        **fields,
+    }
+
+
+def connections(size: int) -> list[dict[str, Any]]:
+    """Return this many rows."""
+    return [connection(number) for number in range(1, size + 1)]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked, and when on the monotonic clock."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    at: float
+
+    @property
+    def page(self) -> int:
+        """The number of the page."""
+        return int(self.query.get("page[number]", "1"))
+
+    @property
+    def size(self) -> int:
+        """The number of rows on a page."""
+        return int(self.query.get("page[size]", "250"))
+
+
+class Exchange:
+    """One request, and the way back."""
+
+    def __init__(self, peer: Peer, request: Request, writer: asyncio.StreamWriter) -> None:
+        self.peer = peer
+        self.request = request
+        self._writer = writer
+
+    def echo(self, data: bytes) -> bytes:
+        """Return the data with what `ECHO` stands for."""
+        return data.replace(ECHO, self.request.headers.get("authorization", "").encode())
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes as they are; `ConnectionError` once the other side is gone."""
+        if self._writer.is_closing():
+            raise ConnectionResetError
+        self._writer.write(self.echo(data))
+        await self._writer.drain()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._writer.close()
+
+    def reset(self) -> None:
+        """Break the connection: the other side gets an RST."""
+        raw = self._writer.get_extra_info("socket")
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._writer.transport.abort()
+
+
+Answer: TypeAlias = Callable[[Exchange], Awaitable[None]]
+"""Takes a request and does what it likes with the connection."""
+
+
+def respond(
+    status: int = 200, body: bytes = b"", kind: str = "application/json", *, reason: str = "Some Reason", **headers: str
+) -> Answer:
+    """Answer with this; `content_length` is the body's own unless it is among the headers, and `""` leaves one out."""
+
+    async def answer(exchange: Exchange) -> None:
+        sent = exchange.echo(body)
+        lines = {"content_type": kind, "content_length": str(len(sent)), **headers}
+        head = [f"HTTP/1.1 {status} {reason}", *(f"{name.replace('_', '-')}: {lines[name]}" for name in lines)]
+        await exchange.send("\r\n".join(line for line in head if not line.endswith(": ")).encode() + b"\r\n\r\n")
+        await exchange.send(sent)
+
+    return answer
+
+
+def listing(**lies: Any) -> Answer:
+    """Answer with the rows of the page that is asked for; meta can lie, by a value or a function of the exchange."""
+
+    async def answer(exchange: Exchange) -> None:
+        rows, request = exchange.peer.rows, exchange.request
+        meta = {
+            "total_pages": -(-len(rows) // request.size),
+            "total_results": len(rows),
+            "page_number": request.page,
+            "page_size": request.size,
+            **{name: lie(exchange) if callable(lie) else lie for name, lie in lies.items()},
+        }
+        page = rows[(request.page - 1) * request.size : request.page * request.size]
+        await respond(body=json.dumps({"data": page, "meta": meta}).encode())(exchange)
+
+    return answer
+
+
+def repeated(**lies: Any) -> Answer:
+    """Answer with the first page, whichever is asked for."""
+
+    async def answer(exchange: Exchange) -> None:
+        rows, request = exchange.peer.rows, exchange.request
+        meta = {"total_results": len(rows), "page_number": request.page, **lies}
+        await respond(body=json.dumps({"data": rows[: request.size], "meta": meta}).encode())(exchange)
+
+    return answer
+
+
+def then(answer: Answer, change: Callable[[Exchange], None]) -> Answer:
+    """Answer, and then change something, such as the list."""
+
+    async def answer_and_change(exchange: Exchange) -> None:
+        await answer(exchange)
+        change(exchange)
+
+    return answer_and_change
+
+
+def late(seconds: float, answer: Answer) -> Answer:
+    """Answer, but later."""
+
+    async def wait_and_answer(exchange: Exchange) -> None:
+        await asyncio.sleep(seconds)
+        await answer(exchange)
+
+    return wait_and_answer
+
+
+def telnyx_error(status: int, code: str, **headers: str) -> Answer:
+    """Answer with an error as Telnyx has them, which repeats the key in its detail."""
+    body = b'{"errors":[{"code":"%b","title":"No","detail":"%b"}]}' % (code.encode(), ECHO)
+    return respond(status, body, **headers)
+
+
+def html(status: int, **headers: str) -> Answer:
+    """Answer with a proxy's page, which repeats the key."""
+    return respond(
+        status, b"<html><h1>Sorry</h1><pre>Authorization: " + ECHO + b"</pre></html>", "text/html", **headers
+    )
+
+
+def http_date(seconds: float, clock: Callable[[], float] = time.time) -> Answer:
+    """Refuse until this many seconds from now, as a date."""
+
+    async def answer(exchange: Exchange) -> None:
+        await telnyx_error(429, "10011", retry_after=formatdate(clock() + seconds, usegmt=True))(exchange)
+
+    return answer
+
+
+async def silence(_: Exchange) -> None:
+    """Answer nothing, for ever."""
+    await asyncio.Event().wait()
+
+
+async def hang_up(exchange: Exchange) -> None:
+    """Close the connection instead of an answer."""
+    exchange.close()
+
+
+async def refuse(exchange: Exchange) -> None:
+    """Close the connection; a new one at once, before a request."""
+    exchange.close()
+
+
+async def reset_halfway(exchange: Exchange) -> None:
+    """Break the connection in the middle of the body."""
+    await exchange.send(b'HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n{"data":[')
+    exchange.reset()
+
+
+async def trickle(exchange: Exchange) -> None:
+    """Send a body a byte at a time, for minutes: never idle, never done."""
+    await exchange.send(b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n")
+    for _ in range(5000):
+        await exchange.send(b" ")
+        await asyncio.sleep(0.02)
+
+
+async def trickled_head(exchange: Exchange) -> None:
+    """Send a head a byte at a time, for minutes."""
+    await exchange.send(b"HTTP/1.1 200 OK\r\nx-slow: ")
+    for _ in range(5000):
+        await exchange.send(b"s")
+        await asyncio.sleep(0.02)
+
+
+async def endless_head(exchange: Exchange) -> None:
+    """Send a head of 16 MiB."""
+    await exchange.send(b"HTTP/1.1 200 OK\r\n")
+    for _ in range(256):
+        await exchange.send(b"x-echo: " + ECHO + b"s" * 2**16 + b"\r\n")
+    exchange.close()
+
+
+async def endless_body(exchange: Exchange) -> None:
+    """Send a body of 256 MiB, in chunks."""
+    await exchange.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    for _ in range(256):
+        await exchange.send(b"100000\r\n" + b" " * 2**20 + b"\r\n")
+    await exchange.send(b"0\r\n\r\n")
+
+
+async def bomb(exchange: Exchange) -> None:
+    """Send 500 MB of blanks in 500 kB of gzip."""
+    await respond(body=_bomb(), content_encoding="gzip")(exchange)
+
+
+def _bomb() -> bytes:
+    deflate, block = zlib.compressobj(wbits=31), b" " * 10**6
+    first, more = (deflate.compress(block) + deflate.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    return first + more * 499  # nobody should get to an end
+
+
+def raw(data: bytes) -> Answer:
+    """Send bytes that may be no HTTP, and close."""
+
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send(data)
+        exchange.close()
+
+    return answer
+
+
+def closing(answer: Answer) -> Answer:
+    """Answer and close."""
+    return then(answer, lambda exchange: exchange.close())
+
+
+class Fault(NamedTuple):
+    """An answer that is of no use, and the `reason` that a refresh fails for."""
+
+    answer: Answer
+    reason: str
+
+
+_ROW = b'{"id":"1","password":"' + ECHO + b'"}'
+
+FAULTS = {
+    # It takes too long.
+    "silence": Fault(silence, "timeout"),
+    "late": Fault(late(30, listing()), "timeout"),
+    "trickled-body": Fault(trickle, "timeout"),
+    "trickled-head": Fault(trickled_head, "timeout"),
+    "body-shorter-than-its-length": Fault(respond(body=b'{"data":[]}', content_length="500"), "timeout"),
+    # It refuses.
+    "400": Fault(telnyx_error(400, "10015"), "bad_request"),
+    "401": Fault(telnyx_error(401, "10009"), "unauthorized"),
+    "401-html": Fault(html(401), "unauthorized"),
+    "403": Fault(telnyx_error(403, "10010"), "forbidden"),
+    "404": Fault(telnyx_error(404, "10005"), "bad_request"),
+    "404-html": Fault(html(404), "bad_request"),
+    "error-code-is-the-key": Fault(telnyx_error(400, ECHO.decode()), "bad_request"),
+    "error-nested": Fault(respond(400, b"[" * 100_000), "bad_request"),
+    "error-endless": Fault(respond(400, ECHO * 10**5), "bad_request"),
+    "429": Fault(telnyx_error(429, "10011"), "rate_limited"),
+    "429-for-two-seconds": Fault(telnyx_error(429, "10011", retry_after="2"), "rate_limited"),
+    "429-until-a-date": Fault(http_date(60), "rate_limited"),
+    "429-until-long-ago": Fault(http_date(-(10**6)), "rate_limited"),
+    "429-for-ages": Fault(telnyx_error(429, "10011", retry_after="9" * 17), "rate_limited"),
+    "429-in-no-numbers": Fault(telnyx_error(429, "10011", retry_after=ECHO.decode()), "rate_limited"),
+    # It is down.
+    "408": Fault(telnyx_error(408, "10007"), "server_error"),
+    "500": Fault(telnyx_error(500, "10007"), "server_error"),
+    "500-html": Fault(html(500), "server_error"),
+    "502-html": Fault(html(502), "server_error"),
+    "503-html": Fault(html(503, retry_after="1"), "server_error"),
+    "reason-phrase-is-the-key": Fault(respond(500, b"", reason=ECHO.decode()), "server_error"),
+    # It breaks off.
+    "hang-up": Fault(hang_up, "connection"),
+    "refuse": Fault(refuse, "connection"),
+    "reset": Fault(reset_halfway, "connection"),
+    "closed-before-its-length": Fault(closing(respond(body=b'{"data":[]}', content_length="500")), "connection"),
+    "no-http": Fault(raw(b"220 " + ECHO + b" ESMTP\r\n"), "connection"),
+    "bad-header": Fault(raw(b"HTTP/1.1 200 OK\r\n" + ECHO + b"\r\n\r\n{}"), "connection"),
+    "bad-length": Fault(raw(b"HTTP/1.1 200 OK\r\ncontent-length: " + ECHO + b"\r\n\r\n{}"), "connection"),
+    "bad-chunk": Fault(raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + ECHO + b"\r\n"), "connection"),
+    "endless-head": Fault(endless_head, "connection"),
+    # It answers something else.
+    "204": Fault(raw(b"HTTP/1.1 204 No Content\r\n\r\n"), "malformed"),
+    "304": Fault(raw(b"HTTP/1.1 304 Not Modified\r\n\r\n"), "malformed"),
+    "redirect": Fault(respond(307, b"", location="http://127.0.0.1:9/?" + ECHO.decode()), "malformed"),
+    "redirect-nowhere": Fault(respond(302, b"", location="http://[" + ECHO.decode()), "malformed"),
+    "200-html": Fault(html(200), "malformed"),
+    "empty": Fault(respond(), "malformed"),
+    "blank": Fault(respond(body=b" "), "malformed"),
+    "null": Fault(respond(body=b"null"), "malformed"),
+    "list": Fault(respond(body=b"[" + _ROW + b"]"), "malformed"),
+    "text": Fault(respond(body=b'"' + ECHO + b'"'), "malformed"),
+    "data-null": Fault(respond(body=b'{"data":null,"meta":{}}'), "malformed"),
+    "data-missing": Fault(respond(body=b'{"meta":{"total_results":1}}'), "malformed"),
+    "data-an-object": Fault(respond(body=b'{"data":' + _ROW + b"}"), "malformed"),
+    "meta-of-text": Fault(respond(body=b'{"data":[],"meta":"' + ECHO + b'"}'), "malformed"),
+    "total-of-text": Fault(respond(body=b'{"data":[],"meta":{"total_results":"' + ECHO + b'"}}'), "malformed"),
+    "truncated": Fault(respond(body=b'{"data":[' + _ROW + b',{"id":"2","password":"' + ECHO), "malformed"),
+    "longer-than-its-length": Fault(
+        closing(respond(body=b'{"data":[' + _ROW + b"]}", content_length="9")), "malformed"
+    ),
+    "nested-lists": Fault(respond(body=b"[" * 100_000), "malformed"),
+    "nested-data": Fault(respond(body=b'{"data":' * 100_000), "malformed"),
+    "nested-beside-data": Fault(respond(body=b'{"data":[],"meta":{"x":' + b'{"x":' * 100_000), "malformed"),
+    "not-utf-8": Fault(respond(body=b'\xff\xfe{"data":[]}'), "malformed"),
+    "more-pages-than-can-be": Fault(listing(total_pages=10**9, total_results=None), "malformed"),
+    "more-results-than-can-be": Fault(listing(total_results=10**9), "malformed"),
+    "gzip-bomb": Fault(bomb, "malformed"),
+    "endless-body": Fault(endless_body, "malformed"),
+    "no-gzip": Fault(respond(body=ECHO, content_encoding="gzip"), "malformed"),
+    "half-a-gzip": Fault(respond(body=zlib.compress(b" " * 999, wbits=31)[:12], content_encoding="gzip"), "malformed"),
+    "odd-encoding": Fault(respond(body=b"{}", content_encoding=ECHO.decode()), "malformed"),
+}
+
+
+class Peer:
+    """An HTTP server on loopback; an asynchronous context manager."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
+        self.rows = list(rows)
+        self.requests: list[Request] = []
+        self.accepted = 0
+        """Connections so far."""
+        self.asked = asyncio.Condition()
+        """Notified at each request."""
+        self._always = listing()
+        self._next: deque[Answer] = deque()
+        self._tasks: set[asyncio.Task[None] | None] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v2"
+
+    @property
+    def touched(self) -> int:
+        """Requests and connections so far: what a peer that is down is still troubled with."""
+        return len(self.requests) + self.accepted
+
+    def answer(self, answer: Answer) -> None:
+        """Answer every request like this from now on."""
+        self._always = answer
+        self._next.clear()
+
+    def script(self, answers: Iterable[Answer]) -> None:
+        """Answer the next requests with one of these each, and those behind them as before."""
+        self._next.extend(answers)
+
+    async def wait_for(self, requests: int) -> None:
+        """Return when there have been this many requests; `TimeoutError` if there are not within ten seconds."""
+        async with asyncio.timeout(10), self.asked:
+            await self.asked.wait_for(lambda: len(self.requests) >= requests)
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=2**20)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        tasks = [task for task in self._tasks if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _take(self) -> Answer:
+        return self._next.popleft() if self._next else self._always
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        self._tasks.add(task)
+        self.accepted += 1
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+                if (self._next[0] if self._next else self._always) is refuse:
+                    self._take()
+                    return
+                while not writer.is_closing():
+                    request = _parse(await reader.readuntil(b"\r\n\r\n"))
+                    self.requests.append(request)
+                    async with self.asked:
+                        self.asked.notify_all()
+                    await self._take()(Exchange(self, request, writer))
+        finally:
+            self._tasks.discard(task)
+            writer.close()
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+
+def _parse(head: bytes) -> Request:
+    first, *lines = head.decode("latin-1").split("\r\n")
+    method, target, _ = first.split(" ")
+    parts = urlsplit(target)
+    pairs = (line.partition(":") for line in lines if line)
+    headers = {name.lower(): value.strip() for name, _, value in pairs}
+    return Request(method, parts.path, dict(parse_qsl(parts.query)), headers, time.monotonic())
