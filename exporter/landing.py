@@ -57,7 +57,7 @@ def page(entry: Entry[View], metrics_path: str) -> str:
         title, tone = "Telnyx can't be read", "bad"
         detail = f"<p>Reason: {escape(cause.reason)} ({escape(str(cause))})</p><p>{escape(cause.advice)}</p>"
     elif view is None:
-        title = "Telnyx has not been read yet"
+        title = "Telnyx has not been read lately"
     last = "never, or too long ago to be shown"
     if view is not None and age is not None:
         last = f"{datetime.fromtimestamp(view.refreshed_at, UTC):%Y-%m-%d %H:%M:%S} UTC, {age:.0f} s ago"

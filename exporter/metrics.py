@@ -120,7 +120,7 @@ def _encrypted_media(connection: Connection) -> str:
 
 
 _HOST = re.compile(
-    r"https?://(?:[^/?#\s]*@)?(?P<host>\[[0-9a-fA-F:.]+\]|[^/?#@:\\\s\[\]]+)(?::\d*)?(?:[/?#].*)?", re.DOTALL
+    r"https?://(?:[^/?#\\\s]*@)?(?P<host>\[[0-9a-f:.]+\]|[\w.-]+)(?::\d*)?(?:[/?#].*)?", re.DOTALL | re.IGNORECASE
 )
 
 

@@ -68,6 +68,7 @@ class Refresher:
         self._clock = clock
         self._document = EMPTY
         self._failing: str | None = None
+        self._missing = 0
         self._left_out: frozenset[str | None] = frozenset()
 
     async def __call__(self) -> View:
@@ -101,15 +102,15 @@ class Refresher:
             _log.info("Telnyx is back", was=self._failing)
             self._failing = None
         _log.info("refreshed", connections=len(snapshot.connections), pages=snapshot.pages, duration=f"{seconds:.3f}s")
-        if snapshot.missing:
-            _log.warning("the list has fewer connections than it says", missing=snapshot.missing)
-        left_out = frozenset(row.id for row in snapshot.unreadable)
-        if left_out - self._left_out:
-            for row in snapshot.unreadable[:_MAX_NAMED]:
-                _log.warning("connection left out, it can't be read", connection_id=row.id, problem=row.problem)
-            if len(snapshot.unreadable) > _MAX_NAMED:
-                _log.warning("more connections left out", more=len(snapshot.unreadable) - _MAX_NAMED)
-        self._left_out = left_out
+        if snapshot.missing != self._missing:
+            _log.warning("the list's pages miss connections that it says it has", missing=snapshot.missing)
+            self._missing = snapshot.missing
+        new = [row for row in snapshot.unreadable if row.id not in self._left_out]
+        for row in new[:_MAX_NAMED]:
+            _log.warning("connection left out, it can't be read", connection_id=row.id, problem=row.problem)
+        if len(new) > _MAX_NAMED:
+            _log.warning("more connections left out", more=len(new) - _MAX_NAMED)
+        self._left_out = frozenset(row.id for row in snapshot.unreadable)
 
     def _failed(self, error: TelnyxError, seconds: float) -> None:
         self._recorder.failed(seconds, error.reason)
