@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from exporter.cache import Entry
 from exporter.client import RateLimit
-from exporter.metrics import CONNECTION_FAMILIES, SNAPSHOT_FAMILIES
+from exporter.metrics import CONNECTION_FAMILIES, SNAPSHOT_FAMILIES, Info
 from exporter.options import OPTIONS
 from exporter.telemetry import Telemetry, family_name
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from prometheus_client import Metric
+
+    from exporter.metrics import Family
 
 REFERENCE = Path(__file__).with_name("metrics.md")
 README = Path(__file__).parent.with_name("README.md")
@@ -76,6 +78,10 @@ def _labels(names: Iterable[str], sensitive: Iterable[str] = ()) -> str:
     return ", ".join((*(f"`{name}`" for name in names), *(f"*`{name}`*" for name in sensitive)))
 
 
+def _sensitive(family: Family) -> tuple[str, ...]:
+    return family.sensitive if isinstance(family, Info) else ()
+
+
 def _observed() -> dict[str, Metric]:
     """Return the exporter's own families, each with a sample, so that their labels are there to be read."""
     telemetry = Telemetry()
@@ -101,7 +107,7 @@ def reference() -> str:
             *(f"| `{f.name}` | {_labels(f.labels)} | {f.help.rstrip('.')} |\n" for f in SNAPSHOT_FAMILIES),
             CONNECTION,
             *(
-                f"| `{f.name}` | {_labels(f.labels, f.sensitive)} | {f.help.rstrip('.')} |\n"
+                f"| `{f.name}` | {_labels(f.labels, _sensitive(f))} | {f.help.rstrip('.')} |\n"
                 for f in CONNECTION_FAMILIES
             ),
             TELEMETRY,

@@ -23,6 +23,7 @@ from .logs import configure
 from .metrics import select
 from .options import PROGRAM, UsageError, load
 from .refresh import Refresher, holdoff
+from .rendering import Renderer
 from .telemetry import Telemetry
 from .web import create_app
 
@@ -129,8 +130,8 @@ async def _refreshing(
             concurrency=settings.telnyx.concurrency,
         )
         stack.push_async_callback(client.close)
-        selection = select(_shown(settings), settings.metrics.sensitive_labels)
-        yield Refresher(client, selection, telemetry)
+        renderer = Renderer(select(_shown(settings), settings.metrics.sensitive_labels))
+        yield Refresher(client, renderer, telemetry)
 
 
 async def _once(settings: Settings, key: Callable[[], str]) -> int:

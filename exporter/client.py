@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import re
 import time
 import zlib
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import httpx
@@ -120,6 +121,7 @@ class Client:
         self._timeout = timeout
         self._concurrency = concurrency
         self._clock = clock
+        self._pages: dict[int, _Known] = {}
         self._http = httpx.AsyncClient(
             transport=transport,
             headers={
@@ -139,6 +141,7 @@ class Client:
         """Return the whole list. Raises `TelnyxError`."""
         authorization = f"Bearer {self._key()}"
         retries = _Retries(time.monotonic() + self._timeout)
+        pages: dict[int, _Known] = {}
 
         async def read(number: int) -> Page:
             async for attempt in stamina.retry_context(
@@ -147,11 +150,16 @@ class Client:
                 with attempt:
                     await retries.quiet()
                     body = await self._get(number, authorization)
-            return _decode(body, number)
+            digest = hashlib.sha256(body).digest()
+            known = self._pages.get(number)
+            pages[number] = known if known and known.digest == digest else _Known(digest, _decode(body, number))
+            return pages[number].page
 
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timeout):
-                return await walk(read, concurrency=self._concurrency, restarted=self._observer.restarted)
+                snapshot = await walk(read, concurrency=self._concurrency, restarted=self._observer.restarted)
+                self._pages = pages
+                return snapshot
         raise retries.last or RequestTimeout(f"the list took longer than {self._timeout:g} s")
 
     async def close(self) -> None:
@@ -211,6 +219,13 @@ class Client:
             except (ValueError, OverflowError):
                 return None
         return max(0.0, seconds)
+
+
+class _Known(NamedTuple):
+    """A page as it was last read, and what its text hashed to: an unchanged one is not decoded again."""
+
+    digest: bytes
+    page: Page
 
 
 class _Retries:

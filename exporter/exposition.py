@@ -1,10 +1,9 @@
-"""Families to bytes, for each format and encoding.
+"""Rendered families to answers, for each format and encoding.
 
-A snapshot is rendered once: the label text of a connection is escaped once and shared by its series, and a sample's
-line is the same in every format, so that a further format costs its headers only. What was rendered is kept for the
-life of the snapshot. A scrape sends it with the exporter's own metrics behind.
+A sample's line is the same in every format, so that a further format costs its headers only. What was put together is
+kept for the life of the document. A scrape sends it with the exporter's own metrics behind.
 
-A gzip answer compresses only these: the snapshot's part is kept as raw deflate blocks that end in a full flush, to
+A gzip answer compresses only these: the document's part is kept as raw deflate blocks that end in a full flush, to
 which others can be appended, and the CRC and length of the whole are run on from those of the part.
 """
 
@@ -14,15 +13,12 @@ import struct
 import threading
 import zlib
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from .metrics import LabelValue
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from .metrics import Family, Selection, Source
-    from .models import Connection, Snapshot
+    from .metrics import Family
 
 
 class Format(Enum):
@@ -46,10 +42,11 @@ class Part(NamedTuple):
 
 
 class Document:
-    """A rendered snapshot: for each family the lines of its samples."""
+    """A rendered snapshot: for each family the blocks of lines that it has."""
 
-    def __init__(self, blocks: Sequence[tuple[Family[Any], bytes]] = ()) -> None:
-        self._blocks = blocks
+    def __init__(self, families: Sequence[Family] = (), blocks: Sequence[Sequence[bytes]] = ()) -> None:
+        self.families = families
+        self.blocks = blocks
         self._parts: dict[tuple[Format, bool], Part] = {}
         self._lock = threading.Lock()
 
@@ -64,25 +61,17 @@ class Document:
             return self._parts[form, gzip]
         with self._lock:
             if (form, gzip) not in self._parts:
-                texts = (text for family, block in self._blocks for text in (_header(family, form), block))
-                self._parts[form, gzip] = _deflate(texts) if gzip else Part(b"".join(texts))
+                self._parts[form, gzip] = _deflate(self._texts(form)) if gzip else Part(b"".join(self._texts(form)))
             return self._parts[form, gzip]
+
+    def _texts(self, form: Format) -> Iterator[bytes]:
+        for family, blocks in zip(self.families, self.blocks, strict=True):
+            yield _header(family, form)
+            yield from blocks
 
 
 EMPTY = Document()
 """What there is to show without a snapshot."""
-
-
-def render(snapshot: Snapshot, selection: Selection) -> Document:
-    """Render a snapshot."""
-    escaped = _Escaped()
-    connections = [(connection, (_common(connection),)) for connection in snapshot.connections]
-    return Document(
-        [
-            *((family, _lines(family, [(snapshot, ())], (), escaped)) for family in selection.snapshot),
-            *((family, _lines(family, connections, ("%s",), escaped)) for family in selection.connection),
-        ]
-    )
 
 
 def assemble(part: Part, live: bytes, *, gzip: bool) -> tuple[bytes, bytes]:
@@ -106,42 +95,9 @@ def _deflate(texts: Iterable[bytes]) -> Part:
     return Part(b"".join(pieces), crc, length)
 
 
-def _header(family: Family[Any], form: Format) -> bytes:
+def _header(family: Family, form: Format) -> bytes:
     if form is not Format.OPENMETRICS:
         return f"# HELP {family.name} {family.help}\n# TYPE {family.name} gauge\n".encode()
-    name = family.name.removesuffix("_info") if family.type == "info" else family.name
+    name = family.name.removesuffix("_info")
     unit = f"# UNIT {name} {family.unit}\n" if family.unit else ""
     return f"# HELP {name} {family.help}\n# TYPE {name} {family.type}\n{unit}".encode()
-
-
-def _common(connection: Connection) -> str:
-    return f'connection_id="{_escape(connection.id)}",connection_name="{_escape(connection.connection_name or "")}"'
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-
-
-class _Escaped(dict[LabelValue, str]):
-    """The text of each label value, escaped once; most are of a small set."""
-
-    def __missing__(self, value: LabelValue) -> str:
-        text = str(value).lower() if isinstance(value, bool) else _escape(value or "")
-        self[value] = text
-        return text
-
-
-def _lines(
-    family: Family[Source],
-    sources: Iterable[tuple[Source, tuple[str, ...]]],
-    common: tuple[str, ...],
-    escaped: _Escaped,
-) -> bytes:
-    """Return the lines of a family, where each source comes with its `common` label text."""
-    labels = ",".join((*common, *(f'{label}="%s"' for label in family.labels)))
-    template = f"{family.name}{{{labels}}} %s\n" if labels else f"{family.name} %s\n"
-    lines = []
-    for source, texts in sources:
-        for values, number in family.samples(source):
-            lines.append(template % (*texts, *[escaped[value] for value in values], number))
-    return "".join(lines).encode()

@@ -8,9 +8,13 @@ becomes an object of this process. Every field but the id is optional, as in Tel
 from __future__ import annotations
 
 import re
-from typing import Annotated, TypeAlias
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Int: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 """What a sample, which is a float, can hold exactly; JSON allows integers that nobody can read."""
@@ -116,6 +120,47 @@ class Connection(_Part, frozen=True, gc=False, kw_only=True):
     inbound: Inbound | None = None
     outbound: Outbound | None = None
 
+    @property
+    def anchorsite(self) -> str | None:
+        """Where media enters Telnyx."""
+        return self.anchorsite_override
+
+    @property
+    def media_encryption(self) -> str:
+        """`SRTP`, or `none` where Telnyx says null."""
+        return self.encrypted_media or "none"
+
+    @property
+    def webhook_version(self) -> str | None:
+        """The version of the webhook API as text; Telnyx sends text or a number."""
+        return None if self.webhook_api_version is None else str(self.webhook_api_version)
+
+    @property
+    def webhook_host(self) -> str | None:
+        """The host that events are sent to."""
+        return host_of(self.webhook_event_url)
+
+    @property
+    def webhook_failover_host(self) -> str | None:
+        """The host that events are sent to when the first can't be reached."""
+        return host_of(self.webhook_event_failover_url)
+
+    @property
+    def noise_suppression_engine(self) -> str | None:
+        """What suppresses noise."""
+        return self.noise_suppression_details.engine if self.noise_suppression_details else None
+
+
+_HOST = re.compile(
+    r"https?://(?:[^/?#\\\s]*@)?(?P<host>\[[0-9a-f:.]+\]|[\w.-]+)(?::\d*)?(?:[/?#].*)?", re.DOTALL | re.IGNORECASE
+)
+
+
+def host_of(url: str | None) -> str | None:
+    """Return the host of a webhook's URL, the rest of which can hold credentials; None for what is no http URL."""
+    match = _HOST.fullmatch(url) if url else None
+    return match["host"].lower() if match else None
+
 
 class Unreadable(msgspec.Struct, frozen=True, gc=False):
     """A row that could not be read: its id where that much could be, and why in the decoder's words."""
@@ -143,14 +188,22 @@ class Page(msgspec.Struct, frozen=True):
 class Snapshot(msgspec.Struct, frozen=True):
     """The whole list as one refresh found it."""
 
-    connections: tuple[Connection, ...]
-    """In the order of the list, each id once."""
+    chunks: tuple[tuple[Connection, ...], ...]
+    """The connections in the order of the list, each id once, page by page; an unchanged page is the same object."""
     unreadable: tuple[Unreadable, ...] = ()
     """Rows that were left out."""
     missing: int = 0
     """Rows that the list says it has and that no page showed."""
-    pages: int = 1
-    """How many pages had rows."""
+
+    @property
+    def connections(self) -> Iterator[Connection]:
+        """All connections."""
+        return chain.from_iterable(self.chunks)
+
+    @property
+    def size(self) -> int:
+        """How many connections there are."""
+        return sum(map(len, self.chunks))
 
 
 class _Strict(msgspec.Struct, frozen=True):

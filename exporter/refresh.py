@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from .errors import Internal, TelnyxError
-from .exposition import EMPTY, Document, render
+from .exposition import EMPTY
 from .logs import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .metrics import Selection
+    from .exposition import Document
     from .models import Snapshot
+    from .rendering import Renderer
 
 _MAX_NAMED = 10
 """Rows that one log line names; the metrics have the number of all."""
@@ -60,10 +61,10 @@ class Refresher:
     """
 
     def __init__(
-        self, client: Fetcher, selection: Selection, recorder: Recorder, *, clock: Callable[[], float] = time.time
+        self, client: Fetcher, renderer: Renderer, recorder: Recorder, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._client = client
-        self._selection = selection
+        self._renderer = renderer
         self._recorder = recorder
         self._clock = clock
         self._document = EMPTY
@@ -77,7 +78,7 @@ class Refresher:
         failure: TelnyxError | None = None
         try:
             snapshot = await self._client.fetch()
-            self._document = await asyncio.to_thread(self._render, snapshot)
+            document = await asyncio.to_thread(self._render, snapshot)
         except TelnyxError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 -- a fault of ours must not end what can still be shown
@@ -88,20 +89,21 @@ class Refresher:
         seconds, now = time.perf_counter() - started, self._clock()
         self._recorder.refreshed(seconds, now)
         self._succeeded(snapshot, seconds)
-        return View(self._document, len(snapshot.connections), now)
+        return View(document, snapshot.size, now)
 
     def _render(self, snapshot: Snapshot) -> Document:
-        """Render what scrapes asked of the last snapshot, so that none of them waits for it."""
-        document = render(snapshot, self._selection)
+        """Render, and put together what scrapes asked of the last document, so that none of them waits for it."""
+        document = self._renderer(snapshot)
         for form, gzip in tuple(self._document.made):
             document.part(form, gzip=gzip)
+        self._document = document
         return document
 
     def _succeeded(self, snapshot: Snapshot, seconds: float) -> None:
         if self._failing is not None:
             _log.info("Telnyx is back", was=self._failing)
             self._failing = None
-        _log.info("refreshed", connections=len(snapshot.connections), pages=snapshot.pages, duration=f"{seconds:.3f}s")
+        _log.info("refreshed", connections=snapshot.size, pages=len(snapshot.chunks), duration=f"{seconds:.3f}s")
         if snapshot.missing != self._missing:
             _log.warning("the list's pages miss connections that it says it has", missing=snapshot.missing)
             self._missing = snapshot.missing

@@ -14,7 +14,9 @@ The first walk goes across. If the list changed under it, the next goes backward
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+import msgspec
 
 from .errors import BadRequest, Malformed
 from .models import Connection, Meta, Page, Snapshot, Unreadable
@@ -176,28 +178,33 @@ def _ids(page: Page) -> list[str | None]:
 
 
 def _rows(snapshot: Snapshot) -> int:
-    return len(snapshot.connections) + len(snapshot.unreadable)
+    return snapshot.size + len(snapshot.unreadable)
 
 
 def _join(pages: Sequence[Page], totals: set[int]) -> Snapshot:
     """Return what the pages hold, each id once."""
-    connections: dict[str, Connection] = {}
-    unreadable: dict[str, Unreadable] = {}
-    nameless: list[Unreadable] = []
-    for page in pages:
-        for row in page.rows:
-            # Backwards, a row on two pages was read later on the earlier one: the first that is met here is the newer.
-            if isinstance(row, Connection):
-                connections.setdefault(row.id, row)
-            elif row.id is not None:
-                unreadable.setdefault(row.id, row)
-            else:
-                nameless.append(row)
-    left_out = (*(row for row in unreadable.values() if row.id not in connections), *nameless)
-    rows = len(connections) + len(left_out)
-    return Snapshot(
-        tuple(connections.values()),
-        left_out,
-        missing=max(0, min(totals, default=rows) - rows),
-        pages=sum(bool(page.rows) for page in pages),
-    )
+    seen: set[str] = set()
+    chunks = tuple(_unseen(page, seen) for page in pages if page.rows)
+    left_out: list[Unreadable] = []
+    for row in (row for page in pages for row in page.rows if isinstance(row, Unreadable)):
+        if row.id not in seen:
+            left_out.append(row)
+        if row.id is not None:
+            seen.add(row.id)
+    snapshot = Snapshot(chunks, tuple(left_out))
+    return msgspec.structs.replace(snapshot, missing=max(0, min(totals, default=0) - _rows(snapshot)))
+
+
+def _unseen(page: Page, seen: set[str]) -> tuple[Connection, ...]:
+    """Return the connections of a page that no page before it has, which is the page's own tuple where that is all.
+
+    Backwards, a row on two pages was read later on the earlier one: the first that is met is the newer.
+    """
+    connections = []
+    for row in page.rows:
+        if isinstance(row, Connection) and row.id not in seen:
+            seen.add(row.id)
+            connections.append(row)
+    if len(connections) == len(page.rows):
+        return cast("tuple[Connection, ...]", page.rows)
+    return tuple(connections)

@@ -406,6 +406,16 @@ def test_interrupted_poll_has_no_traceback(listener, monkeypatch):
     assert process.returncode in {-signal.SIGINT, 128 + signal.SIGINT}
 
 
+def test_interrupt_has_the_shells_status(monkeypatch):
+    """Control-C at any moment ends with the status that shells give to it."""
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "load", interrupted)
+    assert cli.main([]) == 128 + signal.SIGINT
+
+
 # Serving
 
 

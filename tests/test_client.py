@@ -198,7 +198,7 @@ async def test_concurrency_is_bounded():
 
     snapshot = await fetch(transport=httpx.MockTransport(answer), concurrency=3)
 
-    assert len(snapshot.connections) == 20
+    assert snapshot.size == 20
     assert max(peaks) == 3
 
 

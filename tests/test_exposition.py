@@ -12,8 +12,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.exposition import EMPTY, Document, Format, Part, assemble, render
-from exporter.metrics import Family, Selection, select
+from exporter.exposition import EMPTY, Document, Format, Part, assemble
+from exporter.metrics import Count, Gauge, Info, Many, Selection, select
 from exporter.models import (
     Connection,
     Inbound,
@@ -24,6 +24,7 @@ from exporter.models import (
     Snapshot,
     Unreadable,
 )
+from exporter.rendering import Renderer
 from exporter.telemetry import Telemetry
 
 FORMATS = pytest.mark.parametrize("form", Format, ids=lambda form: form.name)
@@ -59,7 +60,9 @@ CONNECTIONS = structs(
 )
 SNAPSHOTS = st.builds(
     Snapshot,
-    connections=st.lists(CONNECTIONS, max_size=2, unique_by=lambda connection: connection.id).map(tuple),
+    chunks=st.lists(CONNECTIONS, max_size=2, unique_by=lambda connection: connection.id).map(
+        lambda connections: (tuple(connections[:1]), tuple(connections[1:]))
+    ),
     unreadable=st.lists(st.just(Unreadable(None, "x")), max_size=2).map(tuple),
     missing=st.integers(0, 3),
 )
@@ -83,6 +86,16 @@ def text_of(value):
     return {True: "true", False: "false", None: ""}.get(value, value)
 
 
+def samples_of(family, source):
+    """Return the samples of a snapshot or connection, by what the family says of itself."""
+    if isinstance(family, Gauge):
+        number = family.value(family.part(source))
+        return [] if number is None else [((), number)]
+    if isinstance(family, Info):
+        return [(family.values(family.part(source)), 1)]
+    return family.samples(source)
+
+
 class Oracle:
     """The same families as prometheus-client has them."""
 
@@ -104,7 +117,7 @@ class Oracle:
         name = family.name.removesuffix("_info") if family.type == "info" else family.name
         metric = Metric(name, family.help, family.type, family.unit)
         for labels, source in sources:
-            for values, number in family.samples(source):
+            for values, number in samples_of(family, source):
                 further = zip(family.labels, map(text_of, values), strict=True)
                 metric.add_sample(family.name, {**labels, **dict(further)}, number)
         return metric
@@ -113,19 +126,18 @@ class Oracle:
 # What is read back
 
 
-TAGGED = Family(
+TAGGED = Many(
     "telnyx_connection_texts_info",
     "Texts.",
     ("first", "second"),
     lambda connection: [((connection.user_name, connection.record_type), 1)],
-    "info",
 )
 
 
 def texts(form, *texts):
     """Return what is read back of an id, a name and two labels."""
     connection = Connection(**dict(zip(("id", "connection_name", "user_name", "record_type"), texts, strict=True)))
-    document = render(Snapshot((connection,)), Selection((), (TAGGED,)))
+    document = Renderer(Selection((), (TAGGED,)))(Snapshot(((connection,),)))
     end = b"# EOF\n" if form is Format.OPENMETRICS else b""
     (family,) = parse(document.part(form, gzip=False).data + end, form)
     (sample,) = family.samples
@@ -155,7 +167,7 @@ def test_oracle_agrees(form, snapshot):
     """Whatever the connections, what is rendered is read as what prometheus-client renders of the same families."""
     end = b"# EOF\n" if form is Format.OPENMETRICS else b""
     generate = generate_openmetrics if form is Format.OPENMETRICS else generate_latest
-    rendered = render(snapshot, SELECTION).part(form, gzip=False).data + end
+    rendered = Renderer(SELECTION)(snapshot).part(form, gzip=False).data + end
     assert parse(rendered, form) == parse(generate(Oracle(snapshot)), form)
 
 
@@ -172,8 +184,8 @@ def test_oracle_agrees(form, snapshot):
 def test_label_values(value, text):
     """A bool is shown in small letters, and what is absent as empty, however often each comes."""
     assert texts(Format.TEXT, "1", "", value, value)[2:] == (text, text)
-    family = Family("telnyx_state", "State.", ("a", "b", "c"), lambda _: [((value, True, "True"), 1)])
-    document = render(Snapshot(()), Selection((family,), ()))
+    family = Count("telnyx_state", "State.", ("a", "b", "c"), lambda _: [((value, True, "True"), 1)])
+    document = Renderer(Selection((family,), ()))(Snapshot(()))
     line = document.part(Format.TEXT, gzip=False).data.splitlines()[-1]
     assert line.decode() == f'telnyx_state{{a="{text}",b="true",c="True"}} 1'
 
@@ -181,10 +193,10 @@ def test_label_values(value, text):
 def test_headers():
     """Info families and units are told as OpenMetrics has them, and in Prometheus text all are gauges."""
     families = (
-        Family("telnyx_state_info", "State.", (), lambda _: [((), 1)], "info"),
-        Family("telnyx_age_seconds", "Age.", (), lambda _: [((), 1.5)]),
+        Count("telnyx_state_info", "State.", (), lambda _: [((), 1)]),
+        Count("telnyx_age_seconds", "Age.", (), lambda _: [((), 1.5)]),
     )
-    document = render(Snapshot(()), Selection(families, ()))
+    document = Renderer(Selection(families, ()))(Snapshot(()))
     for form in (Format.TEXT, Format.TEXT_1):
         assert document.part(form, gzip=False).data.decode() == (
             "# HELP telnyx_state_info State.\n# TYPE telnyx_state_info gauge\ntelnyx_state_info 1\n"
@@ -200,10 +212,10 @@ def test_headers():
 # The whole answer
 
 SNAPSHOT = Snapshot(
-    tuple(Connection(id=str(number), connection_name=f"Café {number}", tags=("a", "b")) for number in range(50))
+    (tuple(Connection(id=str(number), connection_name=f"Café {number}", tags=("a", "b")) for number in range(50)),)
 )
 DOCUMENTS = pytest.mark.parametrize(
-    "document", [pytest.param(EMPTY, id="empty"), pytest.param(render(SNAPSHOT, SELECTION), id="fifty")]
+    "document", [pytest.param(EMPTY, id="empty"), pytest.param(Renderer(SELECTION)(SNAPSHOT), id="fifty")]
 )
 
 
@@ -248,7 +260,7 @@ def test_gzip_is_one_member(document, form, live):
 @settings(deadline=None)
 def test_part_is_used_again(live, text):
     """The same part goes, as it is, into every answer, whatever is behind it."""
-    document = render(Snapshot((Connection(id="1", connection_name=text),)), SELECTION)
+    document = Renderer(SELECTION)(Snapshot(((Connection(id="1", connection_name=text),),)))
     part = document.part(Format.TEXT, gzip=True)
     for last in live:
         first, rest = assemble(part, last, gzip=True)
@@ -258,7 +270,7 @@ def test_part_is_used_again(live, text):
 
 def test_gzip_saves():
     """Compression is worth it: series of many connections shrink to less than a tenth."""
-    document = render(SNAPSHOT, SELECTION)
+    document = Renderer(SELECTION)(SNAPSHOT)
     plain, packed = (len(document.part(Format.TEXT, gzip=gzip).data) for gzip in (False, True))
     assert packed < plain / 10
 
@@ -286,7 +298,7 @@ def test_part_is_made_when_asked_for():
 
 def test_part_is_made_once_for_many_threads():
     """However many threads ask at the same time, the part is made once and all get the same."""
-    document = render(SNAPSHOT, SELECTION)
+    document = Renderer(SELECTION)(SNAPSHOT)
     start, parts = threading.Barrier(16), []
 
     def ask():

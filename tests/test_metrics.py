@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.exposition import Format, render
+from exporter.exposition import Format
 from exporter.metrics import CONNECTION_FAMILIES, SNAPSHOT_FAMILIES, select
 from exporter.models import (
     Connection,
@@ -24,6 +24,7 @@ from exporter.models import (
     Unreadable,
     decode_page,
 )
+from exporter.rendering import Renderer
 
 GOLDEN = Path(__file__).parent / "golden"
 FULL = json.loads((GOLDEN / "connection.json").read_text("utf-8"))
@@ -32,13 +33,13 @@ SENSITIVE = ("user_name", "ani_override", "webhook_event_url", "webhook_event_fa
 
 def read(*rows):
     """Return the snapshot of rows as the API gives them."""
-    return Snapshot(decode_page(json.dumps({"data": rows}).encode()).rows)
+    return Snapshot((decode_page(json.dumps({"data": rows}).encode()).rows,))
 
 
 def exposed(snapshot, *families, sensitive=(), form=Format.TEXT):
     """Return the exposition of these families, or of all."""
     selection = select(lambda name: not families or name in families, sensitive)
-    return render(snapshot, selection).part(form, gzip=False).data.decode()
+    return Renderer(selection)(snapshot).part(form, gzip=False).data.decode()
 
 
 def samples(snapshot, *families, sensitive=()):
@@ -573,7 +574,7 @@ def test_sensitive_label_of_bare_connection():
 def host(url):
     """Return the host that is shown for a webhook's URL; the failover is treated alike."""
     connection = Connection(id="42", webhook_event_url=url, webhook_event_failover_url=url)
-    (family,) = text_string_to_metric_families(exposed(Snapshot((connection,)), "telnyx_connection_webhook_info"))
+    (family,) = text_string_to_metric_families(exposed(Snapshot(((connection,),)), "telnyx_connection_webhook_info"))
     (sample,) = family.samples
     assert sample.labels["webhook_host"] == sample.labels["webhook_failover_host"]
     return sample.labels["webhook_host"]
@@ -715,7 +716,7 @@ def elsewhere(monkeypatch):
 def test_times(elsewhere, text, expected):
     """Times are Unix seconds, UTC where no zone is named; what is no time has no sample."""
     name = "telnyx_connection_created_timestamp_seconds"
-    lines = samples(Snapshot((Connection(id="42", created_at=text),)), name)
+    lines = samples(Snapshot(((Connection(id="42", created_at=text),),)), name)
     assert [float(line.rpartition(" ")[2]) for line in lines] == [expected] * (expected is not None)
 
 
@@ -754,7 +755,7 @@ CONNECTIONS = structs(
 )
 def test_no_series_is_there_twice(connections):
     """Whatever the connections, no series is there twice, and every one has a finite number."""
-    lines = samples(Snapshot(tuple(connections)), sensitive=SENSITIVE)
+    lines = samples(Snapshot((tuple(connections),)), sensitive=SENSITIVE)
     series = Counter(line.rpartition(" ")[0] for line in lines)
     assert series.most_common(1)[0][1] == 1
     assert all(abs(float(line.rpartition(" ")[2])) < float("inf") for line in lines)
@@ -770,7 +771,7 @@ def test_absurd_number_harms_nobody():
         "inbound": {"channel_limit": -absurd},
     }
     page = decode_page(json.dumps({"data": [row, {"id": "2", "active": True}]}).encode())
-    snapshot = Snapshot(tuple(row for row in page.rows if isinstance(row, Connection)))
+    snapshot = Snapshot((tuple(row for row in page.rows if isinstance(row, Connection)),))
     lines = samples(snapshot)
     assert 'telnyx_connection_active{connection_id="2",connection_name=""} 1' in lines
     assert all(abs(float(line.rpartition(" ")[2])) < float("inf") for line in lines)

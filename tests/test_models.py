@@ -158,7 +158,7 @@ def test_a_repr_shows_nothing():
 
     assert repr(connection) == "<Connection>"
     assert [repr(part) for part in parts] == [f"<{kind.__name__}>" for kind in PARTS.values()]
-    for shown in (page, unreadable, Snapshot((connection,), (unreadable,))):
+    for shown in (page, unreadable, Snapshot(((connection,),), (unreadable,))):
         assert CANARY not in repr(shown)
         assert CANARY not in str(shown)
 

@@ -15,12 +15,13 @@ from exporter.errors import (
     Unauthorized,
 )
 from exporter.exposition import Format
-from exporter.metrics import Family, Selection, select
+from exporter.metrics import Count, Selection, select
 from exporter.models import Connection, Snapshot, Unreadable
 from exporter.refresh import Refresher, holdoff
+from exporter.rendering import Renderer
 
 NOW = 1_517_610_327.5
-THREE = Snapshot(tuple(Connection(id=str(number)) for number in range(3)), pages=2)
+THREE = Snapshot(((Connection(id="0"), Connection(id="1")), (Connection(id="2"),)))
 
 
 class Fetcher:
@@ -69,7 +70,7 @@ def recorder():
 @pytest.fixture
 def refresher(fetcher, recorder):
     """Return what refreshes from the client, at a time that stands still."""
-    return Refresher(fetcher, select(), recorder, clock=lambda: NOW)
+    return Refresher(fetcher, Renderer(select()), recorder, clock=lambda: NOW)
 
 
 @pytest.fixture(autouse=True)
@@ -105,12 +106,12 @@ async def test_view(refresher):
 
 async def test_time_is_unix_time_unless_given(fetcher, recorder):
     """Without a clock of its own a view carries real Unix time."""
-    assert (await Refresher(fetcher, select(), recorder)()).refreshed_at > NOW
+    assert (await Refresher(fetcher, Renderer(select()), recorder)()).refreshed_at > NOW
 
 
 async def test_selection_is_obeyed(fetcher, recorder):
     """Only the families that are selected are rendered."""
-    refresher = Refresher(fetcher, select(lambda name: name == "telnyx_connection_info"), recorder)
+    refresher = Refresher(fetcher, Renderer(select(lambda name: name == "telnyx_connection_info")), recorder)
     text = (await refresher()).document.part(Format.TEXT, gzip=False).data.decode()
     assert [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")] == ["telnyx_connection_info"]
 
@@ -190,7 +191,7 @@ def broken_samples(_):
         pytest.param(ValueError("KEY0123-secret"), select(), "ValueError at fetch:", id="reading"),
         pytest.param(
             THREE,
-            Selection((Family("telnyx_broken", "Broken.", (), broken_samples),), ()),
+            Selection((Count("telnyx_broken", "Broken.", (), broken_samples),), ()),
             "ValueError at broken_samples:",
             id="rendering",
         ),
@@ -199,7 +200,7 @@ def broken_samples(_):
 async def test_fault_of_ours_is_internal(recorder, logs, answer, selection, place):
     """An exception that is none of ours becomes one, with its type and place but nothing of its text."""
     with pytest.raises(Internal) as caught:
-        await Refresher(Fetcher(answer), selection, recorder)()
+        await Refresher(Fetcher(answer), Renderer(selection), recorder)()
     assert str(caught.value).startswith(place)
     assert caught.value.__context__ is None
     assert recorder.told == [("failed", "internal")]
@@ -228,7 +229,7 @@ async def test_cancelled_refresh_tells_nobody(refresher, fetcher, recorder, logs
 async def test_missing_connections_are_logged(fetcher, refresher, logs):
     """A list whose pages show fewer connections than it says it has is worth a warning, and one when that is over."""
     missing = ("warning", "the list's pages miss connections that it says it has")
-    fetcher.answer = Snapshot(THREE.connections, missing=2)
+    fetcher.answer = Snapshot(THREE.chunks, missing=2)
     assert await refresh(refresher, logs) == [REFRESHED, missing]
     assert logs[-1]["missing"] == 2
     assert await refresh(refresher, logs) == [REFRESHED]
@@ -292,11 +293,20 @@ async def test_new_row_is_named_behind_ten_old_ones(fetcher, refresher, logs):
 # Rendering ahead
 
 
-async def test_formats_in_use_are_made_ahead(refresher):
+async def test_unchanged_list_is_the_same_document(refresher, fetcher):
+    """What is put together for a list is kept while its pages stay what they were."""
+    first = (await refresher()).document
+    first.part(Format.OPENMETRICS, gzip=True)
+    fetcher.answer = Snapshot(THREE.chunks)
+    assert (await refresher()).document is first
+
+
+async def test_formats_in_use_are_made_ahead(refresher, fetcher):
     """What scrapes asked of the last document is already made in the next, and nothing besides."""
     first = (await refresher()).document
     made = set(first.made)  # whatever the empty document was asked for
     first.part(Format.OPENMETRICS, gzip=True)
+    fetcher.answer = Snapshot((*THREE.chunks, (Connection(id="3"),)))
     second = (await refresher()).document
     assert set(second.made) == made | {(Format.OPENMETRICS, True)}
     assert second.part(Format.OPENMETRICS, gzip=True) is not first.part(Format.OPENMETRICS, gzip=True)

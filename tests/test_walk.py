@@ -93,7 +93,7 @@ async def test_one_page_is_one_request(rows, told):
     snapshot = await api.walk()
 
     assert ids(snapshot) == rows
-    assert (snapshot.unreadable, snapshot.missing, snapshot.pages) == ((), 0, bool(rows))
+    assert (snapshot.unreadable, snapshot.missing, len(snapshot.chunks)) == ((), 0, bool(rows))
     assert api.asked == [1]
     assert api.restarts == 0
 
@@ -106,7 +106,7 @@ async def test_many_pages_are_two_requests_more(told, concurrency):
     snapshot = await api.walk(concurrency)
 
     assert ids(snapshot) == "abcdefghi"
-    assert (snapshot.missing, snapshot.pages) == (0, 5)
+    assert (snapshot.missing, len(snapshot.chunks)) == (0, 5)
     assert (api.asked[:2], sorted(api.asked[2:-1]), api.asked[-1]) == ([1, 5], [1, 2, 3, 4], 5)
     assert api.restarts == 0
 
@@ -138,7 +138,7 @@ async def test_a_removal_hides_no_other_row(past_end, told):
         snapshot = await api.walk()
 
         assert set("abcde") - set(gone) <= set(ids(snapshot)) <= set("abcde"), (gone, request, size)
-        assert len(snapshot.connections) == len(set(ids(snapshot)))
+        assert snapshot.size == len(set(ids(snapshot)))
         assert snapshot.missing == 0
         assert api.restarts <= 1
 
@@ -270,7 +270,7 @@ async def test_rows_that_never_come_are_missing():
 
     assert ids(snapshot) == "abcde"
     assert snapshot.missing == 4
-    assert snapshot.pages == 3
+    assert len(snapshot.chunks) == 3
     assert api.restarts == MAX_WALKS - 1
 
 
@@ -280,7 +280,7 @@ async def test_a_list_without_rows_can_miss_them(said):
     api = Api([], lies={"total_results": said})
     snapshot = await api.walk()
 
-    assert (ids(snapshot), snapshot.missing, snapshot.pages) == ("", said, 0)
+    assert (ids(snapshot), snapshot.missing, len(snapshot.chunks)) == ("", said, 0)
     assert api.restarts == MAX_WALKS - 1
 
 
@@ -480,7 +480,7 @@ async def test_unreadable_rows_count_too(pages, good, bad):
 
     assert list(snapshot.connections) == good
     assert list(snapshot.unreadable) == bad
-    assert (snapshot.missing, snapshot.pages) == (0, len(pages))
+    assert (snapshot.missing, len(snapshot.chunks)) == (0, len(pages))
 
 
 class Restless(Api):

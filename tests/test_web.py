@@ -8,19 +8,20 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.cache import Cache
 from exporter.errors import Unauthorized
-from exporter.exposition import Format, render
+from exporter.exposition import Format
 from exporter.metrics import select
 from exporter.models import Connection, Snapshot
 from exporter.refresh import View
+from exporter.rendering import Renderer
 from exporter.telemetry import Telemetry
 from exporter.web import create_app, patience
 
-SNAPSHOT = Snapshot((Connection(id="1", connection_name='a "name"', active=True), Connection(id="2", active=False)))
+SNAPSHOT = Snapshot(((Connection(id="1", connection_name='a "name"', active=True), Connection(id="2", active=False)),))
 
 
 async def show():
     """Refresh with success."""
-    return View(render(SNAPSHOT, select()), len(SNAPSHOT.connections), 1.7e9)
+    return View(Renderer(select())(SNAPSHOT), SNAPSHOT.size, 1.7e9)
 
 
 async def refuse():

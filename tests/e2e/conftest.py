@@ -18,6 +18,7 @@ from exporter.cache import Cache
 from exporter.client import Client, Query
 from exporter.metrics import select
 from exporter.refresh import Refresher, holdoff
+from exporter.rendering import Renderer
 from exporter.telemetry import Telemetry
 from exporter.web import create_app
 
@@ -148,7 +149,7 @@ class Site:
         clock, telemetry = Clock(), Telemetry(process=False)
         query = Query(base_url=base_url, page_size=page_size)
         client = Client(query, lambda: key, telemetry, timeout=timeout, clock=clock.time)
-        refresh = Refresher(client, select(lambda _: True, sensitive), telemetry, clock=clock.time)
+        refresh = Refresher(client, Renderer(select(lambda _: True, sensitive)), telemetry, clock=clock.time)
         cache = Cache(refresh, ttl=TTL, max_stale=MAX_STALE, holdoff=holdoff, clock=clock.monotonic)
         self.app = create_app(cache, telemetry)
         try:
