@@ -18,6 +18,7 @@ import stamina.instrumentation
 import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
+from exporter import cli
 from exporter.cli import main
 
 KEY = "KEY0123-secret"
