@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from exporter import protocol, server
 
+SIZE = 50_000_000
 REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
@@ -17,7 +18,7 @@ async def small(_):
 
 
 async def large(_):
-    return PlainTextResponse("x" * 50_000_000)
+    return PlainTextResponse("x" * SIZE)
 
 
 async def take(request: Request):
@@ -28,18 +29,18 @@ APP = Starlette(routes=[Route("/", small), Route("/large", large), Route("/take"
 
 
 @contextlib.asynccontextmanager
-async def serving():
+async def serving(app=APP):
     """Serve, and give a function that opens connections."""
     listener = server.listen("127.0.0.1:0")
     where = listener.getsockname()
     writers = []
 
     async def connect():
-        reader, writer = await asyncio.open_connection(*where, limit=1024)
+        reader, writer = await asyncio.open_connection(*where, limit=2**18)
         writers.append(writer)
         return reader, writer
 
-    async with asyncio.timeout(20), server.serving(APP, listener):
+    async with asyncio.timeout(20), server.serving(app, listener):
         yield connect
         for writer in writers:
             writer.transport.abort()
@@ -128,15 +129,23 @@ async def test_the_bound_is_for_each_request():
 async def test_an_answer_has_to_be_taken_in_time(monkeypatch):
     """A client that does not read is ended; what waits for it does not stay in memory."""
     monkeypatch.setattr(protocol, "SEND_TIMEOUT", 0.3)
-    async with serving() as connect:
+    let_go = asyncio.Event()
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(SIZE), "more_body": True})
+        await send({"type": "http.response.body"})  # which waits until the client has taken most, or is gone
+        let_go.set()
+
+    async with serving(app) as connect:
         reader, writer = await connect()
-        writer.write(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
-        await asyncio.sleep(0.6)
+        writer.write(REQUEST)
+        await let_go.wait()
         received = 0
         with contextlib.suppress(ConnectionResetError):
             while piece := await reader.read(2**20):
                 received += len(piece)
-        assert received < 50_000_000
+        assert received < SIZE
 
 
 async def test_a_client_that_reads_gets_all(monkeypatch):
@@ -148,7 +157,7 @@ async def test_a_client_that_reads_gets_all(monkeypatch):
         received = 0
         while piece := await reader.read(2**20):
             received += len(piece)
-        assert received > 50_000_000
+        assert received > SIZE
 
 
 async def test_connections_are_bounded(monkeypatch):
