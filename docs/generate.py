@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporter.answers import RateLimit
 from exporter.cache import Entry
-from exporter.client import RateLimit
 from exporter.metrics import CONNECTION_FAMILIES, SNAPSHOT_FAMILIES, Info
 from exporter.options import OPTIONS
 from exporter.telemetry import Telemetry, family_name

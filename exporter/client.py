@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import re
 import time
-import zlib
 from dataclasses import dataclass
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import httpx
-import msgspec
 import stamina
 import structlog
 
 from . import __version__
+from .answers import error_code, rate_limit, read_body, retry_after, translate
 from .errors import (
     ConnectionFailed,
     Malformed,
@@ -37,6 +33,7 @@ from .walk import walk
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from .answers import RateLimit
     from .models import Page, Snapshot
 
 MAX_PAGE_BYTES = 32 * 2**20
@@ -45,18 +42,8 @@ MAX_PAGE_BYTES = 32 * 2**20
 _MAX_ERROR_BYTES = 64 * 2**10
 _CONNECT_TIMEOUT = 5.0
 _READ_TIMEOUT = 20.0
-_UNIX_TIME = 1e9
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """What Telnyx says of its rate limit; `reset` is a Unix time in seconds. None where it says nothing."""
-
-    limit: float | None = None
-    remaining: float | None = None
-    reset: float | None = None
 
 
 class Observer(Protocol):
@@ -150,6 +137,7 @@ class Client:
                 with attempt:
                     await retries.quiet()
                     body = await self._get(number, authorization)
+            retries.last = None
             digest = hashlib.sha256(body).digest()
             known = self._pages.get(number)
             pages[number] = known if known and known.digest == digest else _Known(digest, _decode(body, number))
@@ -177,10 +165,10 @@ class Client:
                 code = str(response.status_code)
                 self._observe(response.headers)
                 if response.status_code == httpx.codes.OK:
-                    return await _read(response, MAX_PAGE_BYTES)
+                    return await read_body(response, MAX_PAGE_BYTES)
                 failure = await self._error(response)
         except httpx.HTTPError as error:
-            failure = _translate(error)
+            failure = translate(error)
         finally:
             seconds = time.perf_counter() - started
             self._observer.requested(code, seconds)
@@ -188,13 +176,8 @@ class Client:
         raise failure  # out here, because as its context httpx's error would come along, which quotes the peer
 
     def _observe(self, headers: Mapping[str, str]) -> None:
-        reset = _number(headers.get("x-ratelimit-reset"))
-        if reset is not None and reset < _UNIX_TIME:
-            reset += self._clock()
-        limit = RateLimit(
-            _number(headers.get("x-ratelimit-limit")), _number(headers.get("x-ratelimit-remaining")), reset
-        )
-        if limit != RateLimit():
+        limit = rate_limit(headers, self._clock())
+        if limit is not None:
             self._observer.rate_limited(limit)
 
     async def _error(self, response: httpx.Response) -> TelnyxError:
@@ -202,23 +185,10 @@ class Client:
             what = "a redirect, which is not followed" if httpx.codes.is_redirect(response.status_code) else "no list"
             return Malformed(f"HTTP status {response.status_code}: {what}")
         try:
-            code = _error_code(await _read(response, _MAX_ERROR_BYTES))
+            code = error_code(await read_body(response, _MAX_ERROR_BYTES))
         except Malformed:
             code = None
-        return from_status(response.status_code, code, self._retry_after(response.headers.get("retry-after")))
-
-    def _retry_after(self, value: str | None) -> float | None:
-        """Return seconds from now; the header holds those or an HTTP date."""
-        if value is None:
-            return None
-        seconds = _number(value)
-        if seconds is None:
-            try:
-                date = parsedate_to_datetime(value)
-                seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - self._clock()
-            except (ValueError, OverflowError):
-                return None
-        return max(0.0, seconds)
+        return from_status(response.status_code, code, retry_after(response.headers, self._clock()))
 
 
 class _Known(NamedTuple):
@@ -253,33 +223,9 @@ class _Retries:
         await asyncio.sleep(self._quiet_until - time.monotonic())
 
 
-def _number(text: str | None) -> float | None:
-    """Return a number in plain decimals, as headers have it; None for anything else."""
-    return float(text) if text is not None and re.fullmatch(r"\d{1,18}(\.\d{1,18})?", text.strip(), re.ASCII) else None
-
-
 async def _forget_location(response: httpx.Response) -> None:
     """Drop where a redirect leads: httpx looks at it though it does not follow, and can trip over what it finds."""
     response.headers.pop("location", None)
-
-
-async def _read(response: httpx.Response, limit: int) -> bytes:
-    """Return the body, unpacked here rather than by httpx because only so can its size be bounded."""
-    encoding = response.headers.get("content-encoding", "").strip().lower() or "identity"
-    if encoding not in {"identity", "gzip"}:
-        raise Malformed("the answer has an encoding that was not asked for")
-    gzip = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
-    body = bytearray()
-    try:
-        async for chunk in response.aiter_raw():
-            body += gzip.decompress(chunk, limit + 1 - len(body)) if gzip else chunk
-            if len(body) > limit or (gzip and len(gzip.unused_data) > limit):
-                raise Malformed(f"the answer is larger than {limit} bytes")
-    except zlib.error:
-        raise Malformed("the answer is no valid gzip") from None
-    if gzip and not gzip.eof:
-        raise Malformed("the answer ends in the middle of its gzip")
-    return bytes(body)
 
 
 def _decode(body: bytes, number: int) -> Page:
@@ -288,37 +234,3 @@ def _decode(body: bytes, number: int) -> Page:
     except ValueError as error:
         problem = str(error)
     raise Malformed(f"page {number} is not a list of connections: {problem}")
-
-
-class _Error(msgspec.Struct):
-    code: str | int
-
-
-class _Errors(msgspec.Struct):
-    errors: list[_Error]
-
-
-def _error_code(body: bytes) -> str | None:
-    """Return Telnyx's numeric code of the first error; only digits, as any other text could repeat a secret."""
-    try:
-        code = str(msgspec.json.decode(body, type=_Errors).errors[0].code)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
-        return None
-    return code if re.fullmatch(r"\d{1,6}", code, re.ASCII) else None
-
-
-def _translate(error: httpx.HTTPError) -> TelnyxError:
-    """Return our own error. Of its words only the operating system's are kept: others can quote the peer."""
-    if isinstance(error, httpx.TimeoutException):
-        return RequestTimeout(f"no answer in time ({type(error).__name__})")
-    return ConnectionFailed(", ".join((type(error).__name__, *sorted(_system_words(error)))))
-
-
-def _system_words(error: BaseException | None) -> set[str]:
-    """Return what the operating system says in the causes of an error, such as `Connection refused`."""
-    if error is None:
-        return set()
-    if isinstance(error, BaseExceptionGroup):
-        return set().union(*map(_system_words, error.exceptions))
-    words = {error.strerror} if isinstance(error, OSError) and error.strerror else set()
-    return words | _system_words(error.__cause__ or error.__context__)

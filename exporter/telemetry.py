@@ -23,7 +23,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.registry import Collector
 
 from . import __version__
-from .client import RateLimit
+from .answers import RateLimit
 from .errors import REASONS
 from .exposition import Format
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from stamina.instrumentation import set_on_retry_hooks
 
 from exporter import __version__
-from exporter.client import MAX_PAGE_BYTES, Client, Query, RateLimit
+from exporter.answers import RateLimit
+from exporter.client import MAX_PAGE_BYTES, Client, Query
 from exporter.errors import (
     BadRequest,
     ConnectionFailed,
@@ -173,6 +174,39 @@ async def test_every_page_is_asked_for(api, recorder):
     assert ids(snapshot) == rows
     assert recorder.codes == ["200"] * 5
     assert recorder.restarts == 0
+
+
+async def test_an_unchanged_page_is_the_same_object(api):
+    """A page whose text is what it was is not decoded again; one that changed is."""
+    rows = ["a", "b", "c", "d"]
+
+    def page(request):
+        number = int(request.url.params["page[number]"])
+        return listing(*rows[number * 2 - 2 : number * 2], total_results=4)
+
+    api.side_effect = page
+    async with connected(query=Query(base_url=BASE_URL, page_size=2)) as client:
+        first = await client.fetch()
+        rows[3] = "e"
+        second = await client.fetch()
+
+    assert second.chunks[0] is first.chunks[0]
+    assert ids(second) == ["a", "b", "c", "e"]
+
+
+async def test_what_was_got_over_is_no_reason(api):
+    """A failure that a retry got over is not what a later timeout is put down to."""
+    answers = iter((httpx.Response(503), listing("a", total_results=2)))
+
+    async def answer(_):
+        response = next(answers, None)
+        if response is None:
+            await asyncio.Event().wait()
+        return response
+
+    api.side_effect = answer
+    with pytest.raises(RequestTimeout, match=r"^the list took longer than 0\.2 s$"):
+        await fetch(timeout=0.2)
 
 
 async def test_walking_again_is_told(api, recorder):

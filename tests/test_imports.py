@@ -9,7 +9,7 @@ PACKAGE = Path(exporter.__file__).parent
 
 RANKS = (
     {"errors", "settings", "cache", "models", "logs"},
-    {"options", "keys", "walk", "metrics"},
+    {"answers", "options", "keys", "walk", "metrics"},
     {"client", "exposition", "protocol"},
     {"negotiation", "rendering", "sandbox"},
     {"refresh"},

@@ -7,8 +7,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter import __version__
+from exporter.answers import RateLimit
 from exporter.cache import Entry
-from exporter.client import RateLimit
 from exporter.exposition import EMPTY, Format
 from exporter.refresh import View
 from exporter.telemetry import REVISION, Telemetry, family_name

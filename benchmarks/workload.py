@@ -1,0 +1,78 @@
+"""The exporter's work in a process of its own, measured from inside: what `run.py` starts.
+
+python benchmarks/workload.py refresh BASE_URL   time, CPU and memory of refreshes: all new, then unchanged
+python benchmarks/workload.py serve BASE_URL     serve one snapshot, and refresh beside it while told `busy`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+import time
+
+import uvloop
+
+from exporter import server
+from exporter.cache import Cache
+from exporter.client import Client, Query
+from exporter.exposition import Format
+from exporter.logs import configure
+from exporter.metrics import select
+from exporter.refresh import Refresher, View
+from exporter.rendering import Renderer
+from exporter.telemetry import Telemetry
+from exporter.web import create_app
+
+KEY = "sandbox"
+
+
+def exporter(base_url: str, telemetry: Telemetry) -> tuple[Client, Refresher]:
+    """Build what refreshes, with nothing known yet."""
+    client = Client(Query(base_url=base_url), lambda: KEY, telemetry)
+    return client, Refresher(client, Renderer(select()), telemetry)
+
+
+async def refresh(base_url: str) -> None:
+    """Refresh with all new and then with all as it was, and print the figures."""
+    client, refresher = exporter(base_url, Telemetry())
+    figures: dict[str, float] = {}
+    for name in ("new", "unchanged", "unchanged"):
+        wall, cpu = time.perf_counter(), time.process_time()
+        view = await refresher()
+        view.document.part(Format.TEXT, gzip=True)
+        figures[f"{name} seconds"] = time.perf_counter() - wall
+        figures[f"{name} cpu seconds"] = time.process_time() - cpu
+    figures["MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    await client.close()
+    print(json.dumps(figures))
+
+
+async def serve(base_url: str) -> None:
+    """Serve one snapshot for ever; for each line on standard input, toggle refreshes beside it that throw all away."""
+    telemetry = Telemetry()
+    client, refresher = exporter(base_url, telemetry)
+    cache: Cache[View] = Cache(refresher, ttl=1e6, max_stale=1e6)
+    await cache.get(60.0)
+    await client.close()
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    asyncio.get_running_loop().add_reader(sys.stdin, lambda: lines.put_nowait(sys.stdin.readline()))
+    listener = server.listen("127.0.0.1:0")
+    async with server.serving(create_app(cache, telemetry), listener):
+        print(server.url(listener), flush=True)
+        while await lines.get():
+            print("busy", flush=True)
+            while lines.empty():
+                client, refresher = exporter(base_url, Telemetry(process=False))
+                await refresher()
+                await client.close()
+            if not lines.get_nowait():
+                break
+            print("idle", flush=True)
+
+
+if __name__ == "__main__":
+    configure("error", "logfmt")
+    work = {"refresh": refresh, "serve": serve}[sys.argv[1]]
+    uvloop.run(work(sys.argv[2]))
