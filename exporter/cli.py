@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import stamina.instrumentation
@@ -78,6 +79,8 @@ def _print(data: bytes) -> None:
 def _run(coroutine: Coroutine[None, None, int]) -> int:
     stamina.instrumentation.set_on_retry_hooks(())  # its own log and metrics are another program's style
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        # One thread renders and compresses. More would not be faster, and each keeps memory that the others can't use.
+        runner.get_loop().set_default_executor(ThreadPoolExecutor(1))
         return runner.run(coroutine)
 
 

@@ -8,11 +8,16 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.parse
 import urllib.request
 
 import pytest
+import uvicorn
+
+from exporter import server
+from exporter.sandbox import create_app
 
 PATIENCE = 30.0
 """Seconds for anything to start or to be seen."""
@@ -67,6 +72,21 @@ def running(*command, log, **environment):
 
 
 @contextlib.contextmanager
+def sandbox(account, api_key):
+    """Serve an account from a thread of this process, where a test can change it, and give the base URL."""
+    config = uvicorn.Config(create_app(account, api_key=api_key), log_config=None, log_level="warning", lifespan="off")
+    api = uvicorn.Server(config)
+    with server.listen("127.0.0.1:0") as listener:
+        thread = threading.Thread(target=api.run, args=([listener],))
+        thread.start()
+        try:
+            yield f"{server.url(listener)}/v2"
+        finally:
+            api.should_exit = True
+            thread.join(PATIENCE)
+
+
+@contextlib.contextmanager
 def exporter(folder, *flags, **environment):
     """Run the exporter and give its URL."""
     log = folder / "exporter.log"
@@ -76,7 +96,7 @@ def exporter(folder, *flags, **environment):
 
 
 @contextlib.contextmanager
-def prometheus(folder, config):
+def prometheus(folder, config, *flags):
     """Run Prometheus on this configuration and give its URL."""
     (folder / "prometheus.yml").write_text(config)
     url = f"http://127.0.0.1:{free_port()}"
@@ -85,7 +105,24 @@ def prometheus(folder, config):
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={url.removeprefix('http://')}",
+        *flags,
     )
     with running(*command, log=folder / "prometheus.log"):
         until(lambda: get(f"{url}/-/ready"), "Prometheus being ready")
+        yield url
+
+
+@contextlib.contextmanager
+def alertmanager(folder, config):
+    """Run Alertmanager on this configuration file, alone, and give its URL."""
+    url = f"http://127.0.0.1:{free_port()}"
+    command = (
+        binary("alertmanager", "prometheus-alertmanager"),
+        f"--config.file={config}",
+        f"--storage.path={folder / 'alertmanager'}",
+        f"--web.listen-address={url.removeprefix('http://')}",
+        "--cluster.listen-address=",
+    )
+    with running(*command, log=folder / "alertmanager.log"):
+        until(lambda: get(f"{url}/-/ready"), "Alertmanager being ready")
         yield url

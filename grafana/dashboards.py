@@ -1,0 +1,666 @@
+"""Write the Grafana dashboards: all connections, one connection, and the exporter.
+
+Run it from a checkout: `python grafana/dashboards.py`. With `--check` it only compares.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from panels import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    RED,
+    Column,
+    absent,
+    graph,
+    page,
+    stat_panel,
+    table_panel,
+    thresholds,
+    timeline,
+    variable,
+    words,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
+
+FOLDER = Path(__file__).with_name("dashboards")
+
+# Queries that several panels are made of. A connection's name can change and its id can't: what compares now with
+# before goes by the id and takes the name of now.
+NAMED = "max by (connection_id, connection_name)"
+UPDATED = f"{NAMED} (telnyx_connection_updated_timestamp_seconds)"
+NO_OUTBOUND_LIMIT = (
+    "count(telnyx_connection_active unless on (job, instance, connection_id) telnyx_connection_{}_channel_limit)"
+    " or 0 * count(telnyx_connection_active)"
+)
+
+ON_OFF = words({"1": ("Active", GREEN), "0": ("Disabled", RED)})
+YES_NO = words({"true": ("yes", ""), "false": ("no", "")})
+LIMIT = words({"-1": ("no limit", ORANGE)})
+FINE_AT_ZERO = thresholds((1, ORANGE))
+
+
+def off_since() -> str:
+    """Return since when connections are off, in milliseconds.
+
+    That is a change of theirs, so it was at their last change; or earlier, if they were already seen off before it.
+    """
+    seen_off = (
+        "(max by (connection_id) (max_over_time(timestamp(telnyx_connection_active == 1)[$__range:$__interval]))"
+        " + $__interval_ms / 1000)"
+    )
+    since = f"{UPDATED} - clamp_min({UPDATED} - on (connection_id) group_left () {seen_off}, 0) or {UPDATED}"
+    return f"1000 * (({since}) and on (connection_id) telnyx_connection_active == 0)"
+
+
+def limit(direction: str, offset: str = "") -> str:
+    """Return the channel limits by connection id, -1 where there is none."""
+    return (
+        f"max by (connection_id) (telnyx_connection_{direction}_channel_limit{offset})"
+        f" or max by (connection_id) (telnyx_connection_active{offset}) * 0 - 1"
+    )
+
+
+def both_limits(promql: str, offset: str = "") -> str:
+    """Return what the query, with `{}` for limits by id, says of either direction, with the connection's name."""
+    directions = " or ".join(
+        f'label_replace({promql.format(limit(direction, offset))}, "direction", "{direction}", "", "")'
+        for direction in ("outbound", "inbound")
+    )
+    names = "group by (connection_id, connection_name) (telnyx_connection_active)"
+    return f"({directions}) * on (connection_id) group_left (connection_name) {names}"
+
+
+def labelled(metric: str, labels: str) -> str:
+    """Return the connections with these labels of an info metric."""
+    return f"max by (connection_id, connection_name, {labels}) ({metric})"
+
+
+def connection_column() -> Column:
+    """Return the connection's name, linked to its dashboard."""
+    link = (
+        "/d/telnyx-connection?${datasource:queryparam}&${job:queryparam}&${instance:queryparam}"
+        "&var-connection=${__data.fields.connection_id}&${__url_time_range}"
+    )
+    return Column("Connection", label="connection_name", link=link)
+
+
+def connections() -> Dashboard:
+    """Return the dashboard of all connections."""
+    return page(
+        "telnyx-connections",
+        "Telnyx / Connections",
+        "All credential connections: how many, which are off and since when, whose limits changed.",
+        (
+            "",
+            (
+                stat_panel("Connections", "How many connections there are, active or not.", "sum(telnyx_connections)"),
+                stat_panel(
+                    "Active",
+                    "Connections that are switched on.",
+                    'sum(telnyx_connections{active="true"})',
+                    limits=thresholds(),
+                ),
+                stat_panel(
+                    "Disabled",
+                    "Connections that are switched off: calls from and to them fail.",
+                    'sum(telnyx_connections{active="false"})',
+                    limits=thresholds((1, RED)),
+                ),
+                stat_panel(
+                    "Without media encryption",
+                    "Connections whose calls can be listened to on the way, as their media is not encrypted.",
+                    'sum(telnyx_connections{encrypted_media="none"})',
+                    limits=FINE_AT_ZERO,
+                ),
+                stat_panel(
+                    "Without an outbound limit",
+                    "Connections that may make any number of calls at once, so that nothing bounds the cost of fraud.",
+                    NO_OUTBOUND_LIMIT.format("outbound"),
+                    limits=FINE_AT_ZERO,
+                ),
+                stat_panel(
+                    "Changed",
+                    "Connections of which a setting was changed, or which were created, in the time shown.",
+                    "count(telnyx_connection_updated_timestamp_seconds > time() - $__range_s)"
+                    " or 0 * count(telnyx_connection_active)",
+                ),
+                table_panel(
+                    "Off",
+                    "Connections that are switched off. Since when is the time of their last change, or if they were"
+                    " changed while off, the time they were first seen off in the time shown.",
+                    connection_column(),
+                    Column("Off since", promql=off_since(), unit="dateTimeFromNow"),
+                    Column("ID", label="connection_id"),
+                    sort="Off since",
+                    descending=True,
+                    width=8,
+                    points=300,
+                ),
+                table_panel(
+                    "Limits changed",
+                    "Channel limits that are not what they were all through the time shown, with what they were at"
+                    " its beginning; that is empty where the connection is newer.",
+                    connection_column(),
+                    Column("Direction", label="direction"),
+                    Column("Before", promql=both_limits("({})", " offset $__range"), mappings=LIMIT, colored=True),
+                    Column("Now", promql=both_limits("({})"), mappings=LIMIT, colored=True),
+                    Column(
+                        "Changes",
+                        promql=both_limits("changes(({})[$__range:$__interval]) > 0"),
+                        required=True,
+                    ),
+                    Column("ID", label="connection_id"),
+                    sort="Connection",
+                    width=9,
+                    points=300,
+                ),
+                table_panel(
+                    "Changed lately",
+                    "Connections of which any setting was changed in the time shown, the latest first.",
+                    connection_column(),
+                    Column(
+                        "Changed",
+                        promql=f"1000 * ({UPDATED} > time() - $__range_s)",
+                        unit="dateTimeFromNow",
+                        required=True,
+                    ),
+                    Column("State", promql=f"{NAMED} (telnyx_connection_active)", mappings=ON_OFF, colored=True),
+                    Column("ID", label="connection_id"),
+                    sort="Changed",
+                    descending=True,
+                    width=7,
+                ),
+            ),
+        ),
+        (
+            "Over time",
+            (
+                graph(
+                    "By state",
+                    "Connections that are switched on and off.",
+                    ("Active", 'sum(telnyx_connections{active="true"})'),
+                    ("Disabled", 'sum(telnyx_connections{active="false"})'),
+                    stacked=True,
+                    steps=True,
+                    colors={"Active": GREEN, "Disabled": RED},
+                ),
+                graph(
+                    "By media encryption",
+                    "Connections with encrypted media and without.",
+                    ("SRTP", 'sum(telnyx_connections{encrypted_media="SRTP"})'),
+                    ("Not encrypted", 'sum(telnyx_connections{encrypted_media="none"})'),
+                    stacked=True,
+                    steps=True,
+                    colors={"SRTP": GREEN, "Not encrypted": ORANGE},
+                ),
+                graph(
+                    "By anchorsite",
+                    "Connections by the place that their media passes through; Latency is whichever answers fastest.",
+                    ("{{anchorsite}}", "sum by (anchorsite) (telnyx_connections) > 0"),
+                    stacked=True,
+                    steps=True,
+                ),
+                graph(
+                    "Calls allowed at the same time",
+                    "The sum of all channel limits; connections without a limit are not in it.",
+                    ("Outbound", "sum(telnyx_connection_outbound_channel_limit)"),
+                    ("Inbound", "sum(telnyx_connection_inbound_channel_limit)"),
+                    width=12,
+                    steps=True,
+                ),
+                graph(
+                    "Without a limit",
+                    "Connections that have no channel limit.",
+                    ("Outbound", NO_OUTBOUND_LIMIT.format("outbound")),
+                    ("Inbound", NO_OUTBOUND_LIMIT.format("inbound")),
+                    width=12,
+                    steps=True,
+                ),
+            ),
+        ),
+        (
+            "All of them",
+            (
+                table_panel(
+                    "All connections",
+                    "Every connection with its main settings. Any column can be filtered, and a name leads to the"
+                    " connection's own dashboard.",
+                    connection_column(),
+                    Column("State", promql=f"{NAMED} (telnyx_connection_active)", mappings=ON_OFF, colored=True),
+                    Column("Anchorsite", label="anchorsite"),
+                    Column(
+                        "Media encryption",
+                        label="encrypted_media",
+                        mappings=words({"none": ("none", ORANGE)}),
+                        colored=True,
+                    ),
+                    Column(
+                        "Outbound limit",
+                        promql=f"{NAMED} (telnyx_connection_outbound_channel_limit)",
+                        mappings=absent("no limit"),
+                    ),
+                    Column(
+                        "Inbound limit",
+                        promql=f"{NAMED} (telnyx_connection_inbound_channel_limit)",
+                        mappings=absent("no limit"),
+                    ),
+                    Column(
+                        "SIP URI calling",
+                        label="sip_uri_calling_preference",
+                        mappings=words({"unrestricted": ("unrestricted", ORANGE)}),
+                        colored=True,
+                    ),
+                    Column("Localization", label="localization"),
+                    Column("Outbound voice profile", label="outbound_voice_profile_id"),
+                    Column("Webhook host", label="webhook_host"),
+                    Column(
+                        "Created",
+                        promql=f"1000 * {NAMED} (telnyx_connection_created_timestamp_seconds)",
+                        unit="dateTimeAsIso",
+                    ),
+                    Column("Changed", promql=f"1000 * {UPDATED}", unit="dateTimeAsIso"),
+                    Column("ID", label="connection_id"),
+                    labels=(
+                        labelled("telnyx_connection_info", "anchorsite, encrypted_media, sip_uri_calling_preference"),
+                        labelled("telnyx_connection_outbound_info", "localization, outbound_voice_profile_id"),
+                        labelled("telnyx_connection_webhook_info", "webhook_host"),
+                    ),
+                    height=16,
+                ),
+            ),
+        ),
+    )
+
+
+SETTINGS = {
+    "General": {
+        "Record type": "telnyx_connection_info record_type",
+        "Anchorsite": "telnyx_connection_info anchorsite",
+        "Media encryption": "telnyx_connection_info encrypted_media",
+        "DTMF type": "telnyx_connection_info dtmf_type",
+        "SIP URI calling": "telnyx_connection_info sip_uri_calling_preference",
+        "Comfort noise on hold": "telnyx_connection_info default_on_hold_comfort_noise_enabled",
+        "Encode contact header": "telnyx_connection_info encode_contact_header_enabled",
+        "T.38 passthrough on-net": "telnyx_connection_info onnet_t38_passthrough_enabled",
+        "iOS push credential": "telnyx_connection_info ios_push_credential_id",
+        "Android push credential": "telnyx_connection_info android_push_credential_id",
+    },
+    "Calls to the connection": {
+        "Channel limit": "telnyx_connection_inbound_channel_limit",
+        "Caller number format": "telnyx_connection_inbound_info ani_number_format",
+        "Called number format": "telnyx_connection_inbound_info dnis_number_format",
+        "Routing method": "telnyx_connection_inbound_info default_routing_method",
+        "Simultaneous ringing": "telnyx_connection_inbound_info simultaneous_ringing",
+        "Ringback tone": "telnyx_connection_inbound_info generate_ringback_tone",
+        "ISUP headers": "telnyx_connection_inbound_info isup_headers_enabled",
+        "PRACK": "telnyx_connection_inbound_info prack_enabled",
+        "Compact SIP headers": "telnyx_connection_inbound_info sip_compact_headers_enabled",
+        "STIR/SHAKEN": "telnyx_connection_inbound_info shaken_stir_enabled",
+        "First answer within (s)": "telnyx_connection_inbound_timeout_1xx_seconds",
+        "Picked up within (s)": "telnyx_connection_inbound_timeout_2xx_seconds",
+    },
+    "Calls from the connection": {
+        "Channel limit": "telnyx_connection_outbound_channel_limit",
+        "Caller ID override": "telnyx_connection_outbound_info ani_override_type",
+        "Localization": "telnyx_connection_outbound_info localization",
+        "T.38 reinvite from": "telnyx_connection_outbound_info t38_reinvite_source",
+        "Outbound voice profile": "telnyx_connection_outbound_info outbound_voice_profile_id",
+        "Call parking": "telnyx_connection_outbound_info call_parking_enabled",
+        "Instant ringback": "telnyx_connection_outbound_info instant_ringback_enabled",
+        "Ringback tone": "telnyx_connection_outbound_info generate_ringback_tone",
+    },
+    "Webhooks": {
+        "API version": "telnyx_connection_webhook_info webhook_api_version",
+        "Host": "telnyx_connection_webhook_info webhook_host",
+        "Failover host": "telnyx_connection_webhook_info webhook_failover_host",
+        "Call cost included": "telnyx_connection_webhook_info call_cost_in_webhooks",
+        "Failover after (s)": "telnyx_connection_webhook_timeout_seconds",
+    },
+    "Media": {
+        "RTCP port": "telnyx_connection_rtcp_info port",
+        "RTCP capture": "telnyx_connection_rtcp_info capture_enabled",
+        "RTCP report every (s)": "telnyx_connection_rtcp_report_interval_seconds",
+        "Noise suppression": "telnyx_connection_noise_suppression_info direction",
+        "Noise suppression engine": "telnyx_connection_noise_suppression_info engine",
+        "Noise attenuation limit": "telnyx_connection_noise_suppression_attenuation_limit",
+        "Jitter buffer (1 is on)": "telnyx_connection_jitter_buffer_enabled",
+        "Jitter buffer at least (s)": "telnyx_connection_jitter_buffer_min_seconds",
+        "Jitter buffer at most (s)": "telnyx_connection_jitter_buffer_max_seconds",
+    },
+}
+"""By table and by what a person calls it, each setting: a metric whose value it is, or a metric and a label of it."""
+
+THIS = '{connection_id="$connection"}'
+THIS_ENCRYPTED = '{connection_id="$connection",encrypted_media="SRTP"}'
+
+
+def setting(title: str, source: str) -> str:
+    """Return one sample with the labels `setting` and `set_to`."""
+    metric, _, label = source.partition(" ")
+    value = (
+        f'label_replace({metric}{THIS}, "set_to", "$1", "{label}", "(.*)")'
+        if label
+        else f'count_values("set_to", {metric}{THIS})'
+    )
+    return f'label_replace({value}, "setting", "{title}", "", "")'
+
+
+def settings_panels() -> Iterator[Panel]:
+    """Yield a table for each group of settings, for the codecs and for the tags."""
+    for title, settings in SETTINGS.items():
+        samples = " or ".join(setting(name, source) for name, source in settings.items())
+        yield table_panel(
+            title,
+            f"Settings of the connection: {title[0].lower()}{title[1:]}. What has no limit has no row.",
+            Column("Setting", label="setting"),
+            Column("Value", label="set_to", mappings=[*YES_NO, *absent("-")]),
+            labels=(f"max by (setting, set_to) ({samples})",),
+            width=8,
+            height=12,
+        )
+    yield table_panel(
+        "Codecs",
+        "The codecs for calls to the connection, the preferred one first.",
+        Column("Order", promql=f"max by (codec) (telnyx_connection_inbound_codec_priority{THIS})", width=80),
+        Column("Codec", label="codec"),
+        width=4,
+        height=12,
+    )
+    yield table_panel(
+        "Tags",
+        "The tags of the connection.",
+        Column("Tag", label="tag"),
+        labels=(f"max by (tag) (telnyx_connection_tag_info{THIS})",),
+        width=4,
+        height=12,
+    )
+
+
+def connection() -> Dashboard:
+    """Return the dashboard of one connection."""
+    return page(
+        "telnyx-connection",
+        "Telnyx / Connection",
+        "One credential connection: its state and limits over time, and every setting.",
+        (
+            "",
+            (
+                stat_panel(
+                    "Name",
+                    "What the connection is called now.",
+                    f"{NAMED} (telnyx_connection_active{THIS})",
+                    label="connection_name",
+                    width=6,
+                ),
+                stat_panel(
+                    "State",
+                    "Whether the connection is switched on.",
+                    f"max(telnyx_connection_active{THIS})",
+                    mappings=ON_OFF,
+                    width=3,
+                ),
+                stat_panel(
+                    "Outbound limit",
+                    "Calls from the connection allowed at the same time.",
+                    f"max(telnyx_connection_outbound_channel_limit{THIS})",
+                    no_value="no limit",
+                    width=3,
+                ),
+                stat_panel(
+                    "Inbound limit",
+                    "Calls to the connection allowed at the same time.",
+                    f"max(telnyx_connection_inbound_channel_limit{THIS})",
+                    no_value="no limit",
+                    width=3,
+                ),
+                stat_panel(
+                    "Created",
+                    "When the connection was created.",
+                    f"1000 * max(telnyx_connection_created_timestamp_seconds{THIS})",
+                    unit="dateTimeFromNow",
+                    width=3,
+                ),
+                stat_panel(
+                    "Changed",
+                    "When a setting of the connection was last changed.",
+                    f"1000 * max(telnyx_connection_updated_timestamp_seconds{THIS})",
+                    unit="dateTimeFromNow",
+                    width=3,
+                ),
+                stat_panel(
+                    "Times changed",
+                    "How often a change of the connection was seen in the time shown.",
+                    "sum(changes((max by (connection_id)"
+                    f" (telnyx_connection_updated_timestamp_seconds{THIS}))[$__range:$__interval]))",
+                    width=3,
+                ),
+                timeline(
+                    "State and media encryption over time",
+                    "When the connection was switched on and off, and when its media was encrypted.",
+                    ("State", f"max(telnyx_connection_active{THIS})"),
+                    (
+                        "Media",
+                        f"2 + max(telnyx_connection_info{THIS_ENCRYPTED}) or 2 * max(telnyx_connection_info{THIS})",
+                    ),
+                    mappings=words(
+                        {
+                            "0": ("Disabled", RED),
+                            "1": ("Active", GREEN),
+                            "2": ("Not encrypted", ORANGE),
+                            "3": ("SRTP", GREEN),
+                        }
+                    ),
+                ),
+                graph(
+                    "Limits over time",
+                    "Calls allowed at the same time; there is no line where there is no limit.",
+                    ("Outbound", f"max(telnyx_connection_outbound_channel_limit{THIS})"),
+                    ("Inbound", f"max(telnyx_connection_inbound_channel_limit{THIS})"),
+                    width=24,
+                    steps=True,
+                ),
+            ),
+        ),
+        ("Settings", tuple(settings_panels())),
+        variables=(
+            variable(
+                "connection",
+                "query_result(group by (connection_id, connection_name)"
+                ' (telnyx_connection_active{job=~"$job",instance=~"$instance"}))',
+                regex='/connection_id="(?<value>[^"]*)",connection_name="(?<text>.*)"}/',
+            ),
+        ),
+        alerts=',connection_id="$connection"',
+    )
+
+
+def quantile(share: float) -> str:
+    """Return how long this share of requests to Telnyx takes at the most."""
+    buckets = "sum by (le) (rate(telnyx_api_request_duration_seconds_bucket[$__rate_interval]))"
+    return f"histogram_quantile({share}, {buckets})"
+
+
+def ratio(counter: str) -> str:
+    """Return the share of scrapes that a counter counts."""
+    requests = "sum(rate(telnyx_exporter_cache_requests_total[$__rate_interval]))"
+    return f"sum(rate({counter}[$__rate_interval])) / {requests}"
+
+
+def exporter() -> Dashboard:
+    """Return the dashboard of the exporter."""
+    return page(
+        "telnyx-exporter",
+        "Telnyx / Exporter",
+        "Whether the numbers of the other dashboards can be trusted: Telnyx's API as the exporter sees it, the age of"
+        " what it shows, and its process.",
+        (
+            "",
+            (
+                stat_panel(
+                    "Exporter",
+                    "Whether Prometheus reaches every exporter.",
+                    "min(up)",
+                    mappings=words({"1": ("Up", GREEN), "0": ("Down", RED)}),
+                ),
+                stat_panel(
+                    "API",
+                    "Whether the last refresh of every exporter succeeded.",
+                    "min(telnyx_up)",
+                    mappings=words({"1": ("Up", GREEN), "0": ("Down", RED)}),
+                ),
+                stat_panel(
+                    "Snapshot age",
+                    "How old the oldest list on show is. A scrape refreshes it after 30 seconds unless --cache.ttl says"
+                    " otherwise, and after 10 minutes its connections vanish.",
+                    "max(time() - telnyx_last_success_timestamp_seconds)",
+                    unit="s",
+                    limits=thresholds((120, ORANGE), (600, RED)),
+                ),
+                stat_panel(
+                    "Rate limit left",
+                    "The share of Telnyx's rate limit that is left in this period.",
+                    "min(telnyx_api_rate_limit_remaining / telnyx_api_rate_limit)",
+                    unit="percentunit",
+                    limits=thresholds((0.1, ORANGE), (0.3, GREEN), base=RED),
+                    no_value="not told",
+                ),
+                stat_panel(
+                    "Rows not shown",
+                    "Connections that could not be read, or that the list counts and does not have.",
+                    "sum(telnyx_connections_malformed + telnyx_connections_missing)",
+                    limits=FINE_AT_ZERO,
+                ),
+                stat_panel(
+                    "Version",
+                    "What is running.",
+                    "count by (version) (telnyx_exporter_build_info)",
+                    label="version",
+                ),
+            ),
+        ),
+        (
+            "Telnyx's API",
+            (
+                graph(
+                    "Requests by status",
+                    "Requests to Telnyx by HTTP status; none is a request without an answer.",
+                    ("{{code}}", "sum by (code) (rate(telnyx_api_requests_total[$__rate_interval]))"),
+                    unit="reqps",
+                    stacked=True,
+                ),
+                graph(
+                    "Request duration",
+                    "How long requests to Telnyx take: half of them, 90 and 99 percent of them, at the most.",
+                    ("Half", quantile(0.5)),
+                    ("90 percent", quantile(0.9)),
+                    ("99 percent", quantile(0.99)),
+                    unit="s",
+                ),
+                graph(
+                    "Failed refreshes by reason",
+                    "Refreshes of the list that failed. Until one succeeds the last list is shown.",
+                    ("{{reason}}", "sum by (reason) (increase(telnyx_refresh_failures_total[$__rate_interval]))"),
+                    stacked=True,
+                ),
+                graph(
+                    "Refreshes",
+                    "Refreshes of the list, failed ones too.",
+                    ("Refreshes", "sum(rate(telnyx_refreshes_total[$__rate_interval]))"),
+                    unit="ops",
+                ),
+                graph(
+                    "Refresh duration",
+                    "How long the last refresh took: all pages, with retries and waits.",
+                    ("{{instance}}", "max by (instance) (telnyx_refresh_duration_seconds)"),
+                    unit="s",
+                ),
+                graph(
+                    "Rate limit",
+                    "Requests that Telnyx allows in a period, and those left in it.",
+                    ("Left, {{instance}}", "min by (instance) (telnyx_api_rate_limit_remaining)"),
+                    ("Allowed", "max(telnyx_api_rate_limit)"),
+                    colors={"Allowed": RED},
+                ),
+            ),
+        ),
+        (
+            "What is shown",
+            (
+                graph(
+                    "Snapshot age",
+                    "How old the list on show is. The lines are the defaults of --cache.ttl, after which a scrape"
+                    " refreshes it, and --cache.max-stale, after which its connections vanish.",
+                    ("{{instance}}", "max by (instance) (time() - telnyx_last_success_timestamp_seconds)"),
+                    unit="s",
+                    lines=thresholds((30, BLUE), (600, RED), base="transparent"),
+                ),
+                graph(
+                    "Scrapes by what the cache had",
+                    "The share of scrapes that found a fresh list, and of those that had to be shown a stale one.",
+                    ("Fresh", ratio("telnyx_exporter_cache_hits_total")),
+                    ("Stale", ratio("telnyx_exporter_stale_responses_total")),
+                    unit="percentunit",
+                    highest=1,
+                    colors={"Fresh": GREEN, "Stale": RED},
+                ),
+                graph(
+                    "Restarts and rows not shown",
+                    "Walks begun again because the list changed underneath, connections that could not be read, and"
+                    " connections that the list counts and does not have.",
+                    ("Restarts", "sum(increase(telnyx_list_restarts_total[$__rate_interval]))"),
+                    ("Malformed", "sum(telnyx_connections_malformed)"),
+                    ("Missing", "sum(telnyx_connections_missing)"),
+                ),
+            ),
+        ),
+        (
+            "Process",
+            (
+                graph(
+                    "Memory",
+                    "Memory of the process that is in RAM.",
+                    ("{{instance}}", "max by (instance) (process_resident_memory_bytes)"),
+                    unit="bytes",
+                ),
+                graph(
+                    "CPU",
+                    "How much of one CPU the process uses.",
+                    ("{{instance}}", "sum by (instance) (rate(process_cpu_seconds_total[$__rate_interval]))"),
+                    unit="percentunit",
+                ),
+                graph(
+                    "File descriptors",
+                    "Files and connections that are open, and how many may be.",
+                    ("Open, {{instance}}", "max by (instance) (process_open_fds)"),
+                    ("Allowed", "min(process_max_fds)"),
+                    colors={"Allowed": RED},
+                ),
+            ),
+        ),
+    )
+
+
+def main() -> None:
+    """Write the files, or with `--check` end with a message where one is out of date."""
+    for made in (connections(), connection(), exporter()):
+        path = FOLDER / f"{made.uid}.json"
+        text = json.dumps(made, cls=JSONEncoder, indent=2, ensure_ascii=False) + "\n"
+        if sys.argv[1:] != ["--check"]:
+            path.write_text(text)
+        elif path.read_text() != text:
+            sys.exit(f"{path.name} is out of date: run python grafana/dashboards.py")
+
+
+if __name__ == "__main__":
+    main()

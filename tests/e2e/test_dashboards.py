@@ -1,0 +1,172 @@
+import json
+import re
+import subprocess
+import sys
+import urllib.error
+from pathlib import Path
+
+import pytest
+from stack import binary, exporter, get_json, prometheus, running, until
+
+FILES = sorted((Path(__file__).parents[2] / "grafana/dashboards").glob("*.json"))
+DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in FILES}
+QUERIES = {
+    f"{uid}: {panel['title']} {target['refId']}": target["expr"]
+    for uid, dashboard in DASHBOARDS.items()
+    for panel in dashboard["panels"]
+    for target in panel.get("targets", ())
+} | {
+    f"{uid}: {annotation['name']}": annotation["expr"]
+    for uid, dashboard in DASHBOARDS.items()
+    for annotation in dashboard["annotations"]["list"]
+}
+VARIABLES = {
+    f"{uid}: {variable['name']}": variable
+    for uid, dashboard in DASHBOARDS.items()
+    for variable in dashboard["templating"]["list"]
+    if variable["type"] == "query"
+}
+EMPTY = {f"{uid}: Firing alerts": "this Prometheus has no rules, so nothing fires" for uid in DASHBOARDS}
+"""Queries that rightly find nothing, and why."""
+
+LIMITED = (
+    "telnyx_connection_outbound_channel_limit and on (connection_id) telnyx_connection_inbound_channel_limit"
+    " and on (connection_id) telnyx_connection_tag_info"
+)
+SUBSTITUTES = {
+    "job": ".+",
+    "instance": ".+",
+    "__rate_interval": "5s",
+    "__interval_ms": "1000",
+    "__interval": "1s",
+    "__range_s": "10",
+    "__range": "10s",
+}
+
+
+def substituted(promql, **more):
+    """Put values in the place of Grafana's variables; what is not a variable of ours stays, such as $1."""
+    values = SUBSTITUTES | more
+    return re.sub(r"\$([a-z_]+)\b", lambda found: values[found[1]], promql)
+
+
+@pytest.fixture(scope="module")
+def query(tmp_path_factory):
+    """Return what asks a Prometheus that scrapes an account in which something changes every second."""
+    folder = tmp_path_factory.mktemp("dashboards")
+    log = folder / "sandbox.log"
+    sandbox = (sys.executable, "-m", "exporter.sandbox", "--listen-address=127.0.0.1:0", "--step=1")
+    with running(*sandbox, log=log, TELNYX_API_KEY="sandbox"):
+        upstream = until(lambda: re.search(r"http://\S+", log.read_text()), "the sandbox listening")[0]
+        with exporter(folder, "--cache.ttl=1s", TELNYX_API_KEY="sandbox", TELNYX_BASE_URL=upstream) as url:
+            target = url.removeprefix("http://")
+            scrape = f"{{job_name: telnyx, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}"
+            with prometheus(folder, f"scrape_configs: [{scrape}]\n") as server:
+
+                def ask(promql):
+                    try:
+                        return get_json(f"{server}/api/v1/query", query=promql)["data"]["result"]
+                    except urllib.error.HTTPError as error:
+                        return pytest.fail(error.read().decode())
+
+                yield ask
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_a_query_finds_something(query, name):
+    """Every query of every panel is valid and returns data, or there is a reason that it does not."""
+
+    def found():
+        return query(substituted(QUERIES[name], connection=chosen()))
+
+    def chosen():
+        return until(lambda: query(LIMITED), "a connection with limits and tags")[0]["metric"]["connection_id"]
+
+    if name in EMPTY:
+        assert not found()
+    else:
+        assert until(found, name)
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_variable_has_values(query, name):
+    """What a variable asks for is there; a connection is chosen by its name, whatever characters that has."""
+    variable = VARIABLES[name]
+    function, argument = re.fullmatch(r"(\w+)\((.+)\)", variable["query"]["query"]).groups()
+    if function == "label_values":
+        promql, label = argument.rsplit(", ", 1)
+        assert until(lambda: query(substituted(promql)), name)[0]["metric"][label]
+        return
+    pattern = re.compile(variable["regex"].strip("/").replace("(?<", "(?P<"))
+    for sample in until(lambda: query(substituted(argument)), name):
+        shown = ",".join(f'{label}="{value}"' for label, value in sample["metric"].items())  # as Grafana does it
+        found = pattern.search(f"{{{shown}}} 1 1700000000000")
+        assert found.groupdict() == {
+            "value": sample["metric"]["connection_id"],
+            "text": sample["metric"]["connection_name"],
+        }
+
+
+def series(metric, connection, values, name=None):
+    labels = f'connection_id="{connection}",connection_name="{name or connection}",instance="i",job="j"'
+    return {"series": f"{metric}{{{labels}}}", "values": values}
+
+
+def active(connection, values, name=None):
+    return series("telnyx_connection_active", connection, values, name)
+
+
+def updated(connection, values):
+    return series("telnyx_connection_updated_timestamp_seconds", connection, values)
+
+
+def outbound(connection, values, name=None):
+    return series("telnyx_connection_outbound_channel_limit", connection, values, name)
+
+
+PAST_HOUR = {
+    "telnyx-connections: Off A": (
+        [
+            *(active("on", "1x60"), updated("on", "0x60")),
+            *(active("just-off", "1x30 0x29"), updated("just-off", "0x30 1815x29")),
+            *(active("changed-while-off", "1x10 0x49"), updated("changed-while-off", "0x10 615x30 2500x29")),
+            *(active("long-off", "0x60"), updated("long-off", "100x60")),
+        ],
+        {
+            '{connection_id="just-off", connection_name="just-off"}': 1_815_000,
+            '{connection_id="changed-while-off", connection_name="changed-while-off"}': 660_000,
+            '{connection_id="long-off", connection_name="long-off"}': 100_000,
+        },
+    ),
+    "telnyx-connections: Limits changed C": (
+        [
+            *(active("same", "1x60"), outbound("same", "10x60")),
+            *(active("raised", "1x60"), outbound("raised", "10x30 50x29")),
+            *(active("unbounded", "1x60"), outbound("unbounded", "10x30 stale")),
+            *(active("bounded", "1x60"), outbound("bounded", "_x30 10x30")),
+            *(active("renamed", "1x30 stale", "before"), active("renamed", "_x31 1x30", "after")),
+            *(outbound("renamed", "10x30 stale", "before"), outbound("renamed", "_x31 10x30", "after")),
+        ],
+        {
+            f'{{connection_id="{name}", connection_name="{name}", direction="outbound"}}': 1
+            for name in ("raised", "unbounded", "bounded")
+        },
+    ),
+}
+"""Queries about the time shown, here an hour: what was, and what they find."""
+
+
+@pytest.mark.parametrize("name", PAST_HOUR)
+def test_what_happened_in_the_time_shown(name, tmp_path):
+    """The tables that compare now with before say since when a connection is off, and which limits changed."""
+    past, found = PAST_HOUR[name]
+    hour = {"__range": "1h", "__interval": "1m", "__interval_ms": "60000"}
+    case = {
+        "expr": substituted(QUERIES[name], **hour),
+        "eval_time": "1h",
+        "exp_samples": [{"labels": labels, "value": value} for labels, value in found.items()],
+    }
+    tests = tmp_path / "tests.yml"
+    tests.write_text(json.dumps({"tests": [{"interval": "1m", "input_series": past, "promql_expr_test": [case]}]}))
+    promtool = subprocess.run([binary("promtool"), "test", "rules", tests], capture_output=True, text=True, check=False)
+    assert promtool.returncode == 0, promtool.stderr
