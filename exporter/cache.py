@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -75,6 +75,11 @@ class Cache(Generic[T]):
         fresh = age < self._ttl
         return Entry(self._value, age, stale=not fresh, error=self._error, hit=fresh)
 
+    @property
+    def pause(self) -> float:
+        """Seconds until a refresh can begin."""
+        return max(0.0, self._due - self._clock())
+
     async def get(self, timeout: float) -> Entry[T]:  # noqa: ASYNC109 -- a deadline to answer by, not to fail at
         """Return a fresh value, or after `timeout` seconds whatever there is.
 
@@ -87,8 +92,7 @@ class Cache(Generic[T]):
             self._running = asyncio.create_task(self._run())
         if self._running is not None:
             await asyncio.wait((self._running,), timeout=timeout)
-        now = self.peek()
-        return Entry(now.value, now.age, stale=now.stale, error=now.error, hit=False)
+        return replace(self.peek(), hit=False)
 
     async def close(self) -> None:
         """End a refresh that is under way; none begins after this."""

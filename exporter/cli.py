@@ -9,7 +9,7 @@ import re
 import secrets
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import stamina.instrumentation
 import structlog
@@ -35,12 +35,17 @@ if TYPE_CHECKING:
     from .refresh import View
     from .settings import Settings
 
+PUNCTUALITY = 0.95
+"""Of the TTL, when a value counts as stale: scrapes as regular as the TTL must not come a moment too early for it."""
+
 _log = structlog.get_logger()
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return its exit status: 0, 1 where a poll failed, 2 for what can't be used."""
     _hold_standard_streams()
+    if sys.stderr is None:  # Python would take standard output instead, in the middle of what is printed there
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 -- for as long as the process lasts
     try:
         settings = load(arguments)
         configure(settings.log.level, settings.log.format)
@@ -56,6 +61,11 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    finally:
+        try:
+            sys.stderr.flush()
+        except OSError:
+            _drop(sys.stderr)
 
 
 def _hold_standard_streams() -> None:
@@ -65,6 +75,11 @@ def _hold_standard_streams() -> None:
     os.close(descriptor)
 
 
+def _drop(stream: TextIO) -> None:
+    """Let go of what a stream could not write: Python would try again at the end, and fail by it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _print(data: bytes) -> None:
     if sys.stdout is None:
         raise UsageError("standard output: is closed")
@@ -72,7 +87,7 @@ def _print(data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would fail again at the exit
+        _drop(sys.stdout)
         raise UsageError(f"standard output: {error.strerror}") from None
 
 
@@ -156,7 +171,8 @@ async def _serve(settings: Settings, key: Callable[[], str], listener: socket.so
     async with contextlib.AsyncExitStack() as stack:
         told = stack.enter_context(server.told_to_stop())  # first, so that any moment is an orderly end
         refresh = await stack.enter_async_context(_refreshing(settings, key, telemetry))
-        cache = Cache(refresh, ttl=settings.cache.ttl, max_stale=settings.cache.max_stale, holdoff=holdoff)
+        ttl = settings.cache.ttl * PUNCTUALITY
+        cache = Cache(refresh, ttl=ttl, max_stale=settings.cache.max_stale, holdoff=holdoff)
         await stack.enter_async_context(server.serving(create_app(cache, telemetry, metrics_path=path), listener))
         stack.push_async_callback(cache.close)  # first, so that scrapes that wait for it are answered at once
         if settings.demo:

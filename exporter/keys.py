@@ -40,6 +40,8 @@ class KeyFile:
         return self._key
 
     def _read(self) -> str:
+        if self._path.is_fifo():
+            raise ValueError("is a pipe, which could not be read again")
         with self._path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:

@@ -48,14 +48,17 @@ nav {{ border-top: 1px solid var(--line); padding-top: 1rem; display: flex; flex
 """
 
 
-def page(entry: Entry[View], metrics_path: str) -> str:
-    """Return the page for what the cache holds."""
+def page(entry: Entry[View], metrics_path: str, *, pause: float = 0.0) -> str:
+    """Return the page for what the cache holds, where the next refresh can begin after a pause in seconds."""
     view, age, error = entry.value, entry.age, entry.error
     title, tone, detail = "Telnyx is being read", "good", ""
     if error is not None:
         cause = error if isinstance(error, TelnyxError) else Internal()
         title, tone = "Telnyx can't be read", "bad"
-        detail = f"<p>Reason: {escape(cause.reason)} ({escape(str(cause))})</p><p>{escape(cause.advice)}</p>"
+        detail = (
+            f"<p>Reason: {escape(cause.reason)} ({escape(str(cause))})</p><p>{escape(cause.advice)}</p>"
+            f"<p>Next attempt at the first scrape after {pause:.0f} s.</p>"
+        )
     elif view is None:
         title = "Telnyx has not been read lately"
     last = "never, or too long ago to be shown"
@@ -65,7 +68,7 @@ def page(entry: Entry[View], metrics_path: str) -> str:
         title=escape(title),
         tone=tone,
         detail=detail,
-        connections="unknown" if view is None else view.connections,
+        connections="unknown" if view is None else f"{view.connections}{' when last read' if error else ''}",
         last=last,
         version=escape(__version__),
         metrics=escape(metrics_path),

@@ -9,10 +9,12 @@ import argparse
 import difflib
 import io
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import BaseModel, ValidationError
 
 from . import __version__
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 PROGRAM = "telnyx-exporter"
+
+_FOREIGN = re.compile(rf"{PREFIX}(?:SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\w+)")
+"""Variables that Kubernetes gives to every container beside a Service of the name telnyx-exporter."""
 
 
 class UsageError(Exception):
@@ -120,10 +125,10 @@ def _summary(name: str) -> str:
 
 
 def _suggestion(name: str, known: Iterable[str], prefix: str) -> str:
-    """Return what may have been meant; the prefix that all have in common must not make them alike."""
-    rests = [other.removeprefix(prefix) for other in known]
-    close = difflib.get_close_matches(name.removeprefix(prefix), rests, n=1)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""
+    """Return what may have been meant; the prefix that most have in common must not make them alike."""
+    rests = {other.removeprefix(prefix): other for other in known}
+    close = difflib.get_close_matches(name.removeprefix(prefix), list(rests), n=1)
+    return f"; did you mean {rests[close[0]]}?" if close else ""
 
 
 def _read_flags(arguments: Sequence[str]) -> dict[str, str]:
@@ -144,13 +149,16 @@ def _read_dotenv() -> dict[str, str]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{DOTENV} in the working directory can't be read: {error}") from None
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error:
+            raise UsageError(f"{DOTENV} in the working directory, line {binding.original.line}: is no NAME=value")
     return {name: value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
 
 
 def _check_variables(source: str, names: Iterable[str]) -> None:
     known = {option.variable for option in OPTIONS}
     for name in names:
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
+        if name.upper().startswith(PREFIX) and name.upper() not in known and not _FOREIGN.fullmatch(name):
             raise UsageError(f"unknown variable {name}{source}{_suggestion(name.upper(), known, PREFIX)}")
 
 

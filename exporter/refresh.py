@@ -103,7 +103,7 @@ class Refresher:
         if self._failing is not None:
             _log.info("Telnyx is back", was=self._failing)
             self._failing = None
-        _log.info("refreshed", connections=snapshot.size, pages=len(snapshot.chunks), duration=f"{seconds:.3f}s")
+        _log.info("refreshed", connections=snapshot.size, pages=len(snapshot.chunks), seconds=round(seconds, 3))
         if snapshot.missing != self._missing:
             _log.warning("the list's pages miss connections that it says it has", missing=snapshot.missing)
             self._missing = snapshot.missing

@@ -89,6 +89,12 @@ def _telemetry_path(text: str) -> str:
     return text
 
 
+def _path(value: Any) -> Any:
+    if value == "":
+        raise ValueError("must be a path")
+    return value
+
+
 def _regex(text: str) -> str:
     try:
         with warnings.catch_warnings(action="error"):  # Python would read it otherwise than its author
@@ -165,7 +171,9 @@ class Filter(Group):
 class Telnyx(Group):
     """How Telnyx is asked."""
 
-    api_key_file: Path | None = _option(None, "File that holds the API key; read again for each refresh.", "FILE")
+    api_key_file: Annotated[Path, BeforeValidator(_path)] | None = _option(
+        None, "File that holds the API key; read again for each refresh.", "FILE"
+    )
     timeout: Duration = _option("60s", "Bound on a whole refresh, retries and waits included.", "DURATION", gt=0)
     page_size: int = _option("250", "Connections on a page, 1 to 250.", "N", ge=1, le=250)
     concurrency: int = _option("4", "Pages read at the same time, 1 to 32.", "N", ge=1, le=32)

@@ -50,7 +50,7 @@ def create_app(cache: Cache[View], live: Live, *, metrics_path: str = "/metrics"
     """Return the application that serves what the cache holds."""
 
     async def landing(_: Request) -> Response:
-        return HTMLResponse(page(cache.peek(), metrics_path), headers=_SECURITY_HEADERS)
+        return HTMLResponse(page(cache.peek(), metrics_path, pause=cache.pause), headers=_SECURITY_HEADERS)
 
     async def healthy(_: Request) -> Response:
         return PlainTextResponse("healthy\n")

@@ -367,6 +367,21 @@ async def test_recovery_resets(peer):
     assert [begun - 1070.0 for begun in peer.begun] == [10.0, 20.0, 40.0]
 
 
+async def test_pause_is_the_time_until_the_next_attempt(peer):
+    """What a person is told on the page: when a refresh can begin, after success and after failure."""
+    cache = cache_of(peer)
+    assert cache.pause == 0.0
+    await cache.get(1.0)
+    await asyncio.sleep(4.0)
+    assert cache.pause == 6.0
+    peer.error = Failure(holdoff=100.0)
+    await asyncio.sleep(6.0)
+    await cache.get(1.0)
+    assert cache.pause == 100.0
+    await asyncio.sleep(200.0)
+    assert cache.pause == 0.0
+
+
 # The end
 
 

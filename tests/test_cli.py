@@ -2,6 +2,7 @@ import contextlib
 import json
 import logging
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -389,6 +390,23 @@ def test_lost_standard_output_is_one_line(kind, flags):
     (line,) = process.stderr.splitlines()
     assert line.startswith("telnyx-exporter: standard output: ")
     assert process.returncode == 2
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"], ids=["closed", "full"])
+def test_lost_log_leaves_the_metrics_alone(redirection):
+    """Without a standard error, standard output holds the metrics and nothing else."""
+    command = f"exec {shlex.quote(sys.executable)} -m exporter --once --demo {redirection}"
+    process = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True)
+    families = families_of(process.stdout)
+    assert len(families["telnyx_connection_active"]) == 55
+    assert all(name.startswith("telnyx_") for name in families)
+
+
+def test_error_that_cannot_be_written_is_lost_alone(monkeypatch):
+    """With a standard error that is full, the status still says that something is wrong, and nothing fails by it."""
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 -- a device
+        monkeypatch.setattr(sys, "stderr", full)
+        assert main([]) == 2
 
 
 def test_interrupted_poll_has_no_traceback(listener, monkeypatch):

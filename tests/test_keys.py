@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,13 @@ def test_link_that_kubernetes_swaps_is_followed(tmp_path):
     (tmp_path / "..data_tmp").symlink_to("..2")
     (tmp_path / "..data_tmp").rename(tmp_path / "..data")
     assert key() == NEW
+
+
+def test_pipe_is_refused(tmp_path):
+    """A named pipe would be waited for, and has nothing to say the second time."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="is a pipe"):
+        KeyFile(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize(("content", "problem"), BAD)

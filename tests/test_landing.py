@@ -49,7 +49,7 @@ def entry(view=VIEW, age=12.4, *, stale=False, error=None):
 
 def shown(what, metrics_path="/metrics"):
     """Return the state, its details, and the facts of the page for an entry."""
-    html = page(what, metrics_path)
+    html = page(what, metrics_path, pause=47.2)
     assert html.startswith("<!DOCTYPE html>\n")
     text = Page(html).text
     title, heading, state, *details = text[: text.index("Connections")]
@@ -63,6 +63,7 @@ def facts(connections, last):
     return {"Connections": connections, "Last read": last, "Version": __version__}
 
 
+NEXT = "Next attempt at the first scrape after 47 s."
 NEVER = facts("unknown", "never, or too long ago to be shown")
 READ = facts("55", "2018-02-02 22:25:27 UTC, 12 s ago")
 
@@ -87,14 +88,14 @@ def elsewhere(monkeypatch):
             entry(stale=True, error=Unauthorized(401, "10009")),
             (
                 "Telnyx can't be read",
-                ["Reason: unauthorized (HTTP status 401, Telnyx error 10009)", Unauthorized.advice],
-                READ,
+                ["Reason: unauthorized (HTTP status 401, Telnyx error 10009)", Unauthorized.advice, NEXT],
+                facts("55 when last read", READ["Last read"]),
             ),
             id="failing-with-value",
         ),
         pytest.param(
             entry(None, error=ConnectionFailed("ConnectError")),
-            ("Telnyx can't be read", ["Reason: connection (ConnectError)", ConnectionFailed.advice], NEVER),
+            ("Telnyx can't be read", ["Reason: connection (ConnectError)", ConnectionFailed.advice, NEXT], NEVER),
             id="failing-without-value-or-too-old",
         ),
     ],

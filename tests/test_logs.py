@@ -117,6 +117,18 @@ def test_bad_requests_do_not_fill_the_log(written):
     assert [json.loads(line)["msg"] for line in written()] == ["Exception in ASGI application"]
 
 
+@pytest.mark.parametrize("form", ["logfmt", "json"])
+def test_log_that_cannot_be_written_is_lost_alone(monkeypatch, form):
+    """A full disk or a reader that is gone ends nothing but the log."""
+    with open("/dev/full", "w", encoding="utf-8", buffering=1) as full:  # noqa: PTH123 -- a device
+        monkeypatch.setattr(sys, "stderr", full)
+        configure("info", form)
+        structlog.get_logger().info("lost")
+        logging.getLogger("httpx").warning("lost as well")
+        with contextlib.suppress(OSError):
+            full.close()
+
+
 def test_last_configuration_counts(written):
     """Configured twice, each line is written once, in the last format."""
     configure("debug", "logfmt")

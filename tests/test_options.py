@@ -309,6 +309,31 @@ def test_suggestion_is_not_far_fetched(monkeypatch, name):
     assert "TELNYX_EXPORTER_ONCE" not in message
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("TELNYX_EXPORTER_TELNYX_API_KEY", "TELNYX_API_KEY"), ("TELNYX_EXPORTER_TELNYX_BASE_URL", "TELNYX_BASE_URL")],
+)
+def test_suggestion_is_a_name_that_there_is(monkeypatch, name, meant):
+    """The variables of Telnyx's SDKs are suggested without the prefix, which they don't have."""
+    monkeypatch.setenv(name, "x")
+    assert refusal() == f"unknown variable {name}; did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    "name", ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_METRICS", "PORT", "PORT_10142_TCP", "PORT_10142_TCP_ADDR"]
+)
+def test_what_kubernetes_sets_is_no_mistake(monkeypatch, name):
+    """A Service named telnyx-exporter gives its pods variables that begin as ours do."""
+    monkeypatch.setenv(f"TELNYX_EXPORTER_{name}", "tcp://10.0.0.7:10142")
+    assert load([]) == load([])
+
+
+def test_dotenv_that_is_no_list_of_variables_is_refused():
+    """A line of `.env` that can't be parsed is named, not passed over."""
+    dotenv("TELNYX_API_KEY=KEY0123", 'TELNYX_EXPORTER_LOG__LEVEL="debug')
+    assert refusal() == ".env in the working directory, line 2: is no NAME=value"
+
+
 def test_dotenv_in_another_encoding_is_refused():
     """A `.env` file that is not UTF-8 gives one line."""
     Path(".env").write_bytes(b"TELNYX_API_KEY=K\xe9Y\n")

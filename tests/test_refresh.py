@@ -125,7 +125,7 @@ async def test_success_is_logged_and_recorded(refresher, recorder, logs):
         assert await refresh(refresher, logs) == [REFRESHED]
         (line,) = logs
         assert (line["connections"], line["pages"]) == (3, 2)
-        assert line["duration"] == f"{recorder.seconds[-1]:.3f}s"
+        assert line["seconds"] == round(recorder.seconds[-1], 3)
     assert recorder.told == [("refreshed", NOW)] * 2
     assert all(0.0 <= seconds < 60.0 for seconds in recorder.seconds)
 
