@@ -319,6 +319,11 @@ def test_suggestion_is_a_name_that_there_is(monkeypatch, name, meant):
     assert refusal() == f"unknown variable {name}; did you mean {meant}?"
 
 
+def test_empty_path_is_no_directory():
+    """An empty path is named as what it is, and not as the working directory."""
+    assert refusal("--telnyx.api-key-file=") == "--telnyx.api-key-file='': must be a path"
+
+
 @pytest.mark.parametrize(
     "name", ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_METRICS", "PORT", "PORT_10142_TCP", "PORT_10142_TCP_ADDR"]
 )
