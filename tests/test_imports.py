@@ -9,11 +9,11 @@ PACKAGE = Path(exporter.__file__).parent
 
 RANKS = (
     {"errors", "settings", "cache", "models", "logs"},
-    {"answers", "options", "keys", "walk", "metrics"},
-    {"client", "exposition", "protocol"},
+    {"answers", "options", "keys", "walk", "metrics", "tls"},
+    {"client", "exposition", "protocol", "webconfig"},
     {"negotiation", "rendering", "sandbox"},
     {"refresh"},
-    {"telemetry", "landing", "server"},
+    {"telemetry", "landing", "server", "auth"},
     {"web"},
     {"cli"},
     {"__main__"},

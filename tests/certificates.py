@@ -1,0 +1,69 @@
+"""Certificates made for a test: authorities, and what they sign."""
+
+import datetime as dt
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+
+
+@dataclass
+class Identity:
+    """A certificate and its key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def pem(self):
+        """Return the certificate in PEM."""
+        return self.certificate.public_bytes(Encoding.PEM).decode()
+
+    @property
+    def key_pem(self):
+        """Return its key in PEM."""
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+    @property
+    def encrypted_key_pem(self):
+        """Return its key behind a password in PEM."""
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")).decode()
+
+
+def identity(name, *sans, by=None, ca=False):
+    """Return a new identity, signed by another one or by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(by.certificate.subject if by else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    )
+    if sans:
+        builder = builder.add_extension(x509.SubjectAlternativeName(sans), critical=False)
+    return Identity(builder.sign(by.key if by else key, hashes.SHA256()), key)
+
+
+def authority(name, by=None):
+    return identity(name, by=by, ca=True)
+
+
+def write(folder, server, ca=None):
+    """Write what a configuration file in this folder can name."""
+    (folder / "server.crt").write_text(server.pem)
+    (folder / "server.key").write_text(server.key_pem)
+    if ca:
+        (folder / "ca.pem").write_text(ca.pem)
