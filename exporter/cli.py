@@ -16,6 +16,7 @@ import structlog
 import uvloop
 
 from . import __version__, sandbox, server
+from .auth import Guard
 from .cache import Cache
 from .client import Client, Query
 from .exposition import EMPTY, Format
@@ -27,13 +28,17 @@ from .refresh import Refresher, holdoff
 from .rendering import Renderer
 from .telemetry import Telemetry
 from .web import create_app
+from .webconfig import WebConfigFile
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 
+    from starlette.types import ASGIApp
+
     from .refresh import View
     from .settings import Settings
+    from .webconfig import Watcher
 
 PUNCTUALITY = 0.95
 """Of the TTL, when a value counts as stale: scrapes as regular as the TTL must not come a moment too early for it."""
@@ -49,13 +54,13 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = load(arguments)
         configure(settings.log.level, settings.log.format)
-        key = _key(settings)
+        key, web = _key(settings), _web_config(settings)
         if settings.check_config:
             _print(b"ok\n")
             return 0
         if settings.once:
             return _run(_once(settings, key))
-        return _run(_serve(settings, key, _listen(settings)))
+        return _run(_serve(settings, key, web, _listen(settings)))
     except UsageError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)  # noqa: T201 -- for whoever typed it, not for the log
         return 2
@@ -115,6 +120,14 @@ def _key(settings: Settings) -> Callable[[], str]:
     raise UsageError("no API key: set TELNYX_API_KEY or --telnyx.api-key-file, or look around with --demo")
 
 
+def _web_config(settings: Settings) -> WebConfigFile | None:
+    path = settings.web.config.file
+    try:
+        return None if path is None else WebConfigFile(path)
+    except ValueError as error:
+        raise UsageError(f"--web.config.file={str(path)!r}: {error}") from None
+
+
 def _listen(settings: Settings) -> socket.socket:
     address = settings.web.listen_address
     try:
@@ -165,7 +178,24 @@ async def _once(settings: Settings, key: Callable[[], str]) -> int:
     return status
 
 
-async def _serve(settings: Settings, key: Callable[[], str], listener: socket.socket) -> int:
+@contextlib.asynccontextmanager
+async def _serving(
+    app: ASGIApp, listener: socket.socket, web: WebConfigFile | None, watcher: Watcher
+) -> AsyncIterator[str]:
+    """Serve by the web configuration, if there is one, which is watched meanwhile, and give the URL."""
+    if web is None:
+        async with server.serving(app, listener):
+            yield server.url(listener)
+        return
+    watch = asyncio.create_task(web.watch(watcher))
+    try:
+        async with server.serving(Guard(app, lambda: web.config), listener, web.tls):
+            yield server.url(listener, "http" if web.tls is None else "https")
+    finally:
+        watch.cancel()
+
+
+async def _serve(settings: Settings, key: Callable[[], str], web: WebConfigFile | None, listener: socket.socket) -> int:
     telemetry = Telemetry(shown=_shown(settings))
     path = settings.web.telemetry_path
     async with contextlib.AsyncExitStack() as stack:
@@ -173,11 +203,11 @@ async def _serve(settings: Settings, key: Callable[[], str], listener: socket.so
         refresh = await stack.enter_async_context(_refreshing(settings, key, telemetry))
         ttl = settings.cache.ttl * PUNCTUALITY
         cache = Cache(refresh, ttl=ttl, max_stale=settings.cache.max_stale, holdoff=holdoff)
-        await stack.enter_async_context(server.serving(create_app(cache, telemetry, metrics_path=path), listener))
+        app = create_app(cache, telemetry, metrics_path=path)
+        url = await stack.enter_async_context(_serving(app, listener, web, telemetry))
         stack.push_async_callback(cache.close)  # first, so that scrapes that wait for it are answered at once
         if settings.demo:
             _log.info("a demo of made-up connections, no Telnyx account is read")
-        url = server.url(listener)
         _log.info("listening", version=__version__, page=f"{url}/", metrics=f"{url}{path}")
         await cache.get(0.0)
         await told.wait()

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from .protocol import BoundedProtocol
+from .protocol import MAX_CONNECTIONS, REQUEST_TIMEOUT, BoundedProtocol
 from .settings import parse_address
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    import ssl
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from starlette.types import ASGIApp
 
@@ -23,6 +24,8 @@ KEEP_ALIVE = 120
 GRACE = 4
 """Seconds that scrapes in flight have to end when the exporter stops."""
 _BACKLOG = 1024
+_RESPITE = 0.1
+"""Seconds without a new connection when none can be taken."""
 
 
 def listen(address: str) -> socket.socket:
@@ -39,12 +42,12 @@ def listen(address: str) -> socket.socket:
     return socket.create_server(where[:2], family=family, backlog=_BACKLOG)
 
 
-def url(listener: socket.socket) -> str:
+def url(listener: socket.socket, scheme: str = "http") -> str:
     """Return the URL at which a person on this machine reaches a socket."""
     host, port = listener.getsockname()[:2]
     if host in {"::", "0.0.0.0"}:  # noqa: S104 -- compared, not bound
         host = "localhost"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 class _Server(uvicorn.Server):
@@ -55,8 +58,13 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
-    """Serve an application on a socket; in the end, scrapes in flight are answered within `GRACE` seconds."""
+async def serving(
+    app: ASGIApp, listener: socket.socket, tls: Callable[[], ssl.SSLContext] | None = None
+) -> AsyncIterator[None]:
+    """Serve an application on a socket; in the end, scrapes in flight are answered within `GRACE` seconds.
+
+    `tls` gives the context of each connection when it comes.
+    """
     server = _Server(
         uvicorn.Config(
             app,
@@ -71,14 +79,55 @@ async def serving(app: ASGIApp, listener: socket.socket) -> AsyncIterator[None]:
             timeout_graceful_shutdown=GRACE + 1,
         )
     )
-    task = asyncio.create_task(server.serve(sockets=[listener]))
+    task = asyncio.create_task(server.serve(sockets=[listener] if tls is None else []))
+    door = None if tls is None else asyncio.create_task(_accept(server, listener, tls))
     try:
         yield
     finally:
+        if door is not None:
+            door.cancel()
         server.should_exit = True
         grace = asyncio.get_running_loop().call_later(GRACE, _abort, server)
         await task
         grace.cancel()
+
+
+async def _accept(server: uvicorn.Server, listener: socket.socket, tls: Callable[[], ssl.SSLContext]) -> None:
+    """Take connections and have them served after a handshake; those in the midst of it are bounded, too.
+
+    The event loop's own servers know one context only, and count nothing before the handshake is done.
+    """
+    loop = asyncio.get_running_loop()
+    handshakes: set[asyncio.Task[None]] = set()
+    listener.settimeout(0)
+    with listener:
+        try:
+            while True:
+                try:
+                    connection, _ = await loop.sock_accept(listener)
+                except OSError:  # out of descriptors, or the client is gone
+                    await asyncio.sleep(_RESPITE)
+                    continue
+                if len(server.server_state.connections) + len(handshakes) >= MAX_CONNECTIONS:
+                    connection.close()
+                    continue
+                task = asyncio.create_task(_secure(server, connection, tls()))
+                handshakes.add(task)
+                task.add_done_callback(handshakes.discard)
+        finally:
+            for task in handshakes:
+                task.cancel()
+
+
+async def _secure(server: uvicorn.Server, connection: socket.socket, context: ssl.SSLContext) -> None:
+    with contextlib.suppress(OSError):  # a handshake that fails, is late or is broken off
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: BoundedProtocol(server.config, server.server_state, {}),
+            connection,
+            ssl=context,
+            ssl_handshake_timeout=REQUEST_TIMEOUT,
+            ssl_shutdown_timeout=REQUEST_TIMEOUT,
+        )
 
 
 def _abort(server: uvicorn.Server) -> None:

@@ -147,6 +147,14 @@ class Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class WebConfig(Group):
+    """Who may ask, and how."""
+
+    file: Annotated[Path, BeforeValidator(_path)] | None = _option(
+        None, "Web configuration file: TLS, users, headers; read again when it changes.", "FILE"
+    )
+
+
 class Web(Group):
     """What the exporter serves."""
 
@@ -156,6 +164,7 @@ class Web(Group):
     telemetry_path: Annotated[str, AfterValidator(_telemetry_path)] = _option(
         "/metrics", "Path that the metrics are served at.", "PATH"
     )
+    config: WebConfig = Field(default_factory=WebConfig)
 
 
 class Filter(Group):

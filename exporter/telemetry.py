@@ -109,6 +109,14 @@ class Telemetry:
         self._failures.labels(reason).inc()
         self._latest.up, self._latest.duration = False, seconds
 
+    def configured(self, at: float) -> None:
+        """Take that the web configuration was read `at` this Unix time."""
+        self._latest.configured, self._latest.configuration = True, at
+
+    def misconfigured(self) -> None:
+        """Take that the web configuration changed to what can't be used."""
+        self._latest.configured = False
+
     def scraped(self, entry: Entry[View]) -> None:
         """Count a scrape by what the cache had for it."""
         self._gets.inc()
@@ -137,6 +145,8 @@ class _Latest(Collector):
         self.success: float | None = None
         self.duration: float | None = None
         self.limit = RateLimit()
+        self.configured: bool | None = None
+        self.configuration: float | None = None
 
     def describe(self) -> Iterator[Metric]:
         """Return nothing: these names are nobody else's."""
@@ -154,6 +164,16 @@ class _Latest(Collector):
                 "telnyx_api_rate_limit_reset_timestamp_seconds",
                 "When the period of the rate limit ends, in Unix seconds.",
                 self.limit.reset,
+            ),
+            (
+                "telnyx_exporter_config_last_reload_successful",
+                "Whether the web configuration can be used as it is now (1) or an older one is in use (0).",
+                None if self.configured is None else float(self.configured),
+            ),
+            (
+                "telnyx_exporter_config_last_reload_success_timestamp_seconds",
+                "When the web configuration in use was read, in Unix seconds.",
+                self.configuration,
             ),
         ):
             if value is not None:

@@ -5,6 +5,7 @@ import os
 import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,11 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+import bcrypt
 import httpx
 import pytest
 import stamina
 import stamina.instrumentation
 import structlog
+from certificates import authority, identity, write
+from cryptography import x509
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter import cli
@@ -199,6 +203,84 @@ def test_address_that_is_not_ours_is_refused(capsys, host):
     """A host that can't be resolved, or isn't this one, is one line."""
     line = refusal(capsys, "--demo", f"--web.listen-address={host}:0")
     assert line.startswith(f"--web.listen-address='{host}:0': ")
+
+
+@pytest.mark.parametrize("flag", ["--web.config.file", "--telnyx.api-key-file"])
+def test_no_file_is_refused(capsys, flag):
+    """A file whose name is empty, as a shell's unset variable gives it, is one line, not a start without it."""
+    assert refusal(capsys, "--demo", f"{flag}=").startswith(f"{flag}='': must be a path")
+
+
+@pytest.mark.parametrize("how", [[], ["--once"], ["--check-config"]], ids=["serve", "once", "check"])
+def test_bad_web_configuration_is_refused(capsys, how):
+    """A web configuration that can't be used is one line with flag, file, key and reason, whatever is to be done."""
+    Path("web.yml").write_text("tls_server_config:\n  cert_filse: x\n", encoding="utf-8")
+    line = refusal(capsys, "--demo", "--web.config.file=web.yml", *how)
+    assert line == "--web.config.file='web.yml': tls_server_config.cert_filse: unknown key"
+
+
+# --web.config.file
+
+
+CA = authority("ca")
+TRUST = ssl.create_default_context(cadata=CA.pem)
+OLD, NEW = (bcrypt.hashpw(word, bcrypt.gensalt(4)).decode() for word in (b"old", b"new"))
+TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n"
+
+
+def renew(folder):
+    """Write a new certificate and its key."""
+    write(folder, identity("server", x509.DNSName("localhost"), by=CA))
+
+
+def test_web_configuration_changes_while_it_is_scraped(tmp_path):
+    """Certificate and users are renewed without a restart and without a scrape that fails."""
+    config = tmp_path / "web.yml"
+    config.write_text(f"{TLS}basic_auth_users: {{old: {OLD}}}\n")
+    renew(tmp_path)
+    with serving("--demo", "--web.config.file=web.yml") as (_, listening), httpx.Client(verify=TRUST) as kept:
+        url = listening["metrics"].replace("127.0.0.1", "localhost")
+        assert url.startswith("https://")
+        assert kept.get(url, auth=("new", "new")).status_code == 401
+        assert kept.get(url.replace("/metrics", "/-/healthy")).status_code == 200
+        renew(tmp_path)
+        config.write_text(f"{TLS}basic_auth_users: {{old: {OLD}, new: {NEW}}}\n")
+        while kept.get(url, auth=("new", "new")).status_code != 200:
+            assert kept.get(url, auth=("old", "old")).status_code == 200
+            assert httpx.get(url, auth=("old", "old"), verify=TRUST).status_code == 200
+        assert httpx.get(url, auth=("new", "new"), verify=TRUST).status_code == 200
+
+
+def test_web_configuration_that_breaks_is_told(tmp_path):
+    """A file that can't be used any more changes nothing but the log and a metric."""
+    config = tmp_path / "web.yml"
+    config.write_text(TLS)
+    renew(tmp_path)
+    with serving("--demo", "--web.config.file=web.yml") as (process, listening), httpx.Client(verify=TRUST) as client:
+        url = listening["metrics"].replace("127.0.0.1", "localhost")
+
+        def successful():
+            return families_of(client.get(url).text)["telnyx_exporter_config_last_reload_successful"][0].value
+
+        assert successful() == 1
+        config.write_text("junk")
+        while successful() == 1:
+            pass
+        process.terminate()
+        said = [json.loads(line)["msg"] for line in process.stderr]
+    assert said.count("web configuration can't be used, keeping the last one") == 1
+    assert process.returncode == 0
+
+
+def test_web_configuration_without_tls(tmp_path):
+    """Users alone are served in plain HTTP."""
+    word = bcrypt.hashpw(b"word", bcrypt.gensalt(4)).decode()
+    (tmp_path / "web.yml").write_text(f"basic_auth_users: {{user: {word}}}\n")
+    with serving("--demo", "--web.config.file=web.yml") as (_, listening):
+        url = listening["metrics"]
+        assert url.startswith("http://")
+        assert httpx.get(url).status_code == 401
+        assert httpx.get(url, auth=("user", "word")).status_code == 200
 
 
 # --check-config

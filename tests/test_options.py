@@ -20,6 +20,7 @@ KNOWN = [
         for flag, variable, path, one, other in (
             ("web.listen-address", "WEB__LISTEN_ADDRESS", "web.listen_address", (":1", ":1"), ("[::1]:2", "[::1]:2")),
             ("web.telemetry-path", "WEB__TELEMETRY_PATH", "web.telemetry_path", ("/a", "/a"), ("/b", "/b")),
+            ("web.config.file", "WEB__CONFIG__FILE", "web.config.file", ("a", Path("a")), ("b", Path("b"))),
             ("telnyx.api-key-file", "TELNYX__API_KEY_FILE", "telnyx.api_key_file", ("a", Path("a")), ("b", Path("b"))),
             ("telnyx.timeout", "TELNYX__TIMEOUT", "telnyx.timeout", ("1m30s", 90.0), ("500ms", 0.5)),
             ("telnyx.page-size", "TELNYX__PAGE_SIZE", "telnyx.page_size", ("1", 1), ("249", 249)),
@@ -442,7 +443,16 @@ def test_help_groups_flags_by_their_beginning(capsys):
     lines = capsys.readouterr().out.splitlines()
     headings = Counter(line for line in lines if line.endswith(":") and not line.startswith(" "))
     assert headings == Counter(
-        {"what to do:": 1, "web:": 1, "telnyx:": 1, "telnyx.filter:": 1, "cache:": 1, "metrics:": 1, "log:": 1}
+        {
+            "what to do:": 1,
+            "web:": 1,
+            "web.config:": 1,
+            "telnyx:": 1,
+            "telnyx.filter:": 1,
+            "cache:": 1,
+            "metrics:": 1,
+            "log:": 1,
+        }
     )
     assert lines[lines.index("cache:") + 1].strip() == "How long an answer is good for."
     order = [line.split()[0].lstrip("-").rpartition(".")[0] for line in lines if line.startswith("  --")]

@@ -1,15 +1,21 @@
 import asyncio
+import contextlib
+import errno
 import os
 import signal
 import socket
+import ssl
 
 import httpx
 import pytest
+from certificates import authority, identity
+from cryptography import x509
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from exporter import server
+from exporter.tls import TLS, create_context
 
 
 @pytest.mark.parametrize(
@@ -70,6 +76,131 @@ async def test_requests_in_flight_are_answered_at_the_end():
         assert (await answer).text == "done"
         with pytest.raises(httpx.ConnectError):
             await client.get(url)
+
+
+CA = authority("ca")
+OLD, NEW = (identity("server", x509.DNSName("localhost"), by=CA) for _ in range(2))
+
+
+def secured(who, **keys):
+    return create_context(TLS.model_validate({"cert": who.pem, "key": who.key_pem, **keys}))
+
+
+async def hello(request):
+    return PlainTextResponse(request.url.scheme)
+
+
+HELLO = Starlette(routes=[Route("/", hello)])
+LOOPS = pytest.mark.parametrize(
+    "anyio_backend",
+    [("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True})],
+    ids=["asyncio", "uvloop"],
+)
+
+
+def shown(answer):
+    """Return the certificate that an answer came with."""
+    return answer.extensions["network_stream"].get_extra_info("ssl_object").getpeercert(binary_form=True)
+
+
+@LOOPS
+async def test_a_new_context_is_for_new_connections():
+    """A renewed certificate is shown to the next connection, and the one that is there goes on."""
+    contexts = [secured(OLD)]
+    listener = server.listen("127.0.0.1:0")
+    url = f"https://localhost:{listener.getsockname()[1]}/"
+    trust = ssl.create_default_context(cadata=CA.pem)
+    async with (
+        asyncio.timeout(10),
+        server.serving(HELLO, listener, lambda: contexts[-1]),
+        httpx.AsyncClient(verify=trust) as first,
+        httpx.AsyncClient(verify=trust) as second,
+    ):
+        answer = await first.get(url)
+        assert answer.text == "https"
+        assert shown(answer) == ssl.PEM_cert_to_DER_cert(OLD.pem)
+        contexts.append(secured(NEW))
+        assert shown(await first.get(url)) == ssl.PEM_cert_to_DER_cert(OLD.pem)
+        assert shown(await second.get(url)) == ssl.PEM_cert_to_DER_cert(NEW.pem)
+
+
+@LOOPS
+async def test_a_client_without_an_allowed_name_is_sent_away(tmp_path):
+    """A client's certificate is needed, and one of its names; nobody else gets an answer, or is a line in the log."""
+    listener = server.listen("127.0.0.1:0")
+    url = f"https://localhost:{listener.getsockname()[1]}/"
+    policy = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca": CA.pem, "client_allowed_sans": ["good"]}
+    reported = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    context = secured(OLD, **policy)
+    async with asyncio.timeout(10), server.serving(HELLO, listener, lambda: context):
+        for name, welcome in (("good", True), ("bad", False), (None, False)):
+            trust = ssl.create_default_context(cadata=CA.pem)
+            if name:
+                who = identity("client", x509.DNSName(name), by=CA)
+                (tmp_path / "client.pem").write_text(who.pem + who.key_pem)
+                trust.load_cert_chain(tmp_path / "client.pem")
+            async with httpx.AsyncClient(verify=trust) as client:
+                with contextlib.nullcontext() if welcome else pytest.raises(httpx.TransportError):
+                    assert (await client.get(url)).status_code == 200
+    assert not reported
+
+
+@LOOPS
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\n\r\n"], ids=["silence", "no TLS"])
+async def test_a_handshake_has_its_time(monkeypatch, sent):
+    """A connection that does not shake hands is ended."""
+    monkeypatch.setattr(server, "REQUEST_TIMEOUT", 0.2)
+    listener = server.listen("127.0.0.1:0")
+    context = secured(OLD)
+    async with asyncio.timeout(10), server.serving(HELLO, listener, lambda: context):
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        writer.write(sent)
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(100):
+                pass
+        writer.close()
+
+
+@LOOPS
+async def test_handshakes_are_bounded(monkeypatch):
+    """Connections in the midst of a handshake count, too; one too many is ended at once, and an end waits for none."""
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    listener = server.listen("127.0.0.1:0")
+    where = listener.getsockname()
+    context = secured(OLD)
+    async with asyncio.timeout(10):
+        async with server.serving(HELLO, listener, lambda: context):
+            writers = [(await asyncio.open_connection(*where))[1] for _ in range(2)]
+            reader, writer = await asyncio.open_connection(*where)
+            with contextlib.suppress(ConnectionError):
+                assert not await reader.read()
+        with pytest.raises(ConnectionError):
+            await asyncio.open_connection(*where)
+    for each in (writer, *writers):
+        each.close()
+
+
+async def test_a_connection_that_cannot_be_taken_is_no_end(monkeypatch):
+    """When there are no descriptors left, connections are taken again once there are."""
+    loop = asyncio.get_running_loop()
+    take, failures = loop.sock_accept, [OSError(errno.EMFILE, "Too many open files")]
+
+    async def accept(listener):
+        if failures:
+            raise failures.pop()
+        return await take(listener)
+
+    monkeypatch.setattr(loop, "sock_accept", accept)
+    listener = server.listen("127.0.0.1:0")
+    context = secured(OLD)
+    async with (
+        asyncio.timeout(10),
+        server.serving(HELLO, listener, lambda: context),
+        httpx.AsyncClient(verify=ssl.create_default_context(cadata=CA.pem)) as client,
+    ):
+        assert (await client.get(f"https://localhost:{listener.getsockname()[1]}/")).text == "https"
+    assert not failures
 
 
 async def test_an_end_waits_no_longer_than_its_grace(monkeypatch):

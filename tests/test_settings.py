@@ -259,7 +259,7 @@ def test_key_is_not_shown(monkeypatch):
 def test_defaults():
     """Without a flag, a variable or a file, settings are the documented defaults."""
     assert Settings().model_dump() == {
-        "web": {"listen_address": ":10142", "telemetry_path": "/metrics"},
+        "web": {"listen_address": ":10142", "telemetry_path": "/metrics", "config": {"file": None}},
         "telnyx": {
             "api_key_file": None,
             "timeout": 60.0,

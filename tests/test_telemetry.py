@@ -42,6 +42,8 @@ FAMILIES = {
     "telnyx_api_rate_limit": ("gauge", ()),
     "telnyx_api_rate_limit_remaining": ("gauge", ()),
     "telnyx_api_rate_limit_reset_timestamp_seconds": ("gauge", ()),
+    "telnyx_exporter_config_last_reload_successful": ("gauge", ()),
+    "telnyx_exporter_config_last_reload_success_timestamp_seconds": ("gauge", ()),
     "telnyx_list_restarts_total": ("counter", ()),
     "telnyx_exporter_cache_requests_total": ("counter", ()),
     "telnyx_exporter_cache_hits_total": ("counter", ()),
@@ -102,6 +104,7 @@ def busy():
     telemetry.requested("200", 0.3)
     telemetry.refreshed(1.5, 1_517_610_327.5)
     telemetry.rate_limited(RateLimit(100.0, 99.0, 1_517_610_400.0))
+    telemetry.configured(1_517_610_300.0)
     return telemetry
 
 
@@ -136,6 +139,16 @@ def test_failure(telemetry, reason):
         ("telnyx_refresh_failures_total", ("reason", reason)): 1,
     }
     assert series(telemetry)["telnyx_last_success_timestamp_seconds",] == 1_517_610_327.5
+
+
+def test_web_configuration(telemetry):
+    """Without a web configuration nothing is said of it; a broken one leaves the time of the last good one."""
+    assert not any("config" in name for name, *_ in series(telemetry))
+    assert changes(telemetry, lambda: telemetry.configured(1_517_610_300.0)) == {
+        ("telnyx_exporter_config_last_reload_successful",): 1,
+        ("telnyx_exporter_config_last_reload_success_timestamp_seconds",): 1_517_610_300.0,
+    }
+    assert changes(telemetry, telemetry.misconfigured) == {("telnyx_exporter_config_last_reload_successful",): 0}
 
 
 def test_failure_from_the_start(telemetry):
