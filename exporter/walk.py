@@ -60,11 +60,12 @@ async def walk(read: Read, *, concurrency: int = 4, restarted: Callable[[], None
             continue
         snapshot = _join(walked, pages.totals)
         rows = _rows(snapshot)
+        totals = pages.totals or {rows}
+        if pages.refusal is None and min(totals) <= rows <= max(totals):
+            return snapshot
         if pages.refusal is not None and attempt == MAX_WALKS - 1:
             raise pages.refusal
-        if pages.refusal is None and min(pages.totals, default=rows) <= rows <= max(pages.totals, default=rows):
-            return snapshot
-        believed = believed and rows <= max(pages.totals, default=rows)
+        believed = believed and rows <= max(totals)
         if best is None or (snapshot.missing, -rows) < (best.missing, -_rows(best)):
             best = snapshot
     assert best is not None  # noqa: S101 -- walking backwards always ends in a snapshot or an error
