@@ -19,6 +19,7 @@ from . import __version__, sandbox, server
 from .auth import Guard
 from .cache import Cache
 from .client import Client, Query
+from .errors import TelnyxError
 from .exposition import EMPTY, Format
 from .keys import KeyFile, describe
 from .logs import configure
@@ -172,7 +173,7 @@ async def _once(settings: Settings, key: Callable[[], str]) -> int:
     async with _refreshing(settings, key, telemetry) as refresh:
         try:
             document = (await refresh()).document
-        except Exception:  # noqa: BLE001 -- the refresh has logged it
+        except TelnyxError:  # the refresh has logged it
             status = 1
     _print(document.part(Format.TEXT, gzip=False).data + telemetry.render(Format.TEXT))
     return status

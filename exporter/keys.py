@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from .files import read
 from .settings import check_key
 
 if TYPE_CHECKING:
@@ -42,11 +43,7 @@ class KeyFile:
     def _read(self) -> str:
         if self._path.is_fifo():
             raise ValueError("is a pipe, which could not be read again")
-        with self._path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise ValueError(f"is larger than {_MAX_BYTES} bytes")
-        return check_key(content.decode("ascii", "replace").strip())
+        return check_key(read(self._path, _MAX_BYTES).decode("ascii", "replace").strip())
 
 
 def describe(error: OSError | ValueError) -> str:

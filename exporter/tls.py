@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from .files import read
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
@@ -143,15 +145,6 @@ def _content(key: str, path: Path, bound: int) -> str:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ValueError(f"tls_server_config.{key}: {reason}") from None
     return content.decode("ascii", "ignore")  # PEM is ASCII; what surrounds it are comments
-
-
-def read(path: Path, bound: int) -> bytes:
-    """Return what a file holds. Raises `OSError`, and `ValueError` if that is more than `bound` bytes."""
-    with path.open("rb") as file:
-        content = file.read(bound + 1)
-    if len(content) > bound:
-        raise ValueError(f"is larger than {bound} bytes")
-    return content
 
 
 def create_context(tls: TLS) -> ssl.SSLContext:

@@ -14,8 +14,9 @@ import structlog
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
+from .files import read
 from .settings import Duration
-from .tls import TLS, Section, create_context, read
+from .tls import TLS, Section, create_context
 
 if TYPE_CHECKING:
     import ssl

@@ -8,7 +8,7 @@ import exporter
 PACKAGE = Path(exporter.__file__).parent
 
 RANKS = (
-    {"errors", "settings", "cache", "models", "logs"},
+    {"errors", "files", "settings", "cache", "models", "logs"},
     {"answers", "options", "keys", "walk", "metrics", "tls"},
     {"client", "exposition", "protocol", "webconfig"},
     {"negotiation", "rendering", "sandbox"},
