@@ -59,7 +59,7 @@ async def serve(base_url: str) -> None:
     lines: asyncio.Queue[str] = asyncio.Queue()
     asyncio.get_running_loop().add_reader(sys.stdin, lambda: lines.put_nowait(sys.stdin.readline()))
     listener = server.listen("127.0.0.1:0")
-    async with server.serving(create_app(cache, telemetry), listener):
+    async with server.serving(create_app(lambda: cache, telemetry), listener):
         print(server.url(listener), flush=True)
         while await lines.get():
             print("busy", flush=True)

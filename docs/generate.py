@@ -88,7 +88,7 @@ def _observed() -> dict[str, Metric]:
     telemetry.requested("200", 0.1)
     telemetry.rate_limited(RateLimit(1, 1, 1))
     telemetry.refreshed(1, 1)
-    telemetry.configured(1)
+    telemetry.configured("settings", 1)
     telemetry.scraped(Entry(None, None, stale=False, error=None, hit=False))
     return {family_name(metric): metric for metric in telemetry.collect()}
 

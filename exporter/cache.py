@@ -80,6 +80,10 @@ class Cache(Generic[T]):
         """Seconds until a refresh can begin."""
         return max(0.0, self._due - self._clock())
 
+    def adopt(self, other: Cache[T]) -> None:
+        """Take over the value of another cache, at its age."""
+        self._value, self._refreshed = other._value, other._refreshed
+
     async def get(self, timeout: float) -> Entry[T]:  # noqa: ASYNC109 -- a deadline to answer by, not to fail at
         """Return a fresh value, or after `timeout` seconds whatever there is.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import secrets
+import signal
+import socket
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TextIO
 
@@ -16,33 +18,29 @@ import structlog
 import uvloop
 
 from . import __version__, sandbox, server
+from .account import Account, CurrentAccount
 from .auth import Guard
-from .cache import Cache
-from .client import Client, Query
 from .errors import TelnyxError
 from .exposition import EMPTY, Format
 from .keys import KeyFile, describe
 from .logs import configure
-from .metrics import select
-from .options import PROGRAM, UsageError, load
-from .refresh import Refresher, holdoff
-from .rendering import Renderer
+from .metrics import matching
+from .options import PROGRAM, UsageError, check_change, load
+from .reload import Reloader
 from .telemetry import Telemetry
 from .web import create_app
+from .webconfig import SOURCE as WEB
 from .webconfig import WebConfigFile
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 
     from starlette.types import ASGIApp
 
-    from .refresh import View
+    from .reload import Source
     from .settings import Settings
-    from .webconfig import Watcher
 
-PUNCTUALITY = 0.95
-"""Of the TTL, when a value counts as stale: scrapes as regular as the TTL must not come a moment too early for it."""
+_DEMO_KEY = secrets.token_urlsafe()
 
 _log = structlog.get_logger()
 
@@ -61,7 +59,8 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         if settings.once:
             return _run(_once(settings, key))
-        return _run(_serve(settings, key, web, _listen(settings)))
+        with _listening(settings) as listeners:
+            return _run(_serve(arguments, settings, key, web, listeners))
     except UsageError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)  # noqa: T201 -- for whoever typed it, not for the log
         return 2
@@ -109,8 +108,7 @@ def _key(settings: Settings) -> Callable[[], str]:
     """Return what gives the API key. A file wins over the variable, because only a file can be rotated."""
     path = settings.telnyx.api_key_file
     if settings.demo:
-        key = secrets.token_urlsafe()
-        return lambda: key
+        return lambda: _DEMO_KEY
     if path is not None:
         try:
             return KeyFile(path)
@@ -129,88 +127,138 @@ def _web_config(settings: Settings) -> WebConfigFile | None:
         raise UsageError(f"--web.config.file={str(path)!r}: {error}") from None
 
 
-def _listen(settings: Settings) -> socket.socket:
-    address = settings.web.listen_address
+@contextlib.contextmanager
+def _listening(settings: Settings) -> Iterator[Sequence[socket.socket]]:
+    with contextlib.ExitStack() as stack:
+        if settings.web.systemd_socket:
+            yield [stack.enter_context(listener) for listener in _inherit()]
+            return
+        listeners = []
+        for address in settings.web.listen_address:
+            try:
+                listeners.append(stack.enter_context(server.listen(address)))
+            except (OSError, UnicodeError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise UsageError(f"--web.listen-address={address!r}: {reason}") from None
+        yield listeners
+
+
+def _inherit() -> Sequence[socket.socket]:
     try:
-        return server.listen(address)
-    except (OSError, UnicodeError) as error:
-        raise UsageError(f"--web.listen-address={address!r}: {getattr(error, 'strerror', None) or error}") from None
-
-
-def _shown(settings: Settings) -> Callable[[str], bool]:
-    allow, deny = re.compile(settings.metrics.allow or ".*"), re.compile(settings.metrics.deny)
-    return lambda name: bool(allow.fullmatch(name)) and not deny.fullmatch(name)
+        if listeners := server.inherit():
+            return listeners
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--web.systemd-socket: {error}") from None
+    raise UsageError("--web.systemd-socket: systemd passed no socket, so start the socket unit, not the service alone")
 
 
 @contextlib.asynccontextmanager
-async def _refreshing(
-    settings: Settings, key: Callable[[], str], telemetry: Telemetry
-) -> AsyncIterator[Callable[[], Coroutine[None, None, View]]]:
-    """Give the refresh of the account that the settings name, which for a demo is a sandbox on loopback."""
-    async with contextlib.AsyncExitStack() as stack:
-        base_url = settings.base_url
-        if settings.demo:
-            listener = server.listen("127.0.0.1:0")
-            app = sandbox.create_app(sandbox.Account(), api_key=key())
-            await stack.enter_async_context(server.serving(app, listener))
-            base_url = f"{server.url(listener)}/v2"
-        client = Client(
-            Query(base_url=base_url, page_size=settings.telnyx.page_size, **settings.telnyx.filter.model_dump()),
-            key,
-            telemetry,
-            timeout=settings.telnyx.timeout,
-            concurrency=settings.telnyx.concurrency,
-        )
-        stack.push_async_callback(client.close)
-        renderer = Renderer(select(_shown(settings), settings.metrics.sensitive_labels))
-        yield Refresher(client, renderer, telemetry)
+async def _telnyx(settings: Settings) -> AsyncIterator[str]:
+    """Give the base URL of what is polled, which for a demo is a sandbox on loopback."""
+    if not settings.demo:
+        yield settings.base_url
+        return
+    listener = server.listen("127.0.0.1:0")
+    async with server.serving(sandbox.create_app(sandbox.Account(), api_key=_DEMO_KEY), listener):
+        yield f"{server.url(listener)}/v2"
 
 
 async def _once(settings: Settings, key: Callable[[], str]) -> int:
     """Poll once and print. Process metrics are left out: a textfile collector has its own of these names."""
     telemetry = Telemetry(shown=_shown(settings), process=False)
     document, status = EMPTY, 0
-    async with _refreshing(settings, key, telemetry) as refresh:
+    async with _telnyx(settings) as base_url:
+        account = Account(settings, base_url, key, telemetry)
         try:
-            document = (await refresh()).document
+            document = (await account.refresh()).document
         except TelnyxError:  # the refresh has logged it
             status = 1
+        finally:
+            await account.close()
     _print(document.part(Format.TEXT, gzip=False).data + telemetry.render(Format.TEXT))
     return status
 
 
+def _shown(settings: Settings) -> Callable[[str], bool]:
+    return matching(settings.metrics.allow, settings.metrics.deny)
+
+
 @contextlib.asynccontextmanager
-async def _serving(
-    app: ASGIApp, listener: socket.socket, web: WebConfigFile | None, watcher: Watcher
-) -> AsyncIterator[str]:
-    """Serve by the web configuration, if there is one, which is watched meanwhile, and give the URL."""
-    if web is None:
-        async with server.serving(app, listener):
-            yield server.url(listener)
-        return
-    watch = asyncio.create_task(web.watch(watcher))
+async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Have work done meanwhile."""
+    task = asyncio.create_task(work)
     try:
-        async with server.serving(Guard(app, lambda: web.config), listener, web.tls):
-            yield server.url(listener, "http" if web.tls is None else "https")
+        yield
     finally:
-        watch.cancel()
+        task.cancel()
 
 
-async def _serve(settings: Settings, key: Callable[[], str], web: WebConfigFile | None, listener: socket.socket) -> int:
+async def _reload_when(told: asyncio.Event, reload: Callable[[], Coroutine[None, None, None]]) -> None:
+    while True:
+        await told.wait()
+        told.clear()
+        with contextlib.suppress(ValueError):  # it has logged it
+            await reload()
+
+
+async def _serve(
+    arguments: Sequence[str],
+    settings: Settings,
+    key: Callable[[], str],
+    web: WebConfigFile | None,
+    listeners: Sequence[socket.socket],
+) -> int:
     telemetry = Telemetry(shown=_shown(settings))
     path = settings.web.telemetry_path
+    stop, again = asyncio.Event(), asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
-        told = stack.enter_context(server.told_to_stop())  # first, so that any moment is an orderly end
-        refresh = await stack.enter_async_context(_refreshing(settings, key, telemetry))
-        ttl = settings.cache.ttl * PUNCTUALITY
-        cache = Cache(refresh, ttl=ttl, max_stale=settings.cache.max_stale, holdoff=holdoff)
-        app = create_app(cache, telemetry, metrics_path=path)
-        url = await stack.enter_async_context(_serving(app, listener, web, telemetry))
-        stack.push_async_callback(cache.close)  # first, so that scrapes that wait for it are answered at once
+        # First, so that any moment is an orderly end.
+        stack.enter_context(server.on_signals((signal.SIGTERM, signal.SIGINT), stop.set))
+        stack.enter_context(server.on_signals((signal.SIGHUP,), again.set))
+        base_url = await stack.enter_async_context(_telnyx(settings))
+        account = CurrentAccount(
+            Account(settings, base_url, key, telemetry), lambda: _anew(arguments, settings, base_url, telemetry)
+        )
+        sources: dict[str, Source] = {"settings": account}
+        if web is not None:
+            sources[WEB] = web
+        telemetry.configured("settings", time.time())
+        reload = Reloader(sources, telemetry)
+        await stack.enter_async_context(_beside(_reload_when(again, reload)))
+        app: ASGIApp = create_app(
+            lambda: account.cache,
+            telemetry,
+            metrics_path=path,
+            reload=reload if settings.web.enable_lifecycle else None,
+        )
+        if web is not None:
+            await stack.enter_async_context(_beside(web.watch(telemetry)))
+            app = Guard(app, lambda: web.config)
+        tls = None if web is None else web.tls
+        await stack.enter_async_context(server.serving(app, *listeners, tls=tls))
+        stack.push_async_callback(account.close)  # first, so that scrapes that wait for it are answered at once
         if settings.demo:
             _log.info("a demo of made-up connections, no Telnyx account is read")
-        _log.info("listening", version=__version__, page=f"{url}/", metrics=f"{url}{path}")
-        await cache.get(0.0)
-        await told.wait()
+        for listener in listeners:
+            _log.info("listening", version=__version__, **_where(listener, "http" if tls is None else "https", path))
+        await account.cache.get(0.0)
+        await stop.wait()
         _log.info("stopping")
     return 0
+
+
+def _anew(arguments: Sequence[str], first: Settings, base_url: str, telemetry: Telemetry) -> Account:
+    """Return the account as the settings are now, and go by those that are about the whole process. A demo's stays."""
+    settings = load(arguments)
+    check_change(first, settings)
+    account = Account(settings, base_url if settings.demo else settings.base_url, _key(settings), telemetry)
+    configure(settings.log.level, settings.log.format)
+    telemetry.show(_shown(settings))
+    return account
+
+
+def _where(listener: socket.socket, scheme: str, path: str) -> dict[str, str]:
+    if listener.family is socket.AF_UNIX:
+        return {"socket": os.fsdecode(listener.getsockname()), "metrics": path}
+    url = server.url(listener, scheme)
+    return {"page": f"{url}/", "metrics": f"{url}{path}"}

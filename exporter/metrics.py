@@ -8,6 +8,7 @@ where it is rendered.
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -364,6 +365,12 @@ class Selection:
 
     snapshot: tuple[Count, ...] = SNAPSHOT_FAMILIES
     connection: tuple[Gauge | Info | Many, ...] = CONNECTION_FAMILIES
+
+
+def matching(allow: str, deny: str) -> Callable[[str], bool]:
+    """Return what tells whether a metric is shown, by regular expressions for its whole name; no `allow` is all."""
+    allowed, denied = re.compile(allow or ".*"), re.compile(deny)
+    return lambda name: bool(allowed.fullmatch(name)) and not denied.fullmatch(name)
 
 
 def select(shown: Callable[[str], bool] = lambda _: True, sensitive: Collection[str] = ()) -> Selection:

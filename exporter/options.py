@@ -31,7 +31,11 @@ _FOREIGN = re.compile(rf"{PREFIX}(?:SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\
 """Variables that Kubernetes gives to every container beside a Service of the name telnyx-exporter."""
 
 
-class UsageError(Exception):
+_AT_START = frozenset({"web", "demo", "once", "check_config"})
+"""Settings, and groups of them, that decide what the process is."""
+
+
+class UsageError(ValueError):
     """What a user set can't be used; the message is one line that says what, where and why."""
 
 
@@ -46,6 +50,8 @@ class Option(NamedTuple):
     help: str
     value: str
     """What the help calls its value; empty for a switch."""
+    many: bool
+    """Whether its flag can be given several times."""
     default: str
     secret: bool
     """Whether an error must not repeat its value."""
@@ -68,6 +74,7 @@ def _option_of(path: tuple[str, ...], field: FieldInfo) -> Option:
         variable=str(field.validation_alias or PREFIX + "__".join(path).upper()),
         help=field.description or "",
         value=extra.get("value", ""),
+        many=extra.get("many", False),
         default="" if field.default in {None, False} else str(field.default),
         secret=extra.get("secret", False),
     )
@@ -101,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
             groups[name] = parser.add_argument_group(name, _summary(name))
         default = f" Default: {option.default}." if option.default else ""
         what: dict[str, Any] = {"metavar": option.value} if option.value else {"action": "store_const", "const": "true"}
+        if option.many:
+            what["action"] = "append"
         groups[name].add_argument(
             option.flag,
             dest=".".join(option.path),
@@ -139,7 +148,7 @@ def _read_flags(arguments: Sequence[str]) -> dict[str, str]:
         shown = name if name.isprintable() else repr(name)
         flags = (option.flag for option in OPTIONS if option.flag)
         raise UsageError(f"unknown {kind} {shown}{_suggestion(name, flags, '--')}")
-    return vars(given)
+    return {name: ",".join(value) if isinstance(value, list) else value for name, value in vars(given).items()}
 
 
 def _read_dotenv() -> dict[str, str]:
@@ -190,6 +199,20 @@ def _explain(error: ValidationError, flags: Mapping[str, str], dotenv: Mapping[s
     )
     where, value = next(((name, value) for name, value in sources if value is not None), (option.variable, ""))
     return f"{where}: {message}" if option.secret else f"{where}={value!r}: {message}"
+
+
+def check_change(before: Settings, after: Settings) -> None:
+    """Raise `UsageError` where settings that are read again differ in what is decided once, at the start."""
+    for option in OPTIONS:
+        if option.path[0] in _AT_START and _value(before, option.path) != _value(after, option.path):
+            raise UsageError(f"{option.flag} can't change while the exporter runs: restart it")
+
+
+def _value(settings: Settings, path: Iterable[str]) -> object:
+    value: object = settings
+    for name in path:
+        value = getattr(value, name)
+    return value
 
 
 def load(arguments: Sequence[str]) -> Settings:

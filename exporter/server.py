@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
+import errno
+import os
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -15,7 +17,7 @@ from .settings import parse_address
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from starlette.types import ASGIApp
 
@@ -24,22 +26,74 @@ KEEP_ALIVE = 120
 GRACE = 4
 """Seconds that scrapes in flight have to end when the exporter stops."""
 _BACKLOG = 1024
+_FIRST_INHERITED = 3
+"""The first descriptor that systemd passes."""
 _RESPITE = 0.1
 """Seconds without a new connection when none can be taken."""
 
 
 def listen(address: str) -> socket.socket:
-    """Return a socket that listens on `HOST:PORT`, on every address of both families without a host.
+    """Return a socket that listens on `HOST:PORT`, on every address of both families without a host, or `unix:///PATH`.
 
     Raises `OSError` if it can't.
     """
-    host, port = parse_address(address)
+    where = parse_address(address)
+    if isinstance(where, Path):
+        return _PathListener(where)
+    host, port = where
     if not host:
         dual = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if dual else socket.AF_INET
         return socket.create_server(("", port), family=family, dualstack_ipv6=dual, backlog=_BACKLOG)
-    family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    return socket.create_server(where[:2], family=family, backlog=_BACKLOG)
+    family, _, _, _, resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    return socket.create_server(resolved[:2], family=family, backlog=_BACKLOG)
+
+
+class _PathListener(socket.socket):
+    """A socket that listens on a path, which goes with it; who may connect is up to the umask, as for any file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(socket.AF_UNIX)
+        self._path: Path | None = None
+        try:
+            if path.is_socket() and not _answers(path):
+                path.unlink()  # of a process that was killed
+            self.bind(str(path))
+            self._path = path
+            self.listen(_BACKLOG)
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Remove the path, first, while it can't be another's yet."""
+        if self._path is not None and self.fileno() >= 0:
+            self._path.unlink(missing_ok=True)
+        super().close()
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(0)  # it can be too busy to say so
+        return client.connect_ex(str(path)) != errno.ECONNREFUSED
+
+
+def inherit() -> list[socket.socket]:
+    """Return the sockets that systemd listens on for this process, as sd_listen_fds(3) says; none if there are none.
+
+    Raises `ValueError` for one that connections can't be taken from.
+    """
+    if os.environ.pop("LISTEN_PID", "") != str(os.getpid()):
+        return []
+    last = _FIRST_INHERITED + int(os.environ.pop("LISTEN_FDS", "0"))
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(socket.socket(fileno=number)) for number in range(_FIRST_INHERITED, last)]
+        for listener in listeners:
+            if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                raise ValueError("systemd passed a socket that is none of ListenStream= with Accept=no")
+            listener.set_inheritable(False)
+        stack.pop_all()
+    return listeners
 
 
 def url(listener: socket.socket, scheme: str = "http") -> str:
@@ -59,9 +113,9 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: ASGIApp, listener: socket.socket, tls: Callable[[], ssl.SSLContext] | None = None
+    app: ASGIApp, *listeners: socket.socket, tls: Callable[[], ssl.SSLContext] | None = None
 ) -> AsyncIterator[None]:
-    """Serve an application on a socket; in the end, scrapes in flight are answered within `GRACE` seconds.
+    """Serve an application on sockets; in the end, scrapes in flight are answered within `GRACE` seconds.
 
     `tls` gives the context of each connection when it comes.
     """
@@ -79,12 +133,13 @@ async def serving(
             timeout_graceful_shutdown=GRACE + 1,
         )
     )
-    task = asyncio.create_task(server.serve(sockets=[listener] if tls is None else []))
-    door = None if tls is None else asyncio.create_task(_accept(server, listener, tls))
+    task = asyncio.create_task(server.serve(sockets=[]))
+    opening: set[asyncio.Task[None]] = set()
+    doors = [asyncio.create_task(_accept(server, listener, tls, opening)) for listener in listeners]
     try:
         yield
     finally:
-        if door is not None:
+        for door in (*doors, *opening):
             door.cancel()
         server.should_exit = True
         grace = asyncio.get_running_loop().call_later(GRACE, _abort, server)
@@ -92,41 +147,42 @@ async def serving(
         grace.cancel()
 
 
-async def _accept(server: uvicorn.Server, listener: socket.socket, tls: Callable[[], ssl.SSLContext]) -> None:
-    """Take connections and have them served after a handshake; those in the midst of it are bounded, too.
+async def _accept(
+    server: uvicorn.Server,
+    listener: socket.socket,
+    tls: Callable[[], ssl.SSLContext] | None,
+    opening: set[asyncio.Task[None]],
+) -> None:
+    """Take connections, and have them served once they are `opening` no more; those in a handshake are bounded, too.
 
     The event loop's own servers know one context only, and count nothing before the handshake is done.
     """
     loop = asyncio.get_running_loop()
-    handshakes: set[asyncio.Task[None]] = set()
     listener.settimeout(0)
     with listener:
-        try:
-            while True:
-                try:
-                    connection, _ = await loop.sock_accept(listener)
-                except OSError:  # out of descriptors, or the client is gone
-                    await asyncio.sleep(_RESPITE)
-                    continue
-                if len(server.server_state.connections) + len(handshakes) >= MAX_CONNECTIONS:
-                    connection.close()
-                    continue
-                task = asyncio.create_task(_secure(server, connection, tls()))
-                handshakes.add(task)
-                task.add_done_callback(handshakes.discard)
-        finally:
-            for task in handshakes:
-                task.cancel()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError:  # out of descriptors, or the client is gone
+                await asyncio.sleep(_RESPITE)
+                continue
+            if len(server.server_state.connections) + len(opening) >= MAX_CONNECTIONS:
+                connection.close()
+                continue
+            task = asyncio.create_task(_open(server, connection, tls() if tls is not None else None))
+            opening.add(task)
+            task.add_done_callback(opening.discard)
 
 
-async def _secure(server: uvicorn.Server, connection: socket.socket, context: ssl.SSLContext) -> None:
+async def _open(server: uvicorn.Server, connection: socket.socket, context: ssl.SSLContext | None) -> None:
+    bound = None if context is None else REQUEST_TIMEOUT
     with contextlib.suppress(OSError):  # a handshake that fails, is late or is broken off
         await asyncio.get_running_loop().connect_accepted_socket(
             lambda: BoundedProtocol(server.config, server.server_state, {}),
             connection,
             ssl=context,
-            ssl_handshake_timeout=REQUEST_TIMEOUT,
-            ssl_shutdown_timeout=REQUEST_TIMEOUT,
+            ssl_handshake_timeout=bound,
+            ssl_shutdown_timeout=bound,
         )
 
 
@@ -137,13 +193,13 @@ def _abort(server: uvicorn.Server) -> None:
 
 
 @contextlib.contextmanager
-def told_to_stop() -> Iterator[asyncio.Event]:
-    """Give an event that SIGTERM or SIGINT sets."""
-    loop, told = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+def on_signals(numbers: Iterable[int], do: Callable[[], None]) -> Iterator[None]:
+    """Call `do` at each of these signals."""
+    loop, numbers = asyncio.get_running_loop(), tuple(numbers)
+    for number in numbers:
+        loop.add_signal_handler(number, do)
     try:
-        yield told
+        yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in numbers:
             loop.remove_signal_handler(number)

@@ -46,11 +46,16 @@ def parse_duration(text: str) -> float:
     return sum(int(count) * _SECONDS[unit] for unit, count in match.groupdict().items() if count)
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """Return host and port of `:10142`, `127.0.0.1:10142` or `[::1]:10142`; an empty host means every address."""
+def parse_address(text: str) -> tuple[str, int] | Path:
+    """Return host and port of `:10142`, `127.0.0.1:10142` or `[::1]:10142`, or the path of `unix:///run/telnyx.sock`.
+
+    An empty host means every address.
+    """
+    if text.startswith("unix:///") and text.isprintable():
+        return Path(text.removeprefix("unix://"))
     match = re.fullmatch(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^\[\]:]*)):(?P<port>\d{1,5})", text, re.ASCII)
     if match is None or int(match["port"]) > 65535:  # noqa: PLR2004 -- the last port there is
-        raise ValueError("must be HOST:PORT such as :10142, 127.0.0.1:10142 or [::1]:10142")
+        raise ValueError("must be HOST:PORT such as :10142, 127.0.0.1:10142 or [::1]:10142, or unix:///PATH")
     if match["v6"]:
         ipaddress.IPv6Address(match["v6"])
     return match["v6"] or match["host"], int(match["port"])
@@ -110,8 +115,18 @@ def _filter_name(text: str) -> str:
     return text
 
 
-def _labels(value: Any) -> Any:
-    names = tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value or ()
+def _split(value: Any) -> Any:
+    """Return the parts of a list as its user writes it, separated by commas."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _addresses(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts or ("",):
+        parse_address(text)
+    return texts
+
+
+def _labels(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
         if name not in SENSITIVE_LABELS:
             raise ValueError(f"{name!r} is none of {', '.join(SENSITIVE_LABELS)}")
@@ -134,11 +149,16 @@ def check_key(key: str) -> str:
 
 Duration = Annotated[float, BeforeValidator(lambda value: parse_duration(value) if isinstance(value, str) else value)]
 Regex = Annotated[str, AfterValidator(_regex)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
-def _option(default: Any, text: str, value: str = "", **bounds: Any) -> Any:
-    """Declare a field: its default as a user would write it, its help, and what the help calls its value."""
-    return Field(default=default, validate_default=True, description=text, json_schema_extra={"value": value}, **bounds)
+def _option(default: Any, text: str, value: str, *, many: bool = False, **bounds: Any) -> Any:
+    """Declare a field: its default as a user would write it, its help, and what the help calls its value.
+
+    Of `many`, each is added to those before; of others, the last counts.
+    """
+    bounds["json_schema_extra"] = {"value": value, "many": many}
+    return Field(default=default, validate_default=True, description=text, **bounds)
 
 
 class Group(BaseModel):
@@ -158,12 +178,17 @@ class WebConfig(Group):
 class Web(Group):
     """What the exporter serves."""
 
-    listen_address: Annotated[str, AfterValidator(lambda text: parse_address(text) and text)] = _option(
-        ":10142", "Address to listen on.", "[HOST]:PORT"
+    listen_address: Annotated[Words, AfterValidator(_addresses)] = _option(
+        ":10142",
+        "Address to listen on, [HOST]:PORT or unix:///PATH; more by commas, or the flag again.",
+        "ADDRESS",
+        many=True,
     )
+    systemd_socket: bool = Field(default=False, description="Listen on the sockets that systemd passes instead.")
     telemetry_path: Annotated[str, AfterValidator(_telemetry_path)] = _option(
         "/metrics", "Path that the metrics are served at.", "PATH"
     )
+    enable_lifecycle: bool = Field(default=False, description="Let POST /-/reload read the configuration again.")
     config: WebConfig = Field(default_factory=WebConfig)
 
 
@@ -207,7 +232,7 @@ class Metrics(Group):
 
     allow: Regex = _option("", "Show only metrics whose whole name matches.", "REGEX")
     deny: Regex = _option("", "Hide metrics whose whole name matches; wins over allow.", "REGEX")
-    sensitive_labels: Annotated[tuple[str, ...], BeforeValidator(_labels)] = _option(
+    sensitive_labels: Annotated[Words, AfterValidator(_labels)] = _option(
         "", f"Sensitive fields to show as labels, separated by commas: {', '.join(SENSITIVE_LABELS)}.", "NAMES"
     )
 

@@ -85,6 +85,10 @@ class Telemetry:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
                 collector(registry=self._registry)
 
+    def show(self, shown: Callable[[str], bool]) -> None:
+        """Expose other metrics from now on."""
+        self._shown = shown
+
     def requested(self, code: str, seconds: float) -> None:
         """Count a request to Telnyx."""
         self._requests.labels(code).inc()
@@ -109,13 +113,14 @@ class Telemetry:
         self._failures.labels(reason).inc()
         self._latest.up, self._latest.duration = False, seconds
 
-    def configured(self, at: float) -> None:
-        """Take that the web configuration was read `at` this Unix time."""
-        self._latest.configured, self._latest.configuration = True, at
+    def configured(self, source: str, at: float) -> None:
+        """Take that the configuration from this source was read `at` this Unix time."""
+        self._latest.misconfigured.discard(source)
+        self._latest.configuration = at
 
-    def misconfigured(self) -> None:
-        """Take that the web configuration changed to what can't be used."""
-        self._latest.configured = False
+    def misconfigured(self, source: str) -> None:
+        """Take that the configuration from this source can't be used as it is now."""
+        self._latest.misconfigured.add(source)
 
     def scraped(self, entry: Entry[View]) -> None:
         """Count a scrape by what the cache had for it."""
@@ -145,7 +150,7 @@ class _Latest(Collector):
         self.success: float | None = None
         self.duration: float | None = None
         self.limit = RateLimit()
-        self.configured: bool | None = None
+        self.misconfigured: set[str] = set()
         self.configuration: float | None = None
 
     def describe(self) -> Iterator[Metric]:
@@ -167,12 +172,12 @@ class _Latest(Collector):
             ),
             (
                 "telnyx_exporter_config_last_reload_successful",
-                "Whether the web configuration can be used as it is now (1) or an older one is in use (0).",
-                None if self.configured is None else float(self.configured),
+                "Whether the configuration can be used as it is now (1) or an older one is in use (0).",
+                None if self.configuration is None else float(not self.misconfigured),
             ),
             (
                 "telnyx_exporter_config_last_reload_success_timestamp_seconds",
-                "When the web configuration in use was read, in Unix seconds.",
+                "When configuration was last read that can be used, in Unix seconds.",
                 self.configuration,
             ),
         ):

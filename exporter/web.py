@@ -1,4 +1,4 @@
-"""The routes: metrics, landing page, health."""
+"""The routes: metrics, landing page, health, reload."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from .landing import page
 from .negotiation import accepts_gzip, choose_format
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
@@ -46,10 +48,20 @@ class Live(Protocol):
         """Return the metrics as they are now."""
 
 
-def create_app(cache: Cache[View], live: Live, *, metrics_path: str = "/metrics") -> Starlette:
-    """Return the application that serves what the cache holds."""
+def create_app(
+    current: Callable[[], Cache[View]],
+    live: Live,
+    *,
+    metrics_path: str = "/metrics",
+    reload: Callable[[], Awaitable[None]] | None = None,
+) -> Starlette:
+    """Return the application that serves what the cache that is `current` holds.
+
+    `reload` reads the configuration again, or raises `ValueError`; without it nobody can ask for that.
+    """
 
     async def landing(_: Request) -> Response:
+        cache = current()
         return HTMLResponse(page(cache.peek(), metrics_path, pause=cache.pause), headers=_SECURITY_HEADERS)
 
     async def healthy(_: Request) -> Response:
@@ -57,15 +69,25 @@ def create_app(cache: Cache[View], live: Live, *, metrics_path: str = "/metrics"
 
     async def ready(_: Request) -> Response:
         # A probe may be the first to ask, and who is not ready may never be scraped: so it brings a refresh about.
-        entry = await cache.get(0.0)
+        entry = await current().get(0.0)
         return PlainTextResponse("not ready\n", 503) if entry.value is None else PlainTextResponse("ready\n")
+
+    async def reload_now(_: Request) -> Response:
+        if reload is None:
+            return PlainTextResponse("off: --web.enable-lifecycle turns it on, SIGHUP works anyway\n", 403)
+        try:
+            await reload()
+        except ValueError as error:
+            return PlainTextResponse(f"{error}\n", 500)
+        return PlainTextResponse("reloaded\n")
 
     app = Starlette(
         routes=[
-            Route(metrics_path, _Metrics(cache, live), methods=["GET"]),
+            Route(metrics_path, _Metrics(current, live), methods=["GET"]),
             Route("/", landing),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
+            Route("/-/reload", reload_now, methods=["POST"]),
         ]
     )
     app.router.redirect_slashes = False  # a redirect would lead to whatever host the request names
@@ -75,15 +97,15 @@ def create_app(cache: Cache[View], live: Live, *, metrics_path: str = "/metrics"
 class _Metrics:
     """The scrape: it waits for a fresh snapshot no longer than the scraper does, and then sends what there is."""
 
-    def __init__(self, cache: Cache[View], live: Live) -> None:
-        self._cache = cache
+    def __init__(self, current: Callable[[], Cache[View]], live: Live) -> None:
+        self._current = current
         self._live = live
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's signature
         headers = Headers(scope=scope)
         form = choose_format(headers.get("accept", ""))
         gzip = accepts_gzip(headers.get("accept-encoding", ""))
-        entry = await self._cache.get(patience(headers.get("x-prometheus-scrape-timeout-seconds", "")))
+        entry = await self._current().get(patience(headers.get("x-prometheus-scrape-timeout-seconds", "")))
         self._live.scraped(entry)
         document = EMPTY if entry.value is None else entry.value.document
         if (form, gzip) not in document.made:

@@ -6,9 +6,10 @@ https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuratio
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import structlog
 import yaml
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from .reload import Recorder
+
+SOURCE = "web"
+"""What this configuration is called where there are others."""
 INTERVAL = 5.0
 """Seconds between two looks at the files, in the background: no handshake or scrape waits for a disk."""
 _MAX_BYTES = 2**20
@@ -148,16 +153,6 @@ def _explain(error: ValidationError) -> str:
     return f"{shown}: {reason}" if where else reason
 
 
-class Watcher(Protocol):
-    """Who is told how reading the file again went."""
-
-    def configured(self, at: float) -> None:
-        """Take that it was read at this Unix time."""
-
-    def misconfigured(self) -> None:
-        """Take that it can't be used."""
-
-
 class WebConfigFile:
     """The file as it was last good.
 
@@ -175,28 +170,31 @@ class WebConfigFile:
         first = self._context
         return None if first is None else lambda: self._context or first
 
-    async def watch(self, watcher: Watcher, *, clock: Callable[[], float] = time.time) -> None:
+    async def reload(self) -> None:
+        """Read the file, and those that it names, again. Raises `ValueError` where they can't be used."""
+        try:
+            self.config, self._context = await asyncio.to_thread(_prepare, self._path, self.config, self._context)
+        except ValueError as error:
+            self._problem = str(error)
+            raise ValueError(f"{self._path}: {error}") from None
+        self._problem = ""
+
+    async def watch(self, recorder: Recorder, *, clock: Callable[[], float] = time.time) -> None:
         """Read the file again whenever it, or a file that it names, changes; never return."""
-        watcher.configured(clock())
         while True:
             await asyncio.sleep(INTERVAL)
-            await self._look(watcher, clock)
-
-    async def _look(self, watcher: Watcher, clock: Callable[[], float]) -> None:
-        problem = ""
-        try:
-            config, context = await asyncio.to_thread(_prepare, self._path, self.config, self._context)
-        except ValueError as error:
-            problem = str(error)
-            watcher.misconfigured()
-        else:
-            if self._problem or config != self.config:
-                self.config, self._context = config, context
-                watcher.configured(clock())
+            config, problem = self.config, self._problem
+            with contextlib.suppress(ValueError):
+                await self.reload()
+            if self._problem:
+                recorder.misconfigured(SOURCE)
+            elif problem or self.config is not config:
+                recorder.configured(SOURCE, clock())
                 _log.info("web configuration read again", file=str(self._path))
-        if problem and problem != self._problem:
-            _log.warning("web configuration can't be used, keeping the last one", file=str(self._path), problem=problem)
-        self._problem = problem
+            if self._problem not in {"", problem}:
+                _log.warning(
+                    "web configuration can't be used, keeping the last one", file=str(self._path), problem=self._problem
+                )
 
 
 def _prepare(

@@ -21,6 +21,7 @@ import stamina.instrumentation
 import structlog
 from certificates import authority, identity, write
 from cryptography import x509
+from passing import passing
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter import cli
@@ -281,6 +282,175 @@ def test_web_configuration_without_tls(tmp_path):
         assert url.startswith("http://")
         assert httpx.get(url).status_code == 401
         assert httpx.get(url, auth=("user", "word")).status_code == 200
+
+
+# What is read again
+
+
+def metrics_of(listening):
+    """Return what is scraped."""
+    return httpx.get(listening["metrics"], trust_env=False, timeout=PATIENCE).text
+
+
+def said(process, *messages):
+    """Return the next record of the log with one of these messages."""
+    return next(record for record in map(json.loads, process.stderr) if record["msg"] in messages)
+
+
+READ, REFUSED = "configuration read again", "configuration can't be used, keeping the last one"
+
+
+def test_sighup_reads_the_settings_again(telnyx, tmp_path):
+    """Key, filter, choice of metrics and log are as `.env` says after SIGHUP; the counts go on, and nothing ends."""
+    dotenv = tmp_path / ".env"
+    first = f"TELNYX_API_KEY=first\nTELNYX_BASE_URL={telnyx.url}\n"
+    dotenv.write_text(first)
+    with serving() as (process, listening):
+        said(process, "refreshed")
+        dotenv.write_text(
+            f"TELNYX_API_KEY=second\nTELNYX_BASE_URL={telnyx.url}\nTELNYX_EXPORTER_TELNYX__FILTER__FQDN=sip.example\n"
+            "TELNYX_EXPORTER_METRICS__ALLOW=telnyx_refreshes_total\nTELNYX_EXPORTER_LOG__LEVEL=debug\n"
+        )
+        process.send_signal(signal.SIGHUP)
+        said(process, READ)
+        assert "page" in said(process, "request")  # at debug
+        shown = families_of(metrics_of(listening))
+        assert shown.keys() == {"telnyx_up", "telnyx_refreshes"}
+        assert shown["telnyx_refreshes"][0].value == 2
+        process.terminate()
+        process.stderr.read()
+    assert process.returncode == 0
+    assert telnyx.keys == ["Bearer first", "Bearer second"]
+    assert [query.get("filter[fqdn]") for query in telnyx.queries] == [None, "sip.example"]
+
+
+def test_settings_that_break_are_told(telnyx, tmp_path):
+    """Settings that can't be used, or change what only a start can, leave all as it was; log and metric say so."""
+    dotenv = tmp_path / ".env"
+    good = f"TELNYX_API_KEY=KEY\nTELNYX_BASE_URL={telnyx.url}\n"
+    dotenv.write_text(good)
+    with serving() as (process, listening):
+        for line, problem in (
+            ("TELNYX_EXPORTER_CACHE__TTL=soon", "TELNYX_EXPORTER_CACHE__TTL in .env='soon': must be a duration"),
+            ("TELNYX_EXPORTER_WEB__TELEMETRY_PATH=/x", "--web.telemetry-path can't change while the exporter runs"),
+            ("TELNYX_EXPORTER_TELNYX__API_KEY_FILE=none", "--telnyx.api-key-file='none': No such file or directory"),
+        ):
+            dotenv.write_text(good + line)
+            process.send_signal(signal.SIGHUP)
+            assert said(process, READ, REFUSED)["problem"].startswith(problem)
+            assert "telnyx_exporter_config_last_reload_successful 0.0" in metrics_of(listening)
+        dotenv.write_text(good)
+        process.send_signal(signal.SIGHUP)
+        assert said(process, READ, REFUSED)["msg"] == READ
+        assert "telnyx_exporter_config_last_reload_successful 1.0" in metrics_of(listening)
+
+
+def test_post_reads_all_again(tmp_path):
+    """`POST /-/reload` reads settings and web configuration, is for who may scrape, and says how it went."""
+    config = tmp_path / "web.yml"
+    config.write_text(f"basic_auth_users: {{old: {OLD}}}\n")
+    with (
+        serving("--demo", "--web.enable-lifecycle", "--web.config.file=web.yml") as (_, listening),
+        httpx.Client(base_url=listening["page"], trust_env=False, timeout=PATIENCE) as client,
+    ):
+        assert client.post("/-/reload").status_code == 401
+        config.write_text(f"basic_auth_users: {{new: {NEW}}}\n")
+        assert client.post("/-/reload", auth=("old", "old")).text == "reloaded\n"
+        assert client.get("/metrics", auth=("old", "old")).status_code == 401
+        config.write_text("nonsense: 1\n")
+        (tmp_path / ".env").write_text("TELNYX_EXPORTER_CACHE__TTL=soon\n")
+        answer = client.post("/-/reload", auth=("new", "new"))
+    assert answer.status_code == 500
+    assert answer.text == (
+        "TELNYX_EXPORTER_CACHE__TTL in .env='soon': must be a duration such as 90s, 1m30s or 500ms; "
+        "web.yml: nonsense: unknown key\n"
+    )
+
+
+def test_a_demo_goes_on(tmp_path):
+    """The made-up account is the same one after SIGHUP."""
+    with serving("--demo") as (process, listening):
+        said(process, "refreshed")
+        (tmp_path / ".env").write_text("TELNYX_EXPORTER_METRICS__DENY=.*_info\nTELNYX_BASE_URL=https://x.invalid\n")
+        process.send_signal(signal.SIGHUP)
+        said(process, READ)
+        assert len(families_of(metrics_of(listening))["telnyx_connection_active"]) == 55
+
+
+# Listening
+
+
+def test_all_addresses_are_served(tmp_path):
+    """Every address is listened on and has a line of its own in the log; a path is removed in the end."""
+    path = tmp_path / "telnyx.sock"
+    with serving("--demo", "--web.listen-address=[::1]:0", f"--web.listen-address=unix://{path}") as (process, first):
+        second, third = said(process, "listening"), said(process, "listening")
+        for listening in (first, second):
+            assert len(families_of(metrics_of(listening))["telnyx_connection_active"]) == 55
+        assert (third["socket"], third["metrics"]) == (str(path), "/metrics")
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
+            assert client.get("http://exporter/-/healthy").text == "healthy\n"
+        process.terminate()
+        process.stderr.read()
+    assert process.returncode == 0
+    assert not path.exists()
+
+
+def test_one_address_that_cannot_be_had_is_enough(capsys, listener, tmp_path):
+    """Where one of several addresses is taken nothing is served, and nothing is left behind."""
+    address, path = f"127.0.0.1:{listener.getsockname()[1]}", tmp_path / "telnyx.sock"
+    line = refusal(capsys, "--demo", f"--web.listen-address=unix://{path},{address}")
+    assert line.startswith(f"--web.listen-address={address!r}: Address already in use")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("path", ["/nowhere/telnyx.sock", "/" + "x" * 200], ids=["no folder", "too long"])
+def test_path_that_cannot_be_had_is_refused(capsys, path):
+    """A path that can't be listened on is one line."""
+    line = refusal(capsys, "--demo", f"--web.listen-address=unix://{path}")
+    assert line.startswith(f"--web.listen-address='unix://{path}': ")
+
+
+def test_sockets_of_systemd_are_served(tmp_path):
+    """With `--web.systemd-socket` the sockets that systemd passed are served, and stay where systemd has them."""
+    path = tmp_path / "telnyx.sock"
+    command = [sys.executable, "-m", "exporter", "--demo", "--web.systemd-socket", "--log.format=json"]
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        with passing(*command, sockets=[one, other], stderr=subprocess.PIPE) as process:
+            try:
+                listening = said(process, "listening")
+                assert listening["page"] == f"http://127.0.0.1:{one.getsockname()[1]}/"
+                assert said(process, "listening")["socket"] == str(path)
+                assert len(families_of(metrics_of(listening))["telnyx_connection_active"]) == 55
+                process.terminate()
+                process.stderr.read()
+            finally:
+                process.kill()
+        assert process.returncode == 0
+        assert path.is_socket()
+
+
+def test_no_socket_of_systemd_is_refused(capsys):
+    """Started without the socket unit, one line says what to start."""
+    assert refusal(capsys, "--demo", "--web.systemd-socket") == (
+        "--web.systemd-socket: systemd passed no socket, so start the socket unit, not the service alone"
+    )
+
+
+def test_socket_of_systemd_that_does_not_listen_is_refused():
+    """A socket that gives no connections is one line."""
+    command = [sys.executable, "-m", "exporter", "--demo", "--web.systemd-socket"]
+    with (
+        socket.socket(type=socket.SOCK_DGRAM) as one,
+        passing(*command, sockets=[one], stderr=subprocess.PIPE) as process,
+    ):
+        _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 2
+    assert err == (
+        "telnyx-exporter: --web.systemd-socket: systemd passed a socket that is none of ListenStream= with Accept=no\n"
+    )
 
 
 # --check-config

@@ -8,13 +8,13 @@ import exporter
 PACKAGE = Path(exporter.__file__).parent
 
 RANKS = (
-    {"errors", "files", "settings", "cache", "models", "logs"},
+    {"errors", "files", "settings", "cache", "models", "logs", "reload"},
     {"answers", "options", "keys", "walk", "metrics", "tls"},
     {"client", "exposition", "protocol", "webconfig"},
     {"negotiation", "rendering", "sandbox"},
     {"refresh"},
     {"telemetry", "landing", "server", "auth"},
-    {"web"},
+    {"web", "account"},
     {"cli"},
     {"__main__"},
 )

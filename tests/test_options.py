@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from exporter import __version__
-from exporter.options import OPTIONS, UsageError, load
+from exporter.options import OPTIONS, UsageError, check_change, load
 from exporter.settings import SENSITIVE_LABELS
 
 KEY = "KEY0123-secret"
@@ -18,7 +18,15 @@ KNOWN = [
     *(
         (f"--{flag}", f"TELNYX_EXPORTER_{variable}", path, one, other)
         for flag, variable, path, one, other in (
-            ("web.listen-address", "WEB__LISTEN_ADDRESS", "web.listen_address", (":1", ":1"), ("[::1]:2", "[::1]:2")),
+            (
+                "web.listen-address",
+                "WEB__LISTEN_ADDRESS",
+                "web.listen_address",
+                (":1", (":1",)),
+                ("[::1]:2, unix:///a b", ("[::1]:2", "unix:///a b")),
+            ),
+            ("web.systemd-socket", "WEB__SYSTEMD_SOCKET", "web.systemd_socket", ("true", True), ("false", False)),
+            ("web.enable-lifecycle", "WEB__ENABLE_LIFECYCLE", "web.enable_lifecycle", ("true", True), ("false", False)),
             ("web.telemetry-path", "WEB__TELEMETRY_PATH", "web.telemetry_path", ("/a", "/a"), ("/b", "/b")),
             ("web.config.file", "WEB__CONFIG__FILE", "web.config.file", ("a", Path("a")), ("b", Path("b"))),
             ("telnyx.api-key-file", "TELNYX__API_KEY_FILE", "telnyx.api_key_file", ("a", Path("a")), ("b", Path("b"))),
@@ -59,7 +67,7 @@ KNOWN = [
         )
     ),
 ]
-SWITCHES = {"--demo", "--once", "--check-config"}
+SWITCHES = {"--demo", "--once", "--check-config", "--web.systemd-socket", "--web.enable-lifecycle"}
 
 # flag, variable, a value that can't be used, and why
 BAD = [
@@ -68,6 +76,8 @@ BAD = [
         (f"--{flag}", f"TELNYX_EXPORTER_{variable}", value, why)
         for flag, variable, value, why in (
             ("web.listen-address", "WEB__LISTEN_ADDRESS", "localhost", "must be HOST:PORT such as"),
+            ("web.listen-address", "WEB__LISTEN_ADDRESS", ":1,localhost", "must be HOST:PORT such as"),
+            ("web.listen-address", "WEB__LISTEN_ADDRESS", ",", "must be HOST:PORT such as"),
             ("web.telemetry-path", "WEB__TELEMETRY_PATH", "/-/ready", "must be a path such as /metrics"),
             ("telnyx.timeout", "TELNYX__TIMEOUT", "5 parsecs", "must be a duration such as"),
             ("telnyx.timeout", "TELNYX__TIMEOUT", "0s", "input should be greater than 0"),
@@ -148,6 +158,13 @@ def test_flag_wins_over_variable_over_dotenv(monkeypatch, known):
 def test_last_flag_counts():
     """Of a flag given twice, the last one counts, so that a wrapper's can be overridden."""
     assert load(["--cache.ttl=1s", "--cache.ttl=2s"]).cache.ttl == 2.0
+    assert load(["--metrics.sensitive-labels=user_name", "--metrics.sensitive-labels="]).metrics.sensitive_labels == ()
+
+
+def test_addresses_add_up():
+    """An address given again is another address, as with other exporters."""
+    flags = ["--web.listen-address=:1,:2", "--web.listen-address", ":3"]
+    assert load(flags).web.listen_address == (":1", ":2", ":3")
 
 
 def test_sources_mix_within_a_group(monkeypatch):
@@ -466,3 +483,23 @@ def test_version_is_printed(capsys):
         load(["--once", "--version"])
     assert exit_.value.code == 0
     assert capsys.readouterr() == (f"telnyx-exporter {__version__}\n", "")
+
+
+# What is read again
+
+
+@pytest.mark.parametrize("known", KNOWN, ids=[known[2] for known in KNOWN])
+def test_what_the_process_is_cannot_change(known):
+    """Settings that are read again may differ in how Telnyx is read, shown and logged, and in nothing else."""
+    flag, variable, path, one, other = known
+    dotenv(f"{variable}='{one[0]}'")
+    before = load([])
+    check_change(before, load([]))
+    dotenv(f"{variable}='{other[0]}'")
+    after = load([])
+    if path.split(".")[0] in {"web", "demo", "once", "check_config"}:
+        with pytest.raises(UsageError, match=r"can't change while the exporter runs: restart it") as refused:
+            check_change(before, after)
+        assert str(refused.value).startswith(f"{flag} ")
+    else:
+        check_change(before, after)

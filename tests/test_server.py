@@ -5,11 +5,15 @@ import os
 import signal
 import socket
 import ssl
+import stat
+import subprocess
+import sys
 
 import httpx
 import pytest
 from certificates import authority, identity
 from cryptography import x509
+from passing import passing
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -57,6 +61,97 @@ def test_a_port_in_use_is_an_error():
         server.listen(f"127.0.0.1:{first.getsockname()[1]}")
 
 
+@pytest.fixture
+def path(tmp_path):
+    """Return a path to listen on."""
+    return tmp_path / "telnyx.sock"
+
+
+def test_listening_on_a_path(path):
+    """A path is listened on, nobody but its owner may connect by a usual umask, and it goes with the socket."""
+    with server.listen(f"unix://{path}"):
+        assert path.is_socket()
+        assert not path.stat().st_mode & stat.S_IWOTH
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+    assert not path.exists()
+
+
+def test_a_path_left_behind_is_taken_over(path):
+    """What a process that was killed left behind is no obstacle."""
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(path))
+    with server.listen(f"unix://{path}") as listener, socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+        listener.accept()[0].close()
+
+
+def test_a_path_in_use_is_an_error(path):
+    """Where somebody listens, busy or not, nobody else can."""
+    with socket.socket(socket.AF_UNIX) as other, socket.socket(socket.AF_UNIX) as client:
+        other.bind(str(path))
+        other.listen(0)
+        client.connect(str(path))  # the one that its queue holds
+        with pytest.raises(OSError, match="in use"):
+            server.listen(f"unix://{path}")
+        assert path.is_socket()
+
+
+def test_a_path_that_is_a_file_is_an_error(path):
+    """No file is removed to listen in its place."""
+    path.write_text("mine")
+    with pytest.raises(OSError, match="in use"):
+        server.listen(f"unix://{path}")
+    assert path.read_text() == "mine"
+
+
+def test_a_path_that_is_gone_already_is_no_error(path):
+    """A path that somebody removed need not be removed."""
+    with server.listen(f"unix://{path}"):
+        path.unlink()
+
+
+INHERIT = """
+import os, sys
+from exporter import server
+try:
+    listeners = server.inherit()
+except ValueError as error:
+    sys.exit(str(error))
+assert not any(listener.get_inheritable() for listener in listeners)
+assert not {"LISTEN_PID", "LISTEN_FDS"} & set(os.environ) or not listeners
+print(*(listener.getsockname() for listener in listeners), sep=" and ")
+"""
+
+
+def inherited(*sockets, **options):
+    """Return what a process says of the sockets that it takes over, and why it does not."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with passing(sys.executable, "-c", INHERIT, sockets=sockets, **pipes, **options) as process:
+        out, err = process.communicate(timeout=20)
+    return out.strip(), err.strip()
+
+
+def test_sockets_of_systemd_are_taken_over(path):
+    """Sockets that systemd passes are served, of whatever family, and no child of the exporter's inherits them."""
+    with server.listen("127.0.0.1:0") as one, server.listen(f"unix://{path}") as other:
+        assert inherited(one, other) == (f"{one.getsockname()} and {path}", "")
+
+
+def test_sockets_for_others_are_left_alone():
+    """Variables that were meant for another process, whose child this is, mean nothing."""
+    with server.listen("127.0.0.1:0") as listener:
+        assert inherited(listener, pid="1") == ("", "")
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["connection", "datagrams"])
+def test_sockets_that_do_not_listen_are_refused(kind):
+    """A socket that gives no connections is refused in words of the unit that passed it."""
+    with socket.socket(type=kind) as one:
+        one.bind(("127.0.0.1", 0))
+        assert inherited(one) == ("", "systemd passed a socket that is none of ListenStream= with Accept=no")
+
+
 async def test_requests_in_flight_are_answered_at_the_end():
     """An orderly end waits for the answers that are under way."""
     asked, go = asyncio.Event(), asyncio.Event()
@@ -78,14 +173,6 @@ async def test_requests_in_flight_are_answered_at_the_end():
             await client.get(url)
 
 
-CA = authority("ca")
-OLD, NEW = (identity("server", x509.DNSName("localhost"), by=CA) for _ in range(2))
-
-
-def secured(who, **keys):
-    return create_context(TLS.model_validate({"cert": who.pem, "key": who.key_pem, **keys}))
-
-
 async def hello(request):
     return PlainTextResponse(request.url.scheme)
 
@@ -96,6 +183,31 @@ LOOPS = pytest.mark.parametrize(
     [("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True})],
     ids=["asyncio", "uvloop"],
 )
+
+
+@LOOPS
+async def test_several_sockets_are_served(path):
+    """One application is served on all sockets, and all are closed in the end."""
+    listeners = [server.listen("127.0.0.1:0"), server.listen("[::1]:0"), server.listen(f"unix://{path}")]
+    urls = [server.url(listener) for listener in listeners[:2]]
+    async with asyncio.timeout(10):
+        async with (
+            server.serving(HELLO, *listeners),
+            httpx.AsyncClient() as client,
+            httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=str(path))) as local,
+        ):
+            assert [(await client.get(url)).text for url in urls] == ["http", "http"]
+            assert (await local.get("http://exporter/")).text == "http"
+        assert not path.exists()
+        assert [listener.fileno() for listener in listeners] == [-1, -1, -1]
+
+
+CA = authority("ca")
+OLD, NEW = (identity("server", x509.DNSName("localhost"), by=CA) for _ in range(2))
+
+
+def secured(who, **keys):
+    return create_context(TLS.model_validate({"cert": who.pem, "key": who.key_pem, **keys}))
 
 
 def shown(answer):
@@ -112,7 +224,7 @@ async def test_a_new_context_is_for_new_connections():
     trust = ssl.create_default_context(cadata=CA.pem)
     async with (
         asyncio.timeout(10),
-        server.serving(HELLO, listener, lambda: contexts[-1]),
+        server.serving(HELLO, listener, tls=lambda: contexts[-1]),
         httpx.AsyncClient(verify=trust) as first,
         httpx.AsyncClient(verify=trust) as second,
     ):
@@ -133,7 +245,7 @@ async def test_a_client_without_an_allowed_name_is_sent_away(tmp_path):
     reported = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     context = secured(OLD, **policy)
-    async with asyncio.timeout(10), server.serving(HELLO, listener, lambda: context):
+    async with asyncio.timeout(10), server.serving(HELLO, listener, tls=lambda: context):
         for name, welcome in (("good", True), ("bad", False), (None, False)):
             trust = ssl.create_default_context(cadata=CA.pem)
             if name:
@@ -153,7 +265,7 @@ async def test_a_handshake_has_its_time(monkeypatch, sent):
     monkeypatch.setattr(server, "REQUEST_TIMEOUT", 0.2)
     listener = server.listen("127.0.0.1:0")
     context = secured(OLD)
-    async with asyncio.timeout(10), server.serving(HELLO, listener, lambda: context):
+    async with asyncio.timeout(10), server.serving(HELLO, listener, tls=lambda: context):
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         writer.write(sent)
         with contextlib.suppress(ConnectionError):
@@ -170,7 +282,7 @@ async def test_handshakes_are_bounded(monkeypatch):
     where = listener.getsockname()
     context = secured(OLD)
     async with asyncio.timeout(10):
-        async with server.serving(HELLO, listener, lambda: context):
+        async with server.serving(HELLO, listener, tls=lambda: context):
             writers = [(await asyncio.open_connection(*where))[1] for _ in range(2)]
             reader, writer = await asyncio.open_connection(*where)
             with contextlib.suppress(ConnectionError):
@@ -196,7 +308,7 @@ async def test_a_connection_that_cannot_be_taken_is_no_end(monkeypatch):
     context = secured(OLD)
     async with (
         asyncio.timeout(10),
-        server.serving(HELLO, listener, lambda: context),
+        server.serving(HELLO, listener, tls=lambda: context),
         httpx.AsyncClient(verify=ssl.create_default_context(cadata=CA.pem)) as client,
     ):
         assert (await client.get(f"https://localhost:{listener.getsockname()[1]}/")).text == "https"
@@ -221,10 +333,12 @@ async def test_an_end_waits_no_longer_than_its_grace(monkeypatch):
     writer.transport.abort()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-async def test_signals_are_noticed(number):
-    """SIGTERM and SIGINT are an orderly end."""
-    with server.told_to_stop() as told:
-        os.kill(os.getpid(), number)
+async def test_signals_are_noticed():
+    """Each of the signals calls, as often as it comes, and afterwards it does what it did before."""
+    came, before = asyncio.Queue(), signal.getsignal(signal.SIGHUP)
+    with server.on_signals((signal.SIGHUP, signal.SIGTERM), lambda: came.put_nowait(1)):
         async with asyncio.timeout(5):
-            await told.wait()
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGHUP):
+                os.kill(os.getpid(), number)
+                await came.get()
+    assert signal.getsignal(signal.SIGHUP) is before

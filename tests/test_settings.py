@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -107,10 +108,11 @@ def test_durations_can_be_seconds_in_code(value):
         ("exporter.example:80", ("exporter.example", 80)),
         ("[::1]:10142", ("::1", 10142)),
         ("[::]:1", ("::", 1)),
+        ("unix:///run/telnyx.sock", Path("/run/telnyx.sock")),
     ],
 )
 def test_addresses_are_read(text, address):
-    """An address is host and port, IPv6 in brackets; without a host it is every address."""
+    """An address is host and port, IPv6 in brackets, or a path; without a host it is every address."""
     assert parse_address(text) == address
 
 
@@ -130,11 +132,16 @@ def test_addresses_are_read(text, address):
         "[]:80",
         "[::1]",
         ":1\n",
+        "unix://relative",
+        "unix:/run/telnyx.sock",
+        "unix:///run\n",
     ],
 )
 def test_what_names_no_port_is_no_address(text):
     """A missing port, one that is none and IPv6 without brackets are refused."""
-    with pytest.raises(ValueError, match=r"must be HOST:PORT such as :10142, 127\.0\.0\.1:10142 or \[::1\]:10142"):
+    with pytest.raises(
+        ValueError, match=r"must be HOST:PORT such as :10142, 127\.0\.0\.1:10142 or \[::1\]:10142, or unix:///PATH"
+    ):
         parse_address(text)
 
 
@@ -259,7 +266,13 @@ def test_key_is_not_shown(monkeypatch):
 def test_defaults():
     """Without a flag, a variable or a file, settings are the documented defaults."""
     assert Settings().model_dump() == {
-        "web": {"listen_address": ":10142", "telemetry_path": "/metrics", "config": {"file": None}},
+        "web": {
+            "listen_address": (":10142",),
+            "systemd_socket": False,
+            "telemetry_path": "/metrics",
+            "enable_lifecycle": False,
+            "config": {"file": None},
+        },
         "telnyx": {
             "api_key_file": None,
             "timeout": 60.0,

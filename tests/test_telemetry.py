@@ -104,7 +104,7 @@ def busy():
     telemetry.requested("200", 0.3)
     telemetry.refreshed(1.5, 1_517_610_327.5)
     telemetry.rate_limited(RateLimit(100.0, 99.0, 1_517_610_400.0))
-    telemetry.configured(1_517_610_300.0)
+    telemetry.configured("settings", 1_517_610_300.0)
     return telemetry
 
 
@@ -141,14 +141,32 @@ def test_failure(telemetry, reason):
     assert series(telemetry)["telnyx_last_success_timestamp_seconds",] == 1_517_610_327.5
 
 
-def test_web_configuration(telemetry):
-    """Without a web configuration nothing is said of it; a broken one leaves the time of the last good one."""
+SUCCESSFUL = ("telnyx_exporter_config_last_reload_successful",)
+SUCCEEDED_AT = ("telnyx_exporter_config_last_reload_success_timestamp_seconds",)
+
+
+def test_configuration(telemetry):
+    """Of what was never read nothing is said; what is broken leaves the time of the last that was good."""
     assert not any("config" in name for name, *_ in series(telemetry))
-    assert changes(telemetry, lambda: telemetry.configured(1_517_610_300.0)) == {
-        ("telnyx_exporter_config_last_reload_successful",): 1,
-        ("telnyx_exporter_config_last_reload_success_timestamp_seconds",): 1_517_610_300.0,
-    }
-    assert changes(telemetry, telemetry.misconfigured) == {("telnyx_exporter_config_last_reload_successful",): 0}
+    assert changes(telemetry, lambda: telemetry.configured("web", 1e9)) == {SUCCESSFUL: 1, SUCCEEDED_AT: 1e9}
+    assert changes(telemetry, lambda: telemetry.misconfigured("web")) == {SUCCESSFUL: 0}
+
+
+def test_configuration_is_good_when_all_of_it_is(telemetry):
+    """One source that can be used again does not hide another that can't."""
+    telemetry.configured("settings", 1e9)
+    telemetry.misconfigured("settings")
+    telemetry.misconfigured("web")
+    assert changes(telemetry, lambda: telemetry.configured("web", 2e9)) == {SUCCEEDED_AT: 2e9}
+    assert changes(telemetry, lambda: telemetry.configured("settings", 3e9)) == {SUCCESSFUL: 1, SUCCEEDED_AT: 3e9}
+
+
+def test_shown_can_change():
+    """What is exposed follows the settings that are read again; the counts go on."""
+    telemetry = Telemetry(process=False)
+    telemetry.refreshed(1.0, 1e9)
+    telemetry.show("telnyx_refreshes_total".__eq__)
+    assert series(telemetry) == {("telnyx_up",): 1, ("telnyx_refreshes_total",): 1}
 
 
 def test_failure_from_the_start(telemetry):

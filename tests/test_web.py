@@ -34,7 +34,7 @@ def cache_of(refresh=show, **options):
 
 
 def client_of(cache, live=None, **options):
-    transport = httpx.ASGITransport(create_app(cache, live or Telemetry(process=False), **options))
+    transport = httpx.ASGITransport(create_app(lambda: cache, live or Telemetry(process=False), **options))
     return httpx.AsyncClient(transport=transport, base_url="http://exporter", headers={"accept-encoding": "identity"})
 
 
@@ -144,6 +144,50 @@ async def test_ready_brings_the_first_refresh_about():
         second = await client.get("/-/ready")
     assert (first.status_code, first.text) == (503, "not ready\n")
     assert (second.status_code, second.text) == (200, "ready\n")
+
+
+async def test_every_request_asks_the_cache_of_its_time():
+    """The cache can be replaced by another between two requests."""
+    other = Snapshot(((Connection(id="3", active=True),),))
+
+    async def show_other():
+        return View(Renderer(select())(other), other.size, 1.8e9)
+
+    caches = [cache_of(show_other), cache_of()]
+    transport = httpx.ASGITransport(create_app(lambda: caches[-1], Telemetry(process=False)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as client:
+        assert 'connection_id="2"' in (await client.get("/metrics")).text
+        caches.pop()
+        assert "<dd>unknown</dd>" in (await client.get("/")).text
+        assert (await client.get("/-/ready")).status_code in {200, 503}
+        assert 'connection_id="3"' in (await client.get("/metrics")).text
+        assert "<dd>1</dd>" in (await client.get("/")).text
+
+
+async def test_reload():
+    """Whoever may reload is told how that went, in one line."""
+    reloads = []
+
+    async def reload():
+        reloads.append(len(reloads))
+        if len(reloads) > 1:
+            raise ValueError("web.yml: nonsense: unknown key")
+
+    async with client_of(cache_of(), reload=reload) as client:
+        answers = [await client.post("/-/reload") for _ in range(2)]
+        assert (await client.get("/-/reload")).status_code == 405
+    assert [(answer.status_code, answer.text) for answer in answers] == [
+        (200, "reloaded\n"),
+        (500, "web.yml: nonsense: unknown key\n"),
+    ]
+    assert reloads == [0, 1]
+
+
+async def test_reload_is_off_unless_it_is_on():
+    """Where nobody may reload over HTTP, the answer says how to."""
+    async with client_of(cache_of()) as client:
+        answer = await client.post("/-/reload")
+    assert (answer.status_code, answer.text) == (403, "off: --web.enable-lifecycle turns it on, SIGHUP works anyway\n")
 
 
 async def test_landing_page_asks_nothing_of_telnyx():

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import re
 import ssl
 
 import pytest
@@ -279,17 +280,19 @@ def test_secrets_are_not_shown(path):
 
 
 class Told:
-    """What a watcher was told: times, and None for each failure."""
+    """What it was told of the web configuration: times, and None for each failure."""
 
     def __init__(self):
         self.events = asyncio.Queue()
 
-    def configured(self, at):
+    def configured(self, source, at):
         """Keep the time."""
+        assert source == "web"
         self.events.put_nowait(at)
 
-    def misconfigured(self):
+    def misconfigured(self, source):
         """Keep that it failed."""
+        assert source == "web"
         self.events.put_nowait(None)
 
 
@@ -304,7 +307,6 @@ async def watched(path, monkeypatch):
         web, told = WebConfigFile(path), Told()
         task = asyncio.create_task(web.watch(told, clock=lambda: 42.0))
         async with asyncio.timeout(20):
-            assert await told.events.get() == 42.0
             yield web, told.events
         task.cancel()
 
@@ -338,6 +340,35 @@ async def test_a_changed_certificate_is_used(folder, watched):
         while await told.get() is None:  # looked at between the two files
             pass
         assert certificate(web) == ssl.PEM_cert_to_DER_cert(renewed.pem) != before
+
+
+async def test_a_file_can_be_read_at_once(path):
+    """Whoever knows that the file changed need not wait, and is told why it can't be used, which changes nothing."""
+    path.write_text("")
+    web = WebConfigFile(path)
+    path.write_text(f"basic_auth_users:\n  alice: {HASH}\n")
+    await web.reload()
+    config = web.config
+    assert set(config.basic_auth_users) == {"alice"}
+    path.write_text("nonsense: 1\n")
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: nonsense: unknown key$"):
+        await web.reload()
+    assert web.config is config
+
+
+async def test_what_was_said_at_once_is_not_said_again(path, watched):
+    """The watch repeats nothing that whoever read the file at once was told, and says when it is good again."""
+    with structlog.testing.capture_logs() as logs:
+        async with watched("") as (web, told):
+            path.write_text("nonsense: 1\n")
+            with pytest.raises(ValueError, match="unknown key"):
+                await web.reload()
+            assert await told.get() is None
+            assert not logs
+            path.write_text("")
+            assert await told.get() == 42.0
+    (again,) = logs
+    assert again["event"] == "web configuration read again"
 
 
 async def test_what_does_not_change_is_not_read_anew(path, watched):

@@ -151,7 +151,7 @@ class Site:
         client = Client(query, lambda: key, telemetry, timeout=timeout, clock=clock.time)
         refresh = Refresher(client, Renderer(select(lambda _: True, sensitive)), telemetry, clock=clock.time)
         cache = Cache(refresh, ttl=TTL, max_stale=MAX_STALE, holdoff=holdoff, clock=clock.monotonic)
-        self.app = create_app(cache, telemetry)
+        self.app = create_app(lambda: cache, telemetry)
         try:
             yield Exporter(self.http, self.address, cache, client, refresh, clock)
         finally:
