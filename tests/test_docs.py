@@ -1,10 +1,14 @@
+import re
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
 
-GENERATE = Path(__file__).parents[1] / "docs" / "generate.py"
+from exporter.options import OPTIONS
+
+ROOT = Path(__file__).parents[1]
+GENERATE = ROOT / "docs" / "generate.py"
 
 
 @pytest.fixture
@@ -26,3 +30,29 @@ def test_what_is_out_of_date_is_named(generated, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["generate.py", "--check"])
     with pytest.raises(SystemExit, match=r"metrics.md is out of date: run python docs/generate.py"):
         generated["main"]()
+
+
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+    *sorted(ROOT.glob("deploy/**/*.md")),
+]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document):
+    """What a document links to beside itself is there."""
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text()):
+        if "://" not in target:
+            assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_settings_of_documents_exist(document):
+    """A document names no flag or variable that there is not."""
+    text = document.read_text()
+    options = {option.flag for option in OPTIONS} | {option.variable for option in OPTIONS} | {"--web.user-assets"}
+    groups = {option.flag.rpartition(".")[0] for option in OPTIONS}
+    for name in re.findall(r"--(?:web|telnyx|cache|metrics|log)\.[a-z.-]*[a-z]|TELNYX_[A-Z_]+[A-Z]\b(?!_)", text):
+        assert name in options | groups, name

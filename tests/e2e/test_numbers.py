@@ -4,6 +4,7 @@ import subprocess
 import sys
 import urllib.request
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
@@ -95,3 +96,28 @@ def test_codecs_are_in_the_order_of_the_list(rows, samples):
     assert shown == {
         (row["id"], codec): place for row in rows for place, codec in enumerate(row["inbound"]["codecs"], start=1)
     }
+
+
+OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+
+
+def test_series_are_as_many_as_documented(rows, samples):
+    """What the documentation says of cardinality holds: for each connection, codec and tag, and for the exporter."""
+    most, own = re.search(
+        r"up to (\d+) series, and one more for each codec and each tag; the exporter has (\d+)", OPERATIONS
+    ).groups()
+    each = Counter(sample.labels["connection_id"] for sample in samples if "connection_id" in sample.labels)
+    listed = {row["id"]: len(row["inbound"]["codecs"]) + len(row["tags"]) for row in rows}
+    assert max(each[id_] - many for id_, many in listed.items()) == int(most)
+    others = len(samples) - each.total()
+    if any(sample.name.startswith("process_") for sample in samples):
+        assert others == pytest.approx(int(own), abs=5)
+
+
+def test_series_can_be_cut_as_documented(samples):
+    """The choice that the documentation gives takes away six tenths of them, and leaves what rules need."""
+    (pattern,) = re.findall(r"--metrics\.deny='([^']+)'", OPERATIONS)
+    left = [sample for sample in samples if not re.fullmatch(pattern, sample.name)]
+    assert len(left) == pytest.approx(len(samples) * 0.4, rel=0.05)
+    rules = (Path(__file__).parents[2] / "prometheus" / "rules" / "telnyx.rules.yaml").read_text()
+    assert not [name for name in re.findall(r"\btelnyx_\w+", rules) if re.fullmatch(pattern, name)]

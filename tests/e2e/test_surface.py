@@ -1,0 +1,178 @@
+"""What is to be seen of a running exporter from outside is what docs/operations.md says, and no more."""
+
+import contextlib
+import http.client
+import re
+import socket
+import sys
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from stack import exporter, running, sandbox, until
+
+from exporter.sandbox import Account
+
+KEY = "KEY-of-tests"
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+SECTION = DOCUMENT.partition("## What it answers\n")[2].partition("\n## ")[0]
+
+DOCUMENTED = {
+    re.match(r"`([^`]+)`", path)[1]: (
+        set(methods.split(", ")),
+        {int(status) for status in re.findall(r"\d{3}", statuses)},
+    )
+    for path, methods, statuses in re.findall(r"^\| (`/.*?) \| (.*?) \| (.*?) \|$", SECTION, re.MULTILINE)
+}
+"""Methods and statuses by path."""
+HEADERS = set(re.findall(r"`([a-z-]+)`", SECTION.partition("An answer's headers")[2].partition("It listens")[0]))
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND")
+GUESSES = (
+    *(
+        "/metrics/",
+        "/metrics.json",
+        "/metric",
+        "/-/",
+        "/-",
+        "/-/quit",
+        "/-/config",
+        "/-/status",
+        "/-/healthy/",
+        "//metrics",
+    ),
+    *("/healthz", "/readyz", "/livez", "/health", "/status", "/config", "/probe", "/sd", "/targets", "/api/v1/query"),
+    *(
+        "/debug/pprof/",
+        "/debug/vars",
+        "/debug",
+        "/admin",
+        "/login",
+        "/docs",
+        "/redoc",
+        "/openapi.json",
+        "/swagger.json",
+    ),
+    *(
+        "/.env",
+        "/.git/config",
+        "/pyproject.toml",
+        "/exporter/cli.py",
+        "/static/",
+        "/favicon.ico",
+        "/robots.txt",
+        "/index.html",
+    ),
+    *(
+        "/../../etc/passwd",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/metrics/../-/reload",
+        "/METRICS",
+        "/%2Fmetrics",
+        "/metrics%00",
+        "/*",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    """Return where an exporter of an account listens, as it comes."""
+    with sandbox(Account(5), KEY) as api:
+        flags = [f"--telnyx.base-url={api}"]
+        with exporter(tmp_path_factory.mktemp("exporter"), *flags, TELNYX_API_KEY=KEY) as url:
+            yield urlsplit(url).hostname, urlsplit(url).port
+
+
+def ask(address, method, target):
+    """Return the status of an answer and the names of its headers."""
+    connection = http.client.HTTPConnection(*address, timeout=10)
+    with contextlib.closing(connection):
+        connection.request(method, target, headers={"accept-encoding": "gzip"})
+        answer = connection.getresponse()
+        answer.read()
+    return answer.status, {name.lower() for name, _ in answer.getheaders()}
+
+
+def test_the_document_is_read():
+    """The table and the list have been found."""
+    assert DOCUMENTED.keys() == {"/metrics", "/", "/-/healthy", "/-/ready", "/-/reload"}
+    assert {"date", "content-type"} <= HEADERS
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("path", DOCUMENTED)
+def test_documented_paths(address, path, method):
+    """A path answers its methods as documented, and refuses the others by naming its own."""
+    methods, statuses = DOCUMENTED[path]
+    status, headers = ask(address, method, path)
+    assert status in (statuses if method in methods else {405})
+    assert headers <= HEADERS
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", GUESSES)
+def test_other_paths(address, path, method):
+    """There is nothing else, whatever is guessed."""
+    status, headers = ask(address, method, path)
+    assert status == 404
+    assert headers <= HEADERS
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\r\n\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\0" * 100,
+        b"BREW / HTTP/1.1\r\n\r\n",
+    ],
+    ids=["nothing", "half a line", "TLS", "a version to come", "zeros", "a method that is none"],
+)
+def test_what_is_no_request(address, sent):
+    """Whatever is no request is refused or dropped, without a word about the software."""
+    with socket.create_connection(address, timeout=15) as client:
+        client.sendall(sent)
+        client.shutdown(socket.SHUT_WR)
+        received = b"".join(iter(lambda: client.recv(4096), b""))
+    head = received.partition(b"\r\n\r\n")[0].decode().lower()
+    assert not head or head.startswith("http/1.1 400 ")
+    assert {line.partition(":")[0] for line in head.splitlines()[1:]} <= HEADERS
+    assert not re.search(r"uvicorn|python|starlette|traceback", received.decode().lower())
+
+
+def listened(pid):
+    """Return the addresses that a process listens on, as the kernel has them, TCP and UDP, and paths."""
+    inodes = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            inodes.update(re.findall(r"socket:\[(\d+)\]", str(link.readlink())))
+    found = set()
+    for table, listening in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07")):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == listening and rest[5] in inodes:
+                found.add(int(local.rpartition(":")[2], 16))
+    for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]:
+        _, _, _, flags, _, _, inode, *path = line.split()
+        if inode in inodes and int(flags, 16) & 0x10000:
+            found.add(path[0])
+    return found
+
+
+@pytest.mark.parametrize("demo", [False, True], ids=["account", "demo"])
+def test_open_ports(tmp_path, demo):
+    """It listens on what it is told to and nothing else, a demo also on one port of loopback."""
+    path, log = tmp_path / "telnyx.sock", tmp_path / "exporter.log"
+    flags = ["--demo"] if demo else ["--telnyx.base-url=http://127.0.0.1:9/v2"]
+    addresses = f"--web.listen-address=127.0.0.1:0,[::1]:0,unix://{path}"
+    command = (sys.executable, "-m", "exporter", addresses, *flags)
+    with running(*command, log=log, TELNYX_API_KEY=KEY) as process:
+        until(lambda: "socket=" in log.read_text(), "listening")
+        told = {int(port) for port in re.findall(r"page=http://\S+:(\d+)/", log.read_text())} | {str(path)}
+        others = listened(process.pid) - told
+        assert told <= listened(process.pid)
+    assert len(told) == 3
+    assert len(others) == (1 if demo else 0)
