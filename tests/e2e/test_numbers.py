@@ -116,7 +116,7 @@ def test_series_are_as_many_as_documented(rows, samples):
 
 
 def test_series_can_be_cut_as_documented(samples):
-    """The choice that the documentation gives takes away more than half, and leaves what rules and the first dashboard need."""
+    """The documented choice takes away more than half, and leaves what rules and the first dashboard need."""
     (pattern,) = re.findall(r"--metrics\.deny='([^']+)'", OPERATIONS)
     left = [sample for sample in samples if not re.fullmatch(pattern, sample.name)]
     assert len(left) < len(samples) / 2
