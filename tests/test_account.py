@@ -97,8 +97,8 @@ async def test_another_account_is_read_at_once(peer):
     first = account_of(peer)
     current = CurrentAccount(first, lambda: account_of(peer, metrics=Metrics(deny=".*_active")))
     await current.reload()
-    entry = await current.cache.get(10.0)
-    assert entry.value.connections == 3
+    await peer.wait_for(1)
+    assert (await current.cache.get(10.0)).value.connections == 3
     assert len(peer.requests) == 1
     await current.close()
 

@@ -147,6 +147,18 @@ async def test_value_is_refreshed_once_ttl_is_over(peer):
     assert await cache.get(10.0) == Entry(2, 0.0, stale=False, error=None, hit=False)
 
 
+async def test_value_of_another_cache_keeps_its_age(peer):
+    """A value that is taken over is as old as it was, fresh or stale by the TTL of its new cache."""
+    first, second = cache_of(peer), cache_of(peer, ttl=4.0)
+    await first.get(10.0)
+    await asyncio.sleep(3.0)
+    second.adopt(first)
+    assert await second.get(10.0) == Entry(1, 3.0, stale=False, error=None, hit=True)
+    await asyncio.sleep(1.0)
+    assert second.peek() == Entry(1, 4.0, stale=True, error=None, hit=False)
+    assert (await second.get(10.0)).value == 2
+
+
 async def test_ttl_counts_from_end_of_refresh(peer):
     """A refresh that took longer than the TTL still yields a fresh value."""
     cache = cache_of(peer)

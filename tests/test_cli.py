@@ -73,6 +73,7 @@ def telnyx():
 class _Api(ThreadingHTTPServer):
     def __init__(self, *args):
         super().__init__(*args)
+        self.paths = []
         self.queries = []
         self.keys = []
 
@@ -85,6 +86,7 @@ class _Api(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         """Answer with an empty list."""
+        self.server.paths.append(urlsplit(self.path).path)
         self.server.queries.append(dict(parse_qsl(urlsplit(self.path).query)))
         self.server.keys.append(self.headers["authorization"])
         body = b'{"data": [], "meta": {"total_pages": 1, "total_results": 0, "page_number": 1, "page_size": 250}}'
@@ -301,14 +303,14 @@ READ, REFUSED = "configuration read again", "configuration can't be used, keepin
 
 
 def test_sighup_reads_the_settings_again(telnyx, tmp_path):
-    """Key, filter, choice of metrics and log are as `.env` says after SIGHUP; the counts go on, and nothing ends."""
+    """Key, URL, filter, choice of metrics and log are as `.env` says after SIGHUP; counts go on, and nothing ends."""
     dotenv = tmp_path / ".env"
     first = f"TELNYX_API_KEY=first\nTELNYX_BASE_URL={telnyx.url}\n"
     dotenv.write_text(first)
     with serving() as (process, listening):
         said(process, "refreshed")
         dotenv.write_text(
-            f"TELNYX_API_KEY=second\nTELNYX_BASE_URL={telnyx.url}\nTELNYX_EXPORTER_TELNYX__FILTER__FQDN=sip.example\n"
+            f"TELNYX_API_KEY=second\nTELNYX_BASE_URL={telnyx.url}/other\nTELNYX_EXPORTER_TELNYX__FILTER__FQDN=sip.example\n"
             "TELNYX_EXPORTER_METRICS__ALLOW=telnyx_refreshes_total\nTELNYX_EXPORTER_LOG__LEVEL=debug\n"
         )
         process.send_signal(signal.SIGHUP)
@@ -321,6 +323,7 @@ def test_sighup_reads_the_settings_again(telnyx, tmp_path):
         process.stderr.read()
     assert process.returncode == 0
     assert telnyx.keys == ["Bearer first", "Bearer second"]
+    assert telnyx.paths == ["/v2/credential_connections", "/v2/other/credential_connections"]
     assert [query.get("filter[fqdn]") for query in telnyx.queries] == [None, "sip.example"]
 
 

@@ -18,6 +18,7 @@ class Source:
     async def reload(self):
         """Read it again."""
         await self.pace.wait()
+        await asyncio.sleep(0)
         self.reloads += 1
         if self.problem:
             raise ValueError(self.problem)
