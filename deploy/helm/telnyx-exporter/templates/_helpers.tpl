@@ -71,12 +71,12 @@ httpGet:
 {{- /* What is wrong with the values, beyond what their schema can say. */}}
 {{- define "telnyx-exporter.check" -}}
 {{- if not (or .Values.demo .Values.apiKey.existingSecret) }}
-{{- fail "apiKey.existingSecret is empty: name the Secret that holds the API key, or set demo=true for a made-up account" }}
+{{- fail "apiKey.existingSecret is empty: name the Secret that holds the API key, or set demo=true" }}
 {{- end }}
 {{- if and .Values.webConfig.tls (not .Values.webConfig.existingSecret) }}
-{{- fail "webConfig.existingSecret is empty: name the Secret that holds the web configuration file, or set webConfig.tls=false" }}
+{{- fail "webConfig.existingSecret is empty: name the Secret that holds the file, or set webConfig.tls=false" }}
 {{- end }}
 {{- if and .Values.webConfig.clientCertificates (not .Values.webConfig.tls) }}
-{{- fail "webConfig.tls is false: set webConfig.tls=true, or webConfig.clientCertificates=false, as there are none without TLS" }}
+{{- fail "webConfig.tls is false: set it to true, or webConfig.clientCertificates to false" }}
 {{- end }}
 {{- end }}

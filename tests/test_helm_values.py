@@ -1,0 +1,133 @@
+import json
+
+import pytest
+import yaml
+from chart import CHART, DEMO, SECRET, TLS, refusal, template
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
+OF_A_PARENT = {"global", "enabled"}
+"""What a chart that depends on this one adds to its values."""
+FREE = {
+    *("settings", "strategy.rollingUpdate", "resources.requests", "resources.limits", "affinity"),
+    *("serviceMonitor.tlsConfig", "serviceMonitor.basicAuth.username", "serviceMonitor.basicAuth.password", "global"),
+}
+"""Objects whose keys Kubernetes, its operator or the exporter know, and not the chart."""
+
+
+def resolve(schema):
+    """Return a schema with what it refers to."""
+    _, _, name = schema.get("$ref", "").rpartition("/")
+    return {**SCHEMA["definitions"].get(name, {}), **schema}
+
+
+def properties(schema, path=()):
+    """Give each property that a schema has, at any depth, with its path."""
+    for name, each in schema.get("properties", {}).items():
+        each = resolve(each)  # noqa: PLW2901 -- the same one, whole
+        yield ".".join([*path, name]), each
+        yield from properties(each, (*path, name))
+
+
+KNOWN = dict(properties(SCHEMA))
+
+
+def leaves(values, path=()):
+    for name, value in values.items():
+        yield ".".join([*path, name])
+        if isinstance(value, dict) and ".".join([*path, name]) not in FREE:
+            yield from leaves(value, (*path, name))
+
+
+@pytest.mark.parametrize("path", KNOWN)
+def test_every_value_is_described(path):
+    """The schema says of each what it is."""
+    assert KNOWN[path]["description"].endswith(".")
+
+
+def test_the_schema_is_strict():
+    """An object has the keys that the schema lists and no other, or text, but for those that others know."""
+    for path, schema in {"": SCHEMA, **KNOWN}.items():
+        if schema.get("type") == "object" and path not in FREE:
+            rest = schema["additionalProperties"]
+            assert rest is False or rest == {"type": "string"}, path
+
+
+def test_the_schema_knows_what_there_is():
+    """The file of values has what the schema knows, less what may be added to it, and nothing else."""
+    maps = {path for path, schema in KNOWN.items() if isinstance(schema.get("additionalProperties"), dict)}
+    there = {path for path in leaves(DEFAULTS) if path.rpartition(".")[0] not in maps}
+    optional = {
+        path
+        for path in KNOWN
+        if path in OF_A_PARENT
+        or path.startswith(("podSecurityContext.", "serviceMonitor.basicAuth."))
+        or path.endswith("Probe.initialDelaySeconds")
+    }
+    assert there == KNOWN.keys() - optional
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"demo": "yes"}, "/demo"),
+        ({"replica": 2}, "'replica' not allowed"),
+        ({"apiKey": {"value": "KEY-of-tests"}}, "'value' not allowed"),
+        ({"apiKey": {"key": ""}}, "/apiKey/key"),
+        ({"apiKey": {"existingSecret": "Not A Name"}}, "/apiKey/existingSecret"),
+        ({"settings": {"telnyx.api-key-file": "/key"}}, "telnyx.api-key-file"),
+        ({"settings": {"web.listen-address": ":80"}}, "web.listen-address"),
+        ({"settings": {"once": True}}, "once"),
+        ({"settings": {"--cache.ttl": "1m"}}, "--cache.ttl"),
+        ({"settings": {"cache": {"ttl": "1m"}}}, "/settings/cache"),
+        ({"webConfig": {"tls": "true"}}, "/webConfig/tls"),
+        ({"image": {"digest": "sha256:0"}}, "/image/digest"),
+        ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
+        ({"image": {"registry": "images.example"}}, "'registry' not allowed"),
+        ({"extraEnv": [{"name": "TELNYX_API_KEY", "value": "KEY-of-tests"}]}, "/extraEnv/0/name"),
+        ({"podSecurityContext": {"runAsUser": 0}}, "/podSecurityContext/runAsUser"),
+        ({"podSecurityContext": {"runAsNonRoot": False}}, "'runAsNonRoot' not allowed"),
+        ({"podSecurityContext": {"seccompProfile": {"type": "Unconfined"}}}, "'seccompProfile' not allowed"),
+        ({"securityContext": {"privileged": True}}, "'securityContext' not allowed"),
+        ({"podLabels": {"number": 1}}, "/podLabels/number"),
+        ({"service": {"port": 65536}}, "/service/port"),
+        ({"livenessProbe": {"httpGet": {"path": "/"}}}, "'httpGet' not allowed"),
+        ({"terminationGracePeriodSeconds": 1}, "/terminationGracePeriodSeconds"),
+        ({"serviceMonitor": {"interval": "30 seconds"}}, "/serviceMonitor/interval"),
+        ({"prometheusRule": {"runbookUrl": "https://wiki.example/telnyx/"}}, "/prometheusRule/runbookUrl"),
+        ({"podDisruptionBudget": {"maxUnavailable": "one"}}, "/podDisruptionBudget/maxUnavailable"),
+    ],
+    ids=str,
+)
+def test_a_value_that_can_t_be_used_is_refused(values, says):
+    """What is misspelt, of the wrong kind or unsafe is named before anything is made."""
+    said = refusal({**DEMO, **values})
+    assert says in said
+    assert "KEY-of-tests" not in said
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({}, "apiKey.existingSecret is empty: name the Secret that holds the API key, or set demo=true"),
+        (
+            {**TLS, "webConfig": {"tls": True}},
+            "webConfig.existingSecret is empty: name the Secret that holds the file, or set webConfig.tls=false",
+        ),
+        (
+            {**SECRET, "webConfig": {"existingSecret": "telnyx-web", "clientCertificates": True}},
+            "webConfig.tls is false: set it to true, or webConfig.clientCertificates to false",
+        ),
+    ],
+    ids=["no key", "TLS of nothing", "client certificates without TLS"],
+)
+def test_what_contradicts_itself_is_refused(values, says):
+    """One line says what is wrong, where and what to do; the other is Helm's."""
+    first, *rest = refusal(values).splitlines()
+    assert first.endswith(f": {says}")
+    assert [line for line in rest if line] == ["Use --debug flag to render out invalid YAML"]
+
+
+def test_another_chart_can_depend_on_it():
+    """The values that it then has besides its own are taken, and change nothing."""
+    assert template({**DEMO, "enabled": True, "global": {"imageRegistry": "images.example"}}) == template(DEMO)
