@@ -1,3 +1,4 @@
+import ipaddress
 import itertools
 import json
 import re
@@ -41,6 +42,9 @@ VOLUMES = {
 }
 """What Pod Security's "restricted" lets a pod mount."""
 
+PRIVATE = ("10.96.0.1", "172.31.0.1", "192.168.1.1", "100.64.0.1", "169.254.169.254", "fd00::1", "fe80::1")
+PUBLIC = ("192.76.120.10", "2606:4700::1")
+
 each_set = pytest.mark.parametrize("values", SETS.values(), ids=SETS)
 
 
@@ -50,6 +54,12 @@ def kinds(documents):
 
 def selects(labels, document):
     return labels.items() <= document["metadata"]["labels"].items()
+
+
+def contains(networks, address):
+    """Tell whether an address is in one of these networks."""
+    networks = [networks] if isinstance(networks, str) else networks
+    return any(ipaddress.ip_address(address) in ipaddress.ip_network(network) for network in networks)
 
 
 def test_it_is_released_with_the_exporter():
@@ -325,7 +335,7 @@ def test_the_dashboards_are_the_repository_s():
 
 
 def test_the_policy_lets_in_prometheus_and_out_to_telnyx():
-    """By default only Prometheus comes in, and only names and HTTPS, to none of the cluster's own addresses, go out."""
+    """By default Prometheus comes in, and DNS and HTTPS go out, the latter to public addresses alone."""
     spec = of(render(SETS["defaults of everything"]), "NetworkPolicy")["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert [rule["from"] for rule in spec["ingress"]] == [
@@ -339,8 +349,13 @@ def test_the_policy_lets_in_prometheus_and_out_to_telnyx():
     dns, https = spec["egress"]
     assert {(port["protocol"], port["port"]) for port in dns["ports"]} == {("UDP", 53), ("TCP", 53)}
     assert https["ports"] == [{"port": 443, "protocol": "TCP"}]
-    for peer in https["to"]:
-        assert peer["ipBlock"]["except"]
+    for address in (*PRIVATE, *PUBLIC):
+        blocks = [
+            peer["ipBlock"]
+            for peer in https["to"]
+            if contains(peer["ipBlock"]["cidr"], address) and not contains(peer["ipBlock"]["except"], address)
+        ]
+        assert bool(blocks) == (address in PUBLIC), address
 
 
 def test_the_policy_can_lead_through_a_proxy():

@@ -12,7 +12,7 @@ import bcrypt
 import certificates
 import pytest
 import yaml
-from chart import DEMO, SETS, TLS, container, of, pod, render
+from chart import DEMO, EVERYTHING, SECRET, TLS, container, of, pod, render
 from stack import PATIENCE, get, running, sandbox, until
 
 from exporter.sandbox import Account
@@ -77,8 +77,8 @@ def status(url):
 
 @pytest.mark.parametrize(
     "values",
-    [*SETS.values(), {**SETS["operator"], "settings": {"metrics.deny": r"python_.*\d?", "telnyx.page-size": 100}}],
-    ids=[*SETS, "settings"],
+    [SECRET, DEMO, TLS, EVERYTHING, {**SECRET, "settings": {"metrics.deny": r"python_.*\d?", "telnyx.page-size": 100}}],
+    ids=["key", "demo", "tls", "everything", "settings"],
 )
 def test_the_exporter_takes_the_arguments(tmp_path, values):
     """Each file is where the arguments say, and the exporter has nothing against them."""
