@@ -226,11 +226,14 @@ def test_the_key_is_a_file_that_can_change():
 
 
 def test_the_demo_needs_nothing():
-    """It mounts nothing, not even with a Secret at hand."""
+    """It mounts no key, not even with a Secret at hand, and nothing at all without a web configuration."""
     documents = render({**DEMO, **SECRET})
     assert container(documents)["args"] == ["--demo"]
     assert "volumes" not in pod(documents)["spec"]
     assert "volumeMounts" not in container(documents)
+    documents = render({**TLS, **DEMO})
+    assert [volume["secret"]["secretName"] for volume in pod(documents)["spec"]["volumes"]] == ["telnyx-web"]
+    assert len(container(documents)["volumeMounts"]) == 1
 
 
 @pytest.mark.parametrize(
