@@ -18,6 +18,8 @@ from stack import PATIENCE, get, running, sandbox, until
 from exporter.sandbox import Account
 
 KEY = "KEY-of-tests"
+SETTINGS = {"metrics.deny": r"python_.*\d?", "telnyx.page-size": 100, "web.enable-lifecycle": True}
+"""Text, a number and a switch."""
 
 
 def mount(documents, folder, secrets):
@@ -77,7 +79,7 @@ def status(url):
 
 @pytest.mark.parametrize(
     "values",
-    [SECRET, DEMO, TLS, EVERYTHING, {**SECRET, "settings": {"metrics.deny": r"python_.*\d?", "telnyx.page-size": 100}}],
+    [SECRET, DEMO, TLS, EVERYTHING, {**SECRET, "settings": SETTINGS}],
     ids=["key", "demo", "tls", "everything", "settings"],
 )
 def test_the_exporter_takes_the_arguments(tmp_path, values):
