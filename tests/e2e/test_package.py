@@ -29,6 +29,13 @@ def uv(*arguments):
     return run(find_uv_bin(), *arguments, env={**os.environ, "UV_PYTHON": sys.executable})
 
 
+@pytest.fixture(scope="module", autouse=True)
+def index():
+    """Ask a package index where that is expected, and not whenever somebody runs the tests."""
+    if not os.environ.get("CI"):
+        pytest.skip("installs from a package index, which CI does")
+
+
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory):
     """Build the source distribution, and the wheel from that, with pinned tools."""
