@@ -16,7 +16,7 @@ COPY exporter exporter
 RUN /tools/bin/hatchling build -t wheel \
  && /tools/bin/pip --python /app install --no-compile --no-deps --no-index --find-links dist telnyx-exporter \
  && /app/bin/python -m compileall -q --invalidation-mode unchecked-hash /app/lib \
- && /tools/bin/cyclonedx-py environment --output-reproducible --output-file /app/sbom.cdx.json /app
+ && /tools/bin/cyclonedx-py environment --no-validate --output-reproducible --output-file /app/sbom.cdx.json /app
 
 
 FROM ${PYTHON}
