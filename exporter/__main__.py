@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from . import __version__
@@ -12,6 +13,8 @@ def run() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"telnyx-exporter {__version__}")  # noqa: T201 -- the answer to the question
         sys.exit(0)
+    # Until there is what reads configuration again, SIGHUP would end the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     from .cli import main  # noqa: PLC0415 -- a third of a second of imports, which --version need not wait for
 
     sys.exit(main(sys.argv[1:]))

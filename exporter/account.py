@@ -28,6 +28,7 @@ class Account:
     def __init__(self, settings: Settings, base_url: str, key: Callable[[], str], telemetry: Telemetry) -> None:
         telnyx, metrics = settings.telnyx, settings.metrics
         self._shows = (base_url, telnyx.filter, metrics)
+        self._telemetry = telemetry
         self._client = Client(
             Query(base_url=base_url, page_size=telnyx.page_size, **telnyx.filter.model_dump()),
             key,
@@ -41,9 +42,11 @@ class Account:
         self.cache: Cache[View] = Cache(self.refresh, ttl=ttl, max_stale=settings.cache.max_stale, holdoff=holdoff)
 
     def succeed(self, before: Account) -> None:
-        """Show what another account does, at its age, where that is what this one would show, too."""
+        """Show what another account does, at its age, where that is what this one would show, too; else begin anew."""
         if self._shows == before._shows:
             self.cache.adopt(before.cache)
+        else:
+            self._telemetry.began()
 
     async def close(self) -> None:
         """Break off a refresh that is under way, and close the connections to Telnyx."""

@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TextIO
 
+import httpx
 import stamina.instrumentation
 import structlog
 import uvloop
@@ -25,7 +26,7 @@ from .exposition import EMPTY, Format
 from .keys import KeyFile, describe
 from .logs import configure
 from .metrics import matching
-from .options import PROGRAM, UsageError, check_change, load
+from .options import PROGRAM, Unavailable, UsageError, check_change, load
 from .reload import Reloader
 from .telemetry import Telemetry
 from .web import create_app
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from .settings import Settings
 
 _DEMO_KEY = secrets.token_urlsafe()
+_OF_HTTPX = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+"""Variables that httpx reads, the lower-case ones too."""
 
 _log = structlog.get_logger()
 
@@ -53,17 +56,17 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = load(arguments)
         configure(settings.log.level, settings.log.format)
-        key, web = _key(settings), _web_config(settings)
+        telemetry = Telemetry(shown=_shown(settings), process=not settings.once)
+        key, web = _key(settings, telemetry), _web_config(settings)
         if settings.check_config:
-            _print(b"ok\n")
-            return 0
+            return _run(_check(settings, key, telemetry))
         if settings.once:
-            return _run(_once(settings, key))
+            return _run(_once(settings, key, telemetry))
         with _listening(settings) as listeners:
-            return _run(_serve(arguments, settings, key, web, listeners))
+            return _run(_serve(arguments, settings, key, web, listeners=listeners, telemetry=telemetry))
     except UsageError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)  # noqa: T201 -- for whoever typed it, not for the log
-        return 2
+        return error.status
     except KeyboardInterrupt:
         return 130
     finally:
@@ -104,14 +107,14 @@ def _run(coroutine: Coroutine[None, None, int]) -> int:
         return runner.run(coroutine)
 
 
-def _key(settings: Settings) -> Callable[[], str]:
+def _key(settings: Settings, telemetry: Telemetry) -> Callable[[], str]:
     """Return what gives the API key. A file wins over the variable, because only a file can be rotated."""
     path = settings.telnyx.api_key_file
     if settings.demo:
         return lambda: _DEMO_KEY
     if path is not None:
         try:
-            return KeyFile(path)
+            return KeyFile(path, telemetry)
         except (OSError, ValueError) as error:
             raise UsageError(f"--telnyx.api-key-file={str(path)!r}: {describe(error)}") from None
     if settings.api_key is not None:
@@ -139,7 +142,7 @@ def _listening(settings: Settings) -> Iterator[Sequence[socket.socket]]:
                 listeners.append(stack.enter_context(server.listen(address)))
             except (OSError, UnicodeError) as error:
                 reason = getattr(error, "strerror", None) or error
-                raise UsageError(f"--web.listen-address={address!r}: {reason}") from None
+                raise Unavailable(f"--web.listen-address={address!r}: {reason}") from None
         yield listeners
 
 
@@ -163,12 +166,28 @@ async def _telnyx(settings: Settings) -> AsyncIterator[str]:
         yield f"{server.url(listener)}/v2"
 
 
-async def _once(settings: Settings, key: Callable[[], str]) -> int:
+def _account(settings: Settings, base_url: str, key: Callable[[], str], telemetry: Telemetry) -> Account:
+    """Return what reads the account. What httpx takes from the environment is refused in words that hold none of it."""
+    try:
+        return Account(settings, base_url, key, telemetry)
+    except (OSError, ValueError, httpx.InvalidURL, ImportError) as error:
+        reason = "SOCKS is not supported" if isinstance(error, ImportError) else "can't be used"
+        names = ", ".join(name for name in os.environ if name.upper() in _OF_HTTPX)
+        raise UsageError(f"{names}: {reason}") from None
+
+
+async def _check(settings: Settings, key: Callable[[], str], telemetry: Telemetry) -> int:
+    await _account(settings, settings.base_url, key, telemetry).close()
+    _print(b"ok\n")
+    return 0
+
+
+async def _once(settings: Settings, key: Callable[[], str], telemetry: Telemetry) -> int:
     """Poll once and print. Process metrics are left out: a textfile collector has its own of these names."""
-    telemetry = Telemetry(shown=_shown(settings), process=False)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # a terminal that is gone needs no answer
     document, status = EMPTY, 0
     async with _telnyx(settings) as base_url:
-        account = Account(settings, base_url, key, telemetry)
+        account = _account(settings, base_url, key, telemetry)
         try:
             document = (await account.refresh()).document
         except TelnyxError:  # the refresh has logged it
@@ -206,9 +225,10 @@ async def _serve(
     settings: Settings,
     key: Callable[[], str],
     web: WebConfigFile | None,
+    *,
     listeners: Sequence[socket.socket],
+    telemetry: Telemetry,
 ) -> int:
-    telemetry = Telemetry(shown=_shown(settings))
     path = settings.web.telemetry_path
     stop, again = asyncio.Event(), asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
@@ -217,7 +237,7 @@ async def _serve(
         stack.enter_context(server.on_signals((signal.SIGHUP,), again.set))
         base_url = await stack.enter_async_context(_telnyx(settings))
         account = CurrentAccount(
-            Account(settings, base_url, key, telemetry), lambda: _anew(arguments, settings, base_url, telemetry)
+            _account(settings, base_url, key, telemetry), lambda: _anew(arguments, settings, base_url, telemetry)
         )
         sources: dict[str, Source] = {"settings": account}
         if web is not None:
@@ -251,7 +271,8 @@ def _anew(arguments: Sequence[str], first: Settings, base_url: str, telemetry: T
     """Return the account as the settings are now, and go by those that are about the whole process. A demo's stays."""
     settings = load(arguments)
     check_change(first, settings)
-    account = Account(settings, base_url if settings.demo else settings.base_url, _key(settings), telemetry)
+    key = _key(settings, telemetry)
+    account = _account(settings, base_url if settings.demo else settings.base_url, key, telemetry)
     configure(settings.log.level, settings.log.format)
     telemetry.show(_shown(settings))
     return account

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -10,8 +11,13 @@ from .files import read
 from .settings import check_key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from .reload import Recorder
+
+SOURCE = "key"
+"""What this configuration is called where there are others."""
 _MAX_BYTES = 4096
 
 _log = structlog.get_logger()
@@ -23,8 +29,10 @@ class KeyFile:
     Made with a file that can't be used, it raises `OSError` or `ValueError`; later it keeps the last good key instead.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, recorder: Recorder, *, clock: Callable[[], float] = time.time) -> None:
         self._path = path
+        self._recorder = recorder
+        self._clock = clock
         self._key = self._read()
         self._problem = ""
 
@@ -35,14 +43,17 @@ class KeyFile:
             problem = ""
         except (OSError, ValueError) as error:
             problem = describe(error)
-        if problem and problem != self._problem:
+        if problem:
+            self._recorder.misconfigured(SOURCE)
+        elif self._problem:
+            self._recorder.configured(SOURCE, self._clock())
+            _log.info("API key file can be used again", file=str(self._path))
+        if problem not in {"", self._problem}:
             _log.warning("API key file can't be used, keeping the last key", file=str(self._path), problem=problem)
         self._problem = problem
         return self._key
 
     def _read(self) -> str:
-        if self._path.is_fifo():
-            raise ValueError("is a pipe, which could not be read again")
         return check_key(read(self._path, _MAX_BYTES).decode("ascii", "replace").strip())
 
 

@@ -18,6 +18,7 @@ from dotenv.parser import parse_stream
 from pydantic import BaseModel, ValidationError
 
 from . import __version__
+from .files import read
 from .settings import DOTENV, PREFIX, Group, Settings
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 PROGRAM = "telnyx-exporter"
+_MAX_DOTENV = 2**20
 
 _FOREIGN = re.compile(rf"{PREFIX}(?:SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\w+)")
 """Variables that Kubernetes gives to every container beside a Service of the name telnyx-exporter."""
@@ -37,6 +39,15 @@ _AT_START = frozenset({"web", "demo", "once", "check_config"})
 
 class UsageError(ValueError):
     """What a user set can't be used; the message is one line that says what, where and why."""
+
+    status = 2
+    """What the process ends with."""
+
+
+class Unavailable(UsageError):
+    """What a user set can't be had now, but may be another time."""
+
+    status = 1
 
 
 class Option(NamedTuple):
@@ -153,11 +164,12 @@ def _read_flags(arguments: Sequence[str]) -> dict[str, str]:
 
 def _read_dotenv() -> dict[str, str]:
     try:
-        text = Path(DOTENV).read_text(encoding="utf-8")
+        text = read(Path(DOTENV), _MAX_DOTENV).decode()
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{DOTENV} in the working directory can't be read: {error}") from None
+    except (OSError, ValueError) as error:
+        reason = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else getattr(error, "strerror", None) or error
+        raise UsageError(f"{DOTENV} in the working directory: {reason}") from None
     for binding in parse_stream(io.StringIO(text)):
         if binding.error:
             raise UsageError(f"{DOTENV} in the working directory, line {binding.original.line}: is no NAME=value")

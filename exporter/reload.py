@@ -46,19 +46,21 @@ class Reloader:
         self._turn = asyncio.Lock()
 
     async def __call__(self) -> None:
-        """Read again. Raises `ValueError` with one line for all that can't be used."""
-        problems = []
+        """Read again. Raises `ValueError` with one line that says of each source what became of it, if one failed."""
         async with self._turn:
-            for name, source in self._sources.items():
-                try:
-                    await source.reload()
-                except ValueError as error:
-                    problems.append(str(error))
-                    self._recorder.misconfigured(name)
-                else:
-                    self._recorder.configured(name, self._clock())
-        if problems:
-            problem = "; ".join(problems)
-            _log.warning("configuration can't be used, keeping the last one", problem=problem)
-            raise ValueError(problem)
-        _log.info("configuration read again")
+            outcomes = {name: await self._read(name, source) for name, source in self._sources.items()}
+        if any(outcomes.values()):
+            told = (f"{name}: {problem or 'read again'}" for name, problem in outcomes.items())
+            raise ValueError("; ".join(told))
+
+    async def _read(self, name: str, source: Source) -> str:
+        """Read one source again, and return why it can't be used, if it can't."""
+        try:
+            await source.reload()
+        except ValueError as error:
+            self._recorder.misconfigured(name)
+            _log.warning("configuration can't be used, keeping the last one", source=name, problem=str(error))
+            return f"kept as it was, {error}"
+        self._recorder.configured(name, self._clock())
+        _log.info("configuration read again", source=name)
+        return ""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,21 +55,27 @@ class _PathListener(socket.socket):
 
     def __init__(self, path: Path) -> None:
         super().__init__(socket.AF_UNIX)
-        self._path: Path | None = None
+        self._path = path
+        self._inode: int | None = None
         try:
-            if path.is_socket() and not _answers(path):
-                path.unlink()  # of a process that was killed
+            if path.is_socket():
+                if not _answers(path):
+                    path.unlink()  # of a process that was killed
+            elif path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             self.bind(str(path))
-            self._path = path
+            self._inode = path.stat().st_ino
             self.listen(_BACKLOG)
         except OSError:
             self.close()
             raise
 
     def close(self) -> None:
-        """Remove the path, first, while it can't be another's yet."""
-        if self._path is not None and self.fileno() >= 0:
-            self._path.unlink(missing_ok=True)
+        """Remove the path, first, while it is ours; somebody may have removed it and made another one."""
+        if self._inode is not None and self.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                if self._path.stat().st_ino == self._inode:
+                    self._path.unlink()
         super().close()
 
 
@@ -194,10 +201,11 @@ def _abort(server: uvicorn.Server) -> None:
 
 @contextlib.contextmanager
 def on_signals(numbers: Iterable[int], do: Callable[[], None]) -> Iterator[None]:
-    """Call `do` at each of these signals."""
+    """Call `do` at each of these signals, and at those that were held back until now."""
     loop, numbers = asyncio.get_running_loop(), tuple(numbers)
     for number in numbers:
         loop.add_signal_handler(number, do)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
     try:
         yield
     finally:

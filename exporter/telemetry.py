@@ -89,6 +89,10 @@ class Telemetry:
         """Expose other metrics from now on."""
         self._shown = shown
 
+    def began(self) -> None:
+        """Take that the list is read as if it never had been; what the configuration is goes on."""
+        self._latest.forget()
+
     def requested(self, code: str, seconds: float) -> None:
         """Count a request to Telnyx."""
         self._requests.labels(code).inc()
@@ -146,12 +150,16 @@ class _Latest(Collector):
     """What is known of the last refresh; what is not known yet has no sample."""
 
     def __init__(self) -> None:
+        self.forget()
+        self.misconfigured: set[str] = set()
+        self.configuration: float | None = None
+
+    def forget(self) -> None:
+        """Know nothing of any refresh."""
         self.up = False
         self.success: float | None = None
         self.duration: float | None = None
         self.limit = RateLimit()
-        self.misconfigured: set[str] = set()
-        self.configuration: float | None = None
 
     def describe(self) -> Iterator[Metric]:
         """Return nothing: these names are nobody else's."""
@@ -172,7 +180,7 @@ class _Latest(Collector):
             ),
             (
                 "telnyx_exporter_config_last_reload_successful",
-                "Whether the configuration can be used as it is now (1) or an older one is in use (0).",
+                "Whether all configuration could be used when last read (1), or some of an older one is in use (0).",
                 None if self.configuration is None else float(not self.misconfigured),
             ),
             (

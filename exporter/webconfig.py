@@ -207,4 +207,6 @@ def _prepare(
     tls = config.tls_server_config
     if before is not None and (tls is None) != (before.tls_server_config is None):
         raise ValueError("tls_server_config: can't come or go while the exporter runs")
+    if before is not None and before.basic_auth_users and not config.basic_auth_users:
+        raise ValueError("basic_auth_users: can't all go while the exporter runs")  # a file that was cut off says so
     return config, create_context(tls) if tls is not None else None

@@ -10,6 +10,7 @@ from exporter.settings import Cache, Filter, Metrics, Settings, Telnyx
 from exporter.telemetry import Telemetry
 
 KEY = "KEY-of-tests"
+TELEMETRY = Telemetry(process=False)
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ async def peer():
 
 def account_of(peer, **settings):
     settings = Settings(_env_file=None, **settings)
-    return Account(settings, peer.url, lambda: KEY, Telemetry(process=False))
+    return Account(settings, peer.url, lambda: KEY, TELEMETRY)
 
 
 def names(cache):
@@ -89,6 +90,8 @@ async def test_what_is_shown_stays_while_it_is_what_was_asked_for(peer, changed,
     await current.reload()
     assert current.cache is not first.cache
     assert current.cache.peek().value is (view if kept else None)
+    up = f"telnyx_up {float(kept)}".encode()
+    assert up in TELEMETRY.render(Format.TEXT)
     await current.close()
 
 

@@ -2,6 +2,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shlex
 import signal
 import socket
@@ -9,6 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -125,9 +127,9 @@ def names_of(text):
     return {sample.name for samples in families_of(text).values() for sample in samples}
 
 
-def refusal(capsys, *arguments):
-    """Return the one line that the command ends with, at status 2."""
-    assert main(arguments) == 2
+def refusal(capsys, *arguments, status=2):
+    """Return the one line that the command ends with, at this status."""
+    assert main(arguments) == status
     out, err = capsys.readouterr()
     assert not out
     (line,) = err.splitlines()
@@ -193,9 +195,9 @@ def test_bad_key_file_is_not_made_up_for(capsys, monkeypatch):
 
 
 def test_port_in_use_is_refused(capsys, listener):
-    """A port that is taken is one line, before anything else is done."""
+    """A port that is taken is one line, before anything else is done; the status says that it may pass."""
     address = f"127.0.0.1:{listener.getsockname()[1]}"
-    line = refusal(capsys, "--demo", f"--web.listen-address={address}")
+    line = refusal(capsys, "--demo", f"--web.listen-address={address}", status=1)
     assert line.startswith(f"--web.listen-address={address!r}: Address already in use")
 
 
@@ -204,7 +206,7 @@ def test_port_in_use_is_refused(capsys, listener):
 )
 def test_address_that_is_not_ours_is_refused(capsys, host):
     """A host that can't be resolved, or isn't this one, is one line."""
-    line = refusal(capsys, "--demo", f"--web.listen-address={host}:0")
+    line = refusal(capsys, "--demo", f"--web.listen-address={host}:0", status=1)
     assert line.startswith(f"--web.listen-address='{host}:0': ")
 
 
@@ -365,9 +367,51 @@ def test_post_reads_all_again(tmp_path):
         answer = client.post("/-/reload", auth=("new", "new"))
     assert answer.status_code == 500
     assert answer.text == (
-        "TELNYX_EXPORTER_CACHE__TTL in .env='soon': must be a duration such as 90s, 1m30s or 500ms; "
-        "web.yml: nonsense: unknown key\n"
+        "settings: kept as it was, TELNYX_EXPORTER_CACHE__TTL in .env='soon': must be a duration such as 90s, 1m30s or "
+        "500ms; web: kept as it was, web.yml: nonsense: unknown key\n"
     )
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.05, 0.2])
+def test_sighup_waits_for_the_start(moment):
+    """SIGHUP while the program is being loaded is no end of it."""
+    with start("--demo", "--web.listen-address=127.0.0.1:0", "--log.format=json", stderr=subprocess.PIPE) as process:
+        try:
+            while b"exporter" not in Path(f"/proc/{process.pid}/cmdline").read_bytes():  # it is a copy of this process
+                pass
+            mask = f"/proc/{process.pid}/status"
+            while not int(re.search(r"SigBlk:\t(\w+)", Path(mask).read_text())[1], 16) & 1 << signal.SIGHUP - 1:
+                pass
+            time.sleep(moment)
+            process.send_signal(signal.SIGHUP)
+            said(process, "listening")
+            said(process, READ)
+        finally:
+            process.kill()
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    """A `.env` or a web configuration that became a pipe is refused, and scrapes go on."""
+    (tmp_path / "web.yml").write_text("")
+    with serving("--demo", "--web.enable-lifecycle", "--web.config.file=web.yml") as (_, listening):
+        (tmp_path / "web.yml").unlink()
+        for name in (".env", "web.yml"):
+            os.mkfifo(tmp_path / name)
+        answer = httpx.post(f"{listening['page']}-/reload", timeout=PATIENCE)
+        assert answer.status_code == 500
+        assert answer.text.count("is no regular file") == 2
+        assert len(families_of(metrics_of(listening))["telnyx_connection_active"]) == 55
+
+
+def test_key_that_breaks_is_told(telnyx, tmp_path):
+    """A key file that can't be used any more shows in the metric, until it can be."""
+    (tmp_path / "key").write_text(KEY)
+    flags = ["--telnyx.api-key-file=key", f"--telnyx.base-url={telnyx.url}", "--cache.ttl=0"]
+    with serving(*flags) as (_, listening):
+        for content, value in (("", "0.0"), (KEY, "1.0")):
+            (tmp_path / "key").write_text(content)
+            while f"telnyx_exporter_config_last_reload_successful {value}" not in metrics_of(listening):
+                pass
 
 
 def test_a_demo_goes_on(tmp_path):
@@ -402,15 +446,17 @@ def test_all_addresses_are_served(tmp_path):
 def test_one_address_that_cannot_be_had_is_enough(capsys, listener, tmp_path):
     """Where one of several addresses is taken nothing is served, and nothing is left behind."""
     address, path = f"127.0.0.1:{listener.getsockname()[1]}", tmp_path / "telnyx.sock"
-    line = refusal(capsys, "--demo", f"--web.listen-address=unix://{path},{address}")
+    line = refusal(capsys, "--demo", f"--web.listen-address=unix://{path},{address}", status=1)
     assert line.startswith(f"--web.listen-address={address!r}: Address already in use")
     assert not path.exists()
 
 
-@pytest.mark.parametrize("path", ["/nowhere/telnyx.sock", "/" + "x" * 200], ids=["no folder", "too long"])
+@pytest.mark.parametrize(
+    "path", ["/nowhere/telnyx.sock", "/" + "x" * 200, "/"], ids=["no folder", "too long", "folder"]
+)
 def test_path_that_cannot_be_had_is_refused(capsys, path):
     """A path that can't be listened on is one line."""
-    line = refusal(capsys, "--demo", f"--web.listen-address=unix://{path}")
+    line = refusal(capsys, "--demo", f"--web.listen-address=unix://{path}", status=1)
     assert line.startswith(f"--web.listen-address='unix://{path}': ")
 
 
@@ -454,6 +500,33 @@ def test_socket_of_systemd_that_does_not_listen_is_refused():
     assert err == (
         "telnyx-exporter: --web.systemd-socket: systemd passed a socket that is none of ListenStream= with Accept=no\n"
     )
+
+
+# What httpx takes from the environment
+
+
+@pytest.mark.parametrize("how", [[], ["--once"], ["--check-config"]], ids=["serve", "once", "check"])
+@pytest.mark.parametrize(
+    ("variable", "reason"),
+    [
+        ("HTTPS_PROXY=127.0.0.1:9:CANARY", "can't be used"),
+        ("https_proxy=http://user:CANARY#CANARY@127.0.0.1:9", "can't be used"),
+        ("ALL_PROXY=socks5://CANARY@127.0.0.1:9", "SOCKS is not supported"),
+        ("SSL_CERT_FILE=/nowhere/CANARY", "can't be used"),
+        ("SSL_CERT_FILE=/dev/null", "can't be used"),
+    ],
+    ids=["two ports", "fragment", "SOCKS", "no CAs", "empty CAs"],
+)
+def test_proxy_that_cannot_be_used_is_refused(capsys, monkeypatch, how, variable, reason):
+    """A variable that httpx can't use is one line that names it, and not its value, which can hold a password."""
+    name, _, value = variable.partition("=")
+    for other in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(other, raising=False)
+        monkeypatch.delenv(other.lower(), raising=False)
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    monkeypatch.setenv(name, value)
+    flags = ["--telnyx.base-url=https://no-such-host.invalid", "--web.listen-address=127.0.0.1:0", *how]
+    assert refusal(capsys, *flags) == f"{name}: {reason}"
 
 
 # --check-config

@@ -8,10 +8,11 @@ from exporter.keys import KeyFile, describe
 
 OLD, NEW = "KEY0123-old", "KEY0123-new"
 
-# contents that can't be used, and why; None stands for no file at all, and a dictionary for a directory
+# contents that can't be used, and why; None stands for no file at all, a dictionary for a directory, or what makes it
 BAD = [
     pytest.param(None, "No such file or directory", id="missing"),
     pytest.param({}, "Is a directory", id="directory"),
+    pytest.param(os.mkfifo, "is no regular file", id="pipe"),
     pytest.param(b"", "is empty", id="empty"),
     pytest.param(b" \t\n", "is empty", id="blank"),
     pytest.param(b"KEY0123 hush", "holds white space", id="white-space"),
@@ -24,6 +25,25 @@ BAD = [
 ]
 
 
+class Recorder:
+    """Remembers what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def configured(self, source, at):
+        """Take a success."""
+        self.told.append((source, at))
+
+    def misconfigured(self, source):
+        """Take a failure."""
+        self.told.append((source, None))
+
+
+def key_file(path, recorder=None):
+    return KeyFile(path, recorder or Recorder(), clock=lambda: 42.0)
+
+
 @pytest.fixture
 def path(tmp_path):
     """Return the path of a file that holds a key."""
@@ -34,9 +54,11 @@ def path(tmp_path):
 
 def put(path, content):
     """Replace what is at a path."""
-    path.unlink() if path.is_file() else path.rmdir()
+    path.rmdir() if path.is_dir() else path.unlink()
     if isinstance(content, bytes):
         path.write_bytes(content)
+    elif callable(content):
+        content(path)
     elif content is not None:
         path.mkdir()
 
@@ -45,18 +67,18 @@ def put(path, content):
 def test_white_space_around_a_key_is_left_out(path, content):
     """A key is read without the line break that editors put behind it."""
     path.write_bytes(content.encode())
-    assert KeyFile(path)() == OLD
+    assert key_file(path)() == OLD
 
 
 def test_largest_file_is_read(path):
     """A file is read up to its bound."""
     path.write_text("k" * 4096, encoding="ascii")
-    assert KeyFile(path)() == "k" * 4096
+    assert key_file(path)() == "k" * 4096
 
 
 def test_key_is_read_at_each_call(path):
     """A key that was rotated is used by the next call."""
-    key = KeyFile(path)
+    key = key_file(path)
     assert key() == OLD
     path.write_text(NEW, encoding="ascii")
     assert key() == NEW
@@ -69,18 +91,11 @@ def test_link_that_kubernetes_swaps_is_followed(tmp_path):
         (tmp_path / name / "key").write_text(content, encoding="ascii")
     (tmp_path / "..data").symlink_to("..1")
     (tmp_path / "key").symlink_to(Path("..data", "key"))
-    key = KeyFile(tmp_path / "key")
+    key = key_file(tmp_path / "key")
     assert key() == OLD
     (tmp_path / "..data_tmp").symlink_to("..2")
     (tmp_path / "..data_tmp").rename(tmp_path / "..data")
     assert key() == NEW
-
-
-def test_pipe_is_refused(tmp_path):
-    """A named pipe would be waited for, and has nothing to say the second time."""
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="is a pipe"):
-        KeyFile(tmp_path / "pipe")
 
 
 @pytest.mark.parametrize(("content", "problem"), BAD)
@@ -88,7 +103,7 @@ def test_unusable_file_is_refused_at_the_start(path, content, problem):
     """Without a key to begin with, there is nothing to keep, and why is said without any of the content."""
     put(path, content)
     with pytest.raises((OSError, ValueError)) as caught:
-        KeyFile(path)
+        key_file(path)
     message = describe(caught.value)
     assert problem in message
     assert "KEY0123" not in message
@@ -97,7 +112,8 @@ def test_unusable_file_is_refused_at_the_start(path, content, problem):
 @pytest.mark.parametrize(("content", "problem"), BAD)
 def test_unusable_file_keeps_the_last_key(path, content, problem):
     """A file that went bad keeps the last good key, with one warning however often it is read, and recovers."""
-    key = KeyFile(path)
+    recorder = Recorder()
+    key = key_file(path, recorder)
     put(path, content)
     with capture_logs() as logs:
         assert [key(), key(), key()] == [OLD] * 3
@@ -106,20 +122,22 @@ def test_unusable_file_keeps_the_last_key(path, content, problem):
     assert log["file"] == str(path)
     assert problem in log["problem"]
     assert "KEY0123" not in log["problem"] + log["event"]
+    assert recorder.told == [("key", None)] * 3
     put(path, NEW.encode()) if path.exists() else path.write_bytes(NEW.encode())
     with capture_logs() as logs:
-        assert key() == NEW
-    assert not logs
+        assert [key(), key()] == [NEW] * 2
+    assert [log["event"] for log in logs] == ["API key file can be used again"]
+    assert recorder.told[3:] == [("key", 42.0)]
 
 
 def test_each_problem_is_told(path):
     """Another problem is told as well, and so is the same one after a good key in between."""
-    key = KeyFile(path)
+    key = key_file(path)
     with capture_logs() as logs:
         for content in (b"", b"a b", b"a b", OLD.encode(), b"a b"):
             path.write_bytes(content)
             key()
-    assert [log["problem"].split()[0] for log in logs] == ["is", "holds", "holds"]
+    assert [log["problem"].split()[0] for log in logs if "problem" in log] == ["is", "holds", "holds"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import os
 import re
 import runpy
+import signal
 import subprocess
 import sys
 
@@ -16,6 +17,8 @@ def bare(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.upper().startswith("TELNYX_")]:
         monkeypatch.delenv(name)
+    yield
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 @pytest.fixture

@@ -63,7 +63,10 @@ async def test_all_is_read_again(reload, sources, recorder):
         await reload()
     assert [source.reloads for source in sources.values()] == [1, 1]
     assert recorder.told == [("settings", 42.0), ("web", 42.0)]
-    assert [entry["event"] for entry in logs] == ["configuration read again"]
+    assert [(entry["event"], entry["source"]) for entry in logs] == [
+        ("configuration read again", "settings"),
+        ("configuration read again", "web"),
+    ]
 
 
 async def test_one_that_cannot_be_used_is_told(reload, sources, recorder):
@@ -71,21 +74,24 @@ async def test_one_that_cannot_be_used_is_told(reload, sources, recorder):
     sources["settings"].problem = "--cache.ttl: must be a duration"
     with (
         structlog.testing.capture_logs() as logs,
-        pytest.raises(ValueError, match=r"^--cache.ttl: must be a duration$"),
+        pytest.raises(
+            ValueError, match=r"^settings: kept as it was, --cache.ttl: must be a duration; web: read again$"
+        ),
     ):
         await reload()
     assert sources["web"].reloads == 1
     assert recorder.told == [("settings", None), ("web", 42.0)]
-    (warning,) = logs
-    assert warning["log_level"] == "warning"
+    warning, again = logs
+    assert (warning["log_level"], warning["source"]) == ("warning", "settings")
     assert warning["problem"] == "--cache.ttl: must be a duration"
+    assert (again["event"], again["source"]) == ("configuration read again", "web")
 
 
 async def test_all_problems_are_one_line(reload, sources):
     """Who asked is told of everything that can't be used at once."""
     for name, source in sources.items():
-        source.problem = f"{name}: broken"
-    with pytest.raises(ValueError, match=r"^settings: broken; web: broken$"):
+        source.problem = f"{name} broke"
+    with pytest.raises(ValueError, match=r"^settings: kept as it was, settings broke; web: kept as it was, web broke$"):
         await reload()
 
 

@@ -8,6 +8,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import threading
 
 import httpx
 import pytest
@@ -100,15 +101,20 @@ def test_a_path_in_use_is_an_error(path):
 def test_a_path_that_is_a_file_is_an_error(path):
     """No file is removed to listen in its place."""
     path.write_text("mine")
-    with pytest.raises(OSError, match="in use"):
+    with pytest.raises(FileExistsError, match="File exists"):
         server.listen(f"unix://{path}")
     assert path.read_text() == "mine"
 
 
-def test_a_path_that_is_gone_already_is_no_error(path):
-    """A path that somebody removed need not be removed."""
-    with server.listen(f"unix://{path}"):
-        path.unlink()
+@pytest.mark.parametrize("another", [False, True], ids=["gone", "taken"])
+def test_a_path_that_is_not_ours_any_more_is_left_alone(path, another):
+    """A path that somebody removed need not be removed, and one that another made in its place must not be."""
+    with contextlib.ExitStack() as stack:
+        with server.listen(f"unix://{path}"):
+            path.unlink()
+            if another:
+                stack.enter_context(server.listen(f"unix://{path}"))
+        assert path.exists() is another
 
 
 INHERIT = """
@@ -339,8 +345,11 @@ async def test_an_end_waits_no_longer_than_its_grace(monkeypatch):
 async def test_signals_are_noticed():
     """Each of the signals calls, as often as it comes, and afterwards it does what it did before."""
     came, before = asyncio.Queue(), signal.getsignal(signal.SIGHUP)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    signal.pthread_kill(threading.get_ident(), signal.SIGHUP)  # is held back, and would end this process
     with server.on_signals((signal.SIGHUP, signal.SIGTERM), lambda: came.put_nowait(1)):
         async with asyncio.timeout(5):
+            await came.get()
             for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGHUP):
                 os.kill(os.getpid(), number)
                 await came.get()

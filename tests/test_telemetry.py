@@ -161,6 +161,21 @@ def test_configuration_is_good_when_all_of_it_is(telemetry):
     assert changes(telemetry, lambda: telemetry.configured("settings", 3e9)) == {SUCCESSFUL: 1, SUCCEEDED_AT: 3e9}
 
 
+def test_another_beginning(telemetry):
+    """What is read anew was never read; what was counted, and what the configuration is, goes on."""
+    telemetry.configured("settings", 1e9)
+    telemetry.rate_limited(RateLimit(1.0, 1.0, 1.0))
+    telemetry.misconfigured("web")
+    before = series(telemetry)
+    telemetry.refreshed(1.0, 1e9)
+    telemetry.began()
+    after = series(telemetry)
+    assert after.pop(("telnyx_refreshes_total",)) == 1
+    gone = {("telnyx_api_rate_limit",), ("telnyx_api_rate_limit_remaining",)}
+    gone |= {("telnyx_api_rate_limit_reset_timestamp_seconds",), ("telnyx_refreshes_total",)}
+    assert after == {name: value for name, value in before.items() if name not in gone}
+
+
 def test_shown_can_change():
     """What is exposed follows the settings that are read again; the counts go on."""
     telemetry = Telemetry(process=False)

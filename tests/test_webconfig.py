@@ -400,6 +400,17 @@ async def test_a_broken_file_changes_nothing_and_is_said_once(path, watched):
     assert again["event"] == "web configuration read again"
 
 
+@pytest.mark.parametrize("after", ["", "basic_auth_users:\n", TLS], ids=["cut off", "no users", "others"])
+async def test_users_do_not_all_go(path, watched, after):
+    """A file that is cut off in the middle of a copy does not let everybody in."""
+    with structlog.testing.capture_logs() as logs:
+        async with watched(f"basic_auth_users:\n  alice: {HASH}\n") as (web, told):
+            path.write_text(after)
+            assert await told.get() is None
+            assert set(web.config.basic_auth_users) == {"alice"}
+    assert "can't" in logs[0]["problem"]
+
+
 @pytest.mark.parametrize(("before", "after"), [(TLS, ""), ("", TLS)], ids=["goes", "comes"])
 async def test_tls_stays_what_it_was(path, watched, before, after):
     """Whether connections are secured can't change: nobody sends a password in the clear because of an edit."""
