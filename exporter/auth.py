@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 import bcrypt
+import structlog
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
@@ -27,6 +28,8 @@ MAX_WAITING = 64
 """Requests that wait for their password to be checked, one after the other; more are turned away."""
 _MAX_PASSWORD = 72
 """Bytes of a password that bcrypt looks at."""
+
+_log = structlog.get_logger()
 
 
 class Busy(Exception):
@@ -63,8 +66,10 @@ class Guard:
         config = self._current()
         if config is not self._config:
             self._take(config)
-        app = self._app if scope["path"] in OPEN else await self._refusal(scope) or self._app
-        await app(scope, receive, _adding(self._headers, send))
+        refusal = None if scope["path"] in OPEN else await self._refusal(scope)
+        if refusal is not None:
+            _log.debug("request refused", status=refusal.status_code, client=(scope.get("client") or [""])[0])
+        await (refusal or self._app)(scope, receive, _adding(self._headers, send))
 
     async def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         if not self._bucket.take():

@@ -9,8 +9,9 @@ import os
 import signal
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import structlog
 import uvicorn
 
 from .protocol import MAX_CONNECTIONS, REQUEST_TIMEOUT, BoundedProtocol
@@ -29,6 +30,8 @@ GRACE = 4
 _BACKLOG = 1024
 _FIRST_INHERITED = 3
 """The first descriptor that systemd passes."""
+
+_log = structlog.get_logger()
 _RESPITE = 0.1
 """Seconds without a new connection when none can be taken."""
 
@@ -169,21 +172,21 @@ async def _accept(
     with listener:
         while True:
             try:
-                connection, _ = await loop.sock_accept(listener)
+                connection, peer = await loop.sock_accept(listener)
             except OSError:  # out of descriptors, or the client is gone
                 await asyncio.sleep(_RESPITE)
                 continue
             if len(server.server_state.connections) + len(opening) >= MAX_CONNECTIONS:
                 connection.close()
                 continue
-            task = asyncio.create_task(_open(server, connection, tls() if tls is not None else None))
+            task = asyncio.create_task(_open(server, connection, peer, tls() if tls is not None else None))
             opening.add(task)
             task.add_done_callback(opening.discard)
 
 
-async def _open(server: uvicorn.Server, connection: socket.socket, context: ssl.SSLContext | None) -> None:
+async def _open(server: uvicorn.Server, connection: socket.socket, peer: Any, context: ssl.SSLContext | None) -> None:
     bound = None if context is None else REQUEST_TIMEOUT
-    with contextlib.suppress(OSError):  # a handshake that fails, is late or is broken off
+    try:
         await asyncio.get_running_loop().connect_accepted_socket(
             lambda: BoundedProtocol(server.config, server.server_state, {}),
             connection,
@@ -191,6 +194,9 @@ async def _open(server: uvicorn.Server, connection: socket.socket, context: ssl.
             ssl_handshake_timeout=bound,
             ssl_shutdown_timeout=bound,
         )
+    except OSError as error:  # a handshake that fails, is late or is broken off
+        reason = getattr(error, "reason", None) or type(error).__name__
+        _log.debug("connection refused", client=peer[0] if peer else "", reason=reason)
 
 
 def _abort(server: uvicorn.Server) -> None:

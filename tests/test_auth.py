@@ -6,6 +6,7 @@ import threading
 import bcrypt
 import httpx
 import pytest
+import structlog
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -54,8 +55,8 @@ class Current:
         return self.config
 
 
-def client(current, **seams):
-    transport = httpx.ASGITransport(Guard(APP, current, **seams))
+def client(current, *, peer=("192.0.2.7", 4711), **seams):
+    transport = httpx.ASGITransport(Guard(APP, current, **seams), client=peer)
     return httpx.AsyncClient(transport=transport, base_url="http://exporter")
 
 
@@ -186,6 +187,16 @@ async def test_those_who_wait_are_bounded(monkeypatch):
         assert (await http.get("/metrics", auth=RIGHT)).status_code == 200
         go.set()
         assert [(await task).status_code for task in waiting] == [401] * 2
+
+
+@pytest.mark.parametrize(("peer", "shown"), [(("192.0.2.7", 4711), "192.0.2.7"), (None, "")], ids=["TCP", "path"])
+async def test_who_is_refused_is_a_line_at_debug(peer, shown):
+    """Who looks for guesses, or for why a scrape is refused, finds it, without what was guessed."""
+    with structlog.testing.capture_logs() as logs:
+        async with client(Current(**USERS), peer=peer) as asking:
+            for guess in (RIGHT, ("alice", "gue55")):
+                await asking.get("/metrics", auth=guess)
+    assert logs == [{"event": "request refused", "log_level": "debug", "status": 401, "client": shown}]
 
 
 async def test_headers():

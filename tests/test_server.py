@@ -12,6 +12,7 @@ import threading
 
 import httpx
 import pytest
+import structlog
 from certificates import authority, identity
 from cryptography import x509
 from passing import passing
@@ -244,13 +245,24 @@ async def test_a_new_context_is_for_new_connections():
 
 @LOOPS
 async def test_a_client_without_an_allowed_name_is_sent_away(tmp_path):
-    """A client's certificate is needed, and one of its names; nobody else gets an answer, or is a line in the log."""
+    """A client's certificate is needed, and one of its names; others get no answer, and are a line at debug."""
     listener = server.listen("127.0.0.1:0")
     url = f"https://localhost:{listener.getsockname()[1]}/"
     policy = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca": CA.pem, "client_allowed_sans": ["good"]}
     reported = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     context = secured(OLD, **policy)
+    with structlog.testing.capture_logs() as logs:
+        await knock(listener, context, url, tmp_path)
+    assert not reported
+    assert [(log["event"], log["log_level"], log["client"]) for log in logs] == [
+        ("connection refused", "debug", "127.0.0.1"),
+    ] * 2
+    assert logs[1]["reason"] == "PEER_DID_NOT_RETURN_A_CERTIFICATE"
+
+
+async def knock(listener, context, url, tmp_path):
+    """Connect with a certificate that is welcome, with one that is not, and with none."""
     async with asyncio.timeout(10), server.serving(HELLO, listener, tls=lambda: context):
         for name, welcome in (("good", True), ("bad", False), (None, False)):
             trust = ssl.create_default_context(cadata=CA.pem)
@@ -261,7 +273,6 @@ async def test_a_client_without_an_allowed_name_is_sent_away(tmp_path):
             async with httpx.AsyncClient(verify=trust) as client:
                 with contextlib.nullcontext() if welcome else pytest.raises(httpx.TransportError):
                     assert (await client.get(url)).status_code == 200
-    assert not reported
 
 
 @LOOPS
