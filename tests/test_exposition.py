@@ -326,3 +326,18 @@ def test_part_is_made_once_for_many_threads():
 def test_content_types(form, kind):
     """Each format is sent with its content type and version."""
     assert form.value == kind
+
+
+def test_who_waited_takes_what_another_made(monkeypatch):
+    """Who waits while another thread makes the same part takes that one, and makes none."""
+    document, theirs = Document(), Part(b"theirs")
+
+    class Turn:
+        def __enter__(self):
+            document._parts[Format.TEXT, False] = theirs
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(document, "_lock", Turn())
+    assert document.part(Format.TEXT, gzip=False) is theirs

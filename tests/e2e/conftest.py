@@ -22,7 +22,7 @@ from exporter.rendering import Renderer
 from exporter.telemetry import Telemetry
 from exporter.web import create_app
 
-TTL, MAX_STALE, TIMEOUT = 30.0, 600.0, 0.4
+TTL, MAX_STALE, TIMEOUT = 30.0, 600.0, 2.0
 
 
 class Clock:
