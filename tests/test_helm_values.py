@@ -4,6 +4,8 @@ import pytest
 import yaml
 from chart import CHART, DEMO, SECRET, TLS, refusal, template
 
+from exporter.options import OPTIONS
+
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
 OF_A_PARENT = {"global", "enabled"}
@@ -13,6 +15,12 @@ FREE = {
     *("serviceMonitor.tlsConfig", "serviceMonitor.basicAuth.username", "serviceMonitor.basicAuth.password", "global"),
 }
 """Objects whose keys Kubernetes, its operator or the exporter know, and not the chart."""
+
+
+DECIDED = {option.flag.removeprefix("--") for option in OPTIONS if option.flag and not option.value}
+DECIDED |= {"telnyx.api-key-file", "web.config.file", "web.listen-address", "version", "help"}
+DECIDED = sorted(DECIDED - {"web.enable-lifecycle"})
+"""Settings that are the chart's: what the process is, switches but for one, and what it is given by other values."""
 
 
 def resolve(schema):
@@ -75,16 +83,12 @@ def test_the_schema_knows_what_there_is():
         ({"apiKey": {"value": "KEY-of-tests"}}, "'value' not allowed"),
         ({"apiKey": {"key": ""}}, "/apiKey/key"),
         ({"apiKey": {"existingSecret": "Not A Name"}}, "/apiKey/existingSecret"),
-        ({"settings": {"telnyx.api-key-file": "/key"}}, "telnyx.api-key-file"),
-        ({"settings": {"web.listen-address": ":80"}}, "web.listen-address"),
-        ({"settings": {"once": True}}, "once"),
-        ({"settings": {"--cache.ttl": "1m"}}, "--cache.ttl"),
         ({"settings": {"cache": {"ttl": "1m"}}}, "/settings/cache"),
         ({"webConfig": {"tls": "true"}}, "/webConfig/tls"),
         ({"image": {"digest": "sha256:0"}}, "/image/digest"),
         ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
         ({"image": {"registry": "images.example"}}, "'registry' not allowed"),
-        ({"extraEnv": [{"name": "TELNYX_API_KEY", "value": "KEY-of-tests"}]}, "/extraEnv/0/name"),
+        ({"resources": {"limits": {"memory": "lots"}}}, "/resources/limits/memory"),
         ({"podSecurityContext": {"runAsUser": 0}}, "/podSecurityContext/runAsUser"),
         ({"podSecurityContext": {"runAsNonRoot": False}}, "'runAsNonRoot' not allowed"),
         ({"podSecurityContext": {"seccompProfile": {"type": "Unconfined"}}}, "'seccompProfile' not allowed"),
@@ -118,8 +122,23 @@ def test_a_value_that_can_t_be_used_is_refused(values, says):
             {**SECRET, "webConfig": {"existingSecret": "telnyx-web", "clientCertificates": True}},
             "webConfig.tls is false: set it to true, or webConfig.clientCertificates to false",
         ),
+        *(
+            (
+                {**SECRET, "settings": {name: True}},
+                f"settings.{name} can't be set: the chart decides it; see apiKey, webConfig, service and demo",
+            )
+            for name in DECIDED
+        ),
+        (
+            {**SECRET, "settings": {"--cache.ttl": "1m"}},
+            "settings.--cache.ttl is no setting: write the flag without its dashes, such as cache.ttl",
+        ),
+        (
+            {**SECRET, "extraEnv": [{"name": "TELNYX_API_KEY", "value": "KEY-of-tests"}]},
+            "extraEnv has TELNYX_API_KEY: name its Secret in apiKey.existingSecret, values are kept in the clear",
+        ),
     ],
-    ids=["no key", "TLS of nothing", "client certificates without TLS"],
+    ids=["no key", "TLS of nothing", "client certificates without TLS", *DECIDED, "dashes", "key"],
 )
 def test_what_contradicts_itself_is_refused(values, says):
     """One line says what is wrong, where and what to do; the other is Helm's."""

@@ -79,4 +79,18 @@ httpGet:
 {{- if and .Values.webConfig.clientCertificates (not .Values.webConfig.tls) }}
 {{- fail "webConfig.tls is false: set it to true, or webConfig.clientCertificates to false" }}
 {{- end }}
+{{- $decided := list "telnyx.api-key-file" "web.config.file" "web.listen-address" "web.systemd-socket" "demo" "once" "check-config" "version" "help" }}
+{{- range $name, $_ := .Values.settings }}
+{{- if has $name $decided }}
+{{- fail (printf "settings.%s can't be set: the chart decides it; see apiKey, webConfig, service and demo" $name) }}
+{{- end }}
+{{- if not (regexMatch "^[a-z][a-z0-9.-]*$" $name) }}
+{{- fail (printf "settings.%s is no setting: write the flag without its dashes, such as cache.ttl" $name) }}
+{{- end }}
+{{- end }}
+{{- range .Values.extraEnv }}
+{{- if eq .name "TELNYX_API_KEY" }}
+{{- fail "extraEnv has TELNYX_API_KEY: name its Secret in apiKey.existingSecret, values are kept in the clear" }}
+{{- end }}
+{{- end }}
 {{- end }}
