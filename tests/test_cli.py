@@ -339,10 +339,13 @@ def test_settings_that_break_are_told(telnyx, tmp_path):
             ("TELNYX_EXPORTER_CACHE__TTL=soon", "TELNYX_EXPORTER_CACHE__TTL in .env='soon': must be a duration"),
             ("TELNYX_EXPORTER_WEB__TELEMETRY_PATH=/x", "--web.telemetry-path can't change while the exporter runs"),
             ("TELNYX_EXPORTER_TELNYX__API_KEY_FILE=none", "--telnyx.api-key-file='none': No such file or directory"),
+            (f"TELNYX_API_KEY='{KEY} {KEY}'", "TELNYX_API_KEY in .env: holds white space"),
         ):
             dotenv.write_text(good + line)
             process.send_signal(signal.SIGHUP)
-            assert said(process, READ, REFUSED)["problem"].startswith(problem)
+            told = said(process, READ, REFUSED)["problem"]
+            assert told.startswith(problem)
+            assert KEY not in told
             assert "telnyx_exporter_config_last_reload_successful 0.0" in metrics_of(listening)
         dotenv.write_text(good)
         process.send_signal(signal.SIGHUP)
