@@ -2,7 +2,7 @@ import json
 
 import pytest
 import yaml
-from chart import CHART, DEMO, SECRET, TLS, refusal, template
+from chart import CHART, DEMO, SECRET, TLS, container, helm, of, refusal, render, template
 
 from exporter.options import OPTIONS
 
@@ -89,6 +89,8 @@ def test_the_schema_knows_what_there_is():
         ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
         ({"image": {"registry": "images.example"}}, "'registry' not allowed"),
         ({"resources": {"limits": {"memory": "lots"}}}, "/resources/limits/memory"),
+        ({"resources": {"limits": {"memory": "1GB"}}}, "/resources/limits/memory"),
+        ({"resources": {"requests": {"cpu": -1}}}, "/resources/requests/cpu"),
         ({"podSecurityContext": {"runAsUser": 0}}, "/podSecurityContext/runAsUser"),
         ({"podSecurityContext": {"runAsNonRoot": False}}, "'runAsNonRoot' not allowed"),
         ({"podSecurityContext": {"seccompProfile": {"type": "Unconfined"}}}, "'seccompProfile' not allowed"),
@@ -98,6 +100,8 @@ def test_the_schema_knows_what_there_is():
         ({"livenessProbe": {"httpGet": {"path": "/"}}}, "'httpGet' not allowed"),
         ({"terminationGracePeriodSeconds": 1}, "/terminationGracePeriodSeconds"),
         ({"serviceMonitor": {"interval": "30 seconds"}}, "/serviceMonitor/interval"),
+        ({"serviceMonitor": {"interval": "1s1m"}}, "/serviceMonitor/interval"),
+        ({"serviceMonitor": {"scrapeTimeout": ""}}, "/serviceMonitor/scrapeTimeout"),
         ({"prometheusRule": {"runbookUrl": "https://wiki.example/telnyx/"}}, "/prometheusRule/runbookUrl"),
         ({"podDisruptionBudget": {"maxUnavailable": "one"}}, "/podDisruptionBudget/maxUnavailable"),
     ],
@@ -145,6 +149,39 @@ def test_what_contradicts_itself_is_refused(values, says):
     first, *rest = refusal(values).splitlines()
     assert first.endswith(f": {says}")
     assert [line for line in rest if line] == ["Use --debug flag to render out invalid YAML"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "timeout"), [("5s", "10s"), ("1m", "1m1s"), ("1s", "1001ms"), ("1h1m", "1h1m30s")]
+)
+def test_a_timeout_that_is_longer_than_the_interval_is_refused(interval, timeout):
+    """Prometheus would take no such monitor; the numbers' units count, and what nobody asked for is let be."""
+    monitor = {"interval": interval, "scrapeTimeout": timeout}
+    first, *_ = refusal({**DEMO, "serviceMonitor": {"enabled": True, **monitor}}).splitlines()
+    assert first.endswith(
+        f": serviceMonitor.scrapeTimeout is {timeout}, longer than serviceMonitor.interval, {interval}: "
+        "shorten it, or lengthen the interval"
+    )
+    assert template({**DEMO, "serviceMonitor": monitor}) == template(DEMO)
+
+
+@pytest.mark.parametrize(
+    ("interval", "timeout"),
+    [("10s", "10s"), ("1m", "59s"), ("1m30s", "90s"), ("1h", "2m"), ("1s", "999ms"), (None, "9s")],
+)
+def test_a_timeout_within_the_interval_is_taken(interval, timeout):
+    """As long is short enough, in whatever units, and so is any where the interval is Prometheus's own."""
+    documents = render({**DEMO, "serviceMonitor": {"enabled": True, "interval": interval, "scrapeTimeout": timeout}})
+    (endpoint,) = of(documents, "ServiceMonitor")["spec"]["endpoints"]
+    assert (endpoint["interval"], endpoint["scrapeTimeout"]) == (interval, timeout)
+
+
+@pytest.mark.parametrize("quantity", [1, 0.5, 536870912, "1", "0.5", ".5", "1.", "100m", "500Mi", "1Pi", "128e6", "1E"])
+def test_resources_are_quantities(quantity):
+    """They can be written in each of the ways that Kubernetes knows."""
+    value = f"--set-json=resources.limits.memory={json.dumps(quantity)}"  # YAML has two opinions on what 128e6 is
+    documents = yaml.safe_load_all(helm("template", "here", CHART, value, values=DEMO))
+    assert container(documents)["resources"]["limits"]["memory"] == quantity
 
 
 def test_another_chart_can_depend_on_it():

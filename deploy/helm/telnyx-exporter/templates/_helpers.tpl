@@ -79,6 +79,12 @@ httpGet:
 {{- if and .Values.webConfig.clientCertificates (not .Values.webConfig.tls) }}
 {{- fail "webConfig.tls is false: set it to true, or webConfig.clientCertificates to false" }}
 {{- end }}
+{{- with .Values.serviceMonitor }}
+{{- $then := toDate "2006" "2000" }}{{/* Templates compare points in time, not durations. */}}
+{{- if and .enabled .interval .scrapeTimeout (($then | mustDateModify .scrapeTimeout).After ($then | mustDateModify .interval)) }}
+{{- fail (printf "serviceMonitor.scrapeTimeout is %s, longer than serviceMonitor.interval, %s: shorten it, or lengthen the interval" .scrapeTimeout .interval) }}
+{{- end }}
+{{- end }}
 {{- $decided := list "telnyx.api-key-file" "web.config.file" "web.listen-address" "web.systemd-socket" "demo" "once" "check-config" "version" "help" }}
 {{- range $name, $_ := .Values.settings }}
 {{- if has $name $decided }}
