@@ -2,7 +2,7 @@ import json
 
 import pytest
 import yaml
-from chart import CHART, DEMO, SECRET, TLS, container, helm, of, refusal, render, template
+from chart import CHART, DEMO, NEWEST, SECRET, TLS, container, helm, of, refusal, render, template
 
 from exporter.options import OPTIONS
 
@@ -180,7 +180,8 @@ def test_a_timeout_within_the_interval_is_taken(interval, timeout):
 def test_resources_are_quantities(quantity):
     """They can be written in each of the ways that Kubernetes knows."""
     value = f"--set-json=resources.limits.memory={json.dumps(quantity)}"  # YAML has two opinions on what 128e6 is
-    documents = yaml.safe_load_all(helm("template", "here", CHART, value, values=DEMO))
+    manifest = helm("template", "here", CHART, f"--kube-version={NEWEST}", value, values=DEMO)
+    documents = yaml.safe_load_all(manifest)
     assert container(documents)["resources"]["limits"]["memory"] == quantity
 
 
