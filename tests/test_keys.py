@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from recorder import Recorder
 from structlog.testing import capture_logs
 
 from exporter.keys import KeyFile, describe
@@ -23,21 +24,6 @@ BAD = [
     pytest.param(b"\xff\xfeK\x00E\x00Y\x00", "a character outside ASCII", id="utf-16"),
     pytest.param(b"KEY0123-hush" * 400, "is larger than 4096 bytes", id="too-large"),
 ]
-
-
-class Recorder:
-    """Remembers what it is told."""
-
-    def __init__(self):
-        self.told = []
-
-    def configured(self, source, at):
-        """Take a success."""
-        self.told.append((source, at))
-
-    def misconfigured(self, source):
-        """Take a failure."""
-        self.told.append((source, None))
 
 
 def key_file(path, recorder=None):

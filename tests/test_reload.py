@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 import structlog
+from recorder import Recorder
 
 from exporter.reload import Reloader
 
@@ -22,21 +23,6 @@ class Source:
         self.reloads += 1
         if self.problem:
             raise ValueError(self.problem)
-
-
-class Recorder:
-    """Remembers what it is told."""
-
-    def __init__(self):
-        self.told = []
-
-    def configured(self, source, at):
-        """Take a success."""
-        self.told.append((source, at))
-
-    def misconfigured(self, source):
-        """Take a failure."""
-        self.told.append((source, None))
 
 
 @pytest.fixture
