@@ -19,6 +19,20 @@ if TYPE_CHECKING:
 Int: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 """What a sample, which is a float, can hold exactly; JSON allows integers that nobody can read."""
 
+if TYPE_CHECKING:
+    Id: TypeAlias = str
+else:
+    Id: TypeAlias = str | int
+    """An id. Telnyx sends strings and integers of 19 digits; a decoded struct holds the exact digits as text."""
+
+
+def _ids_to_text(struct: msgspec.Struct, *fields: str) -> None:
+    """Replace ids that came as integers by their digits."""
+    for field in fields:
+        value = getattr(struct, field)
+        if type(value) is int:
+            msgspec.structs.force_setattr(struct, field, str(value))
+
 
 class _Part(msgspec.Struct, frozen=True, gc=False):
     """A struct whose `repr` shows no field: some hold logins, phone numbers or URLs with credentials."""
@@ -56,7 +70,11 @@ class Outbound(_Part, frozen=True, gc=False):
     generate_ringback_tone: bool | None = None
     localization: str | None = None
     t38_reinvite_source: str | None = None
-    outbound_voice_profile_id: str | None = None
+    outbound_voice_profile_id: Id | None = None
+
+    def __post_init__(self) -> None:
+        """Hold the id as text."""
+        _ids_to_text(self, "outbound_voice_profile_id")
 
 
 class JitterBuffer(_Part, frozen=True, gc=False):
@@ -91,7 +109,7 @@ class Rtcp(_Part, frozen=True, gc=False):
 class Connection(_Part, frozen=True, gc=False, kw_only=True):
     """One credential connection. Its `id` is the only field it cannot be without."""
 
-    id: str
+    id: Id
     record_type: str | None = None
     active: bool | None = None
     connection_name: str | None = None
@@ -106,8 +124,8 @@ class Connection(_Part, frozen=True, gc=False, kw_only=True):
     encode_contact_header_enabled: bool | None = None
     onnet_t38_passthrough_enabled: bool | None = None
     call_cost_in_webhooks: bool | None = None
-    ios_push_credential_id: str | None = None
-    android_push_credential_id: str | None = None
+    ios_push_credential_id: Id | None = None
+    android_push_credential_id: Id | None = None
     webhook_event_url: str | None = None
     webhook_event_failover_url: str | None = None
     webhook_api_version: str | Int | None = None
@@ -119,6 +137,10 @@ class Connection(_Part, frozen=True, gc=False, kw_only=True):
     rtcp_settings: Rtcp | None = None
     inbound: Inbound | None = None
     outbound: Outbound | None = None
+
+    def __post_init__(self) -> None:
+        """Hold ids as text."""
+        _ids_to_text(self, "id", "ios_push_credential_id", "android_push_credential_id")
 
     @property
     def anchorsite(self) -> str | None:
@@ -217,7 +239,10 @@ class _Lenient(msgspec.Struct, frozen=True):
 
 
 class _Identified(msgspec.Struct, frozen=True):
-    id: str | None = None
+    id: Id | None = None
+
+    def __post_init__(self) -> None:
+        _ids_to_text(self, "id")
 
 
 _strict = msgspec.json.Decoder(_Strict)

@@ -14,6 +14,7 @@ The first walk goes across. If the list changed under it, the next goes backward
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -77,6 +78,7 @@ class _Pages:
 
     def __init__(self, read: Read) -> None:
         self._read = read
+        self._received: dict[int, str] = {}
         self.totals: set[int] = set()
         self.refusal: BadRequest | None = None
 
@@ -88,10 +90,20 @@ class _Pages:
             if number == 1:
                 raise
             self.refusal = error
+            self._received[number] = str(error)
             return _EMPTY
         if page.meta.total_results is not None:
             self.totals.add(page.meta.total_results)
-        return _EMPTY if _is_another(page, number) else page
+        if _is_another(page, number):
+            self._received[number] = f"page {page.meta.page_number}"
+            return _EMPTY
+        self._received[number] = f"{len(page.rows)} rows"
+        return page
+
+    def received(self, numbers: Iterable[int]) -> str:
+        """Describe the answers to the requests for these pages, for example `0 rows (8 times), page 2 (3 times)`."""
+        counts = Counter(self._received[number] for number in numbers)
+        return ", ".join(f"{what} ({count} times)" for what, count in counts.items())
 
 
 async def _across(pages: _Pages, first: Page, last: int, concurrency: int) -> Sequence[Page] | None:
@@ -112,7 +124,10 @@ async def _backwards(pages: _Pages, last: int) -> Sequence[Page]:
     for number in range(last, 0, -1):
         read[number - 1] = await pages(number)
         if number == last - MAX_EMPTY > 1 and not any(page.rows for page in read):
-            raise Malformed(f"the list says it has {last} pages, but the last {MAX_EMPTY + 1} are empty")
+            answers = pages.received(range(last, number - 1, -1))
+            raise Malformed(
+                f"the list says it has {last} pages; requests for the last {MAX_EMPTY + 1} returned {answers}"
+            )
     return read
 
 

@@ -107,7 +107,7 @@ def body(*rows, **meta):
 
 
 def decode(fields):
-    """Return the only row of a page, made of these fields and an id."""
+    """Return the only row of a page, made of these fields and, unless they have one, an id."""
     (row,) = decode_page(body({"id": "1", **fields})).rows
     return row
 
@@ -189,6 +189,50 @@ def test_a_number_in_quotes_is_a_number(path, text):
     assert (value, type(value)) == (10, int)
 
 
+IDS = [("id",), *(path for path in FIELDS if path[-1].endswith("_id"))]
+
+
+def test_every_id_is_among_those_tested():
+    """The next tests are about the connection's own id and those of what it refers to."""
+    assert sorted(path[-1] for path in IDS) == [
+        "android_push_credential_id",
+        "id",
+        "ios_push_credential_id",
+        "outbound_voice_profile_id",
+    ]
+
+
+@pytest.mark.parametrize("lenient", [False, True], ids=["strict", "lenient"])
+@pytest.mark.parametrize("number", [0, 2**53 + 1, 1082287356722563997, 10**30 + 1])
+@pytest.mark.parametrize("path", IDS, ids=".".join)
+def test_an_id_is_a_string_or_an_integer(path, number, lenient):
+    """Every id comes out as its exact digits, whichever of the two Telnyx sends and however long it is."""
+    more = {"webhook_timeout_secs": "7"} if lenient else {}  # a number in quotes is only read leniently
+
+    assert decode({**at(path, number), **more}) == decode({**at(path, str(number)), **more})
+    assert found(decode({**at(path, number), **more}), path) == str(number)
+
+
+@pytest.mark.parametrize("path", IDS, ids=".".join)
+def test_an_id_that_is_not_exact_is_unreadable(path):
+    """A float can't hold the digits of an id, so it is refused rather than rounded."""
+    assert isinstance(decode(at(path, 1082287356722563997.0)), Unreadable)
+
+
+def test_an_unreadable_row_is_known_by_an_integer_too():
+    """The log can name a row whose id is an integer."""
+    row = decode({"id": 1082287356722563997, "inbound": CANARY})
+
+    assert row == Unreadable("1082287356722563997", row.problem)
+
+
+def test_an_id_of_thousands_of_digits_is_unreadable():
+    """An integer that Python refuses to write out spoils its own row, not the page."""
+    rows = decode_page(b'{"data":[{"id":%b},{"id":"2"}]}' % (b"9" * 5000)).rows
+
+    assert [(type(row), row.id) for row in rows] == [(Unreadable, None), (Connection, "2")]
+
+
 @pytest.mark.parametrize("version", ["2", 2], ids=["string", "number"])
 def test_a_webhook_version_is_a_string_or_a_number(version):
     """The version of webhooks is kept as it comes."""
@@ -266,7 +310,20 @@ def test_a_number_too_large_to_be_one_is_unreadable(number):
 
 @pytest.mark.parametrize(
     "row",
-    [{}, {"id": None}, {"id": ""}, {"id": 7}, {"id": [CANARY]}, {"connection_name": CANARY}, None, 7, CANARY, [], True],
+    [
+        {},
+        {"id": None},
+        {"id": ""},
+        {"id": 7.5},
+        {"id": True},
+        {"id": [CANARY]},
+        {"connection_name": CANARY},
+        None,
+        7,
+        CANARY,
+        [],
+        True,
+    ],
     ids=json.dumps,
 )
 def test_a_row_without_an_id_is_unreadable(row):

@@ -1,5 +1,6 @@
 import asyncio
 import math
+import re
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -245,14 +246,34 @@ async def test_a_list_without_an_end_is_refused():
 
 
 @pytest.mark.parametrize("lies", [{"total_pages": 3 + MAX_EMPTY + 1}, {"total_results": 6 + 2 * MAX_EMPTY + 1}])
-@pytest.mark.parametrize("past_end", ["empty", 400, 404, "last page"])
-async def test_many_empty_pages_are_refused(past_end, lies):
-    """A list whose end is emptier than any change can make it is malformed, and not read page by page to the front."""
+@pytest.mark.parametrize(
+    ("past_end", "received"),
+    [
+        ("empty", "0 rows (11 times)"),
+        (400, f"{from_status(400)} (11 times)"),
+        (404, f"{from_status(404)} (11 times)"),
+        ("last page", "page 3 (11 times)"),
+    ],
+)
+async def test_many_empty_pages_are_refused(past_end, received, lies):
+    """A list whose end is emptier than any change can make it is malformed; the error reports what Telnyx returned."""
     api = Api(list("abcde"), told=("page_number",), past_end=past_end, lies=lies)
+    problem = f"the list says it has 14 pages; requests for the last {MAX_EMPTY + 1} returned {received}"
 
-    with pytest.raises(Malformed, match=f"the list says it has 14 pages, but the last {MAX_EMPTY + 1} are empty"):
+    with pytest.raises(Malformed, match=f"{re.escape(problem)}$"):
         await api.walk()
     assert len(api.asked) == 2 + 1 + MAX_EMPTY + 1
+
+
+async def test_each_kind_of_answer_is_counted():
+    """Where the last pages were answered in several ways, the error counts each of them."""
+
+    async def read(number):
+        rows = (Connection(id=str(number)),) if number <= 2 or number >= 12 else ()
+        return Page(rows, Meta(total_pages=14, page_number=2 if number >= 12 else number))
+
+    with pytest.raises(Malformed, match=re.escape("returned page 2 (3 times), 0 rows (8 times)")):
+        await walk(read)
 
 
 async def test_as_many_empty_pages_as_a_list_can_shrink_by_are_fine():
