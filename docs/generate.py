@@ -85,6 +85,7 @@ def _sensitive(family: Family) -> tuple[str, ...]:
 def _observed() -> dict[str, Metric]:
     """Return the exporter's own families, each with a sample, so that their labels are there to be read."""
     telemetry = Telemetry()
+    telemetry.cache_configured(1, 1)
     telemetry.requested("200", 0.1)
     telemetry.rate_limited(RateLimit(1, 1, 1))
     telemetry.refreshed(1, 1)

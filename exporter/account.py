@@ -40,6 +40,7 @@ class Account:
         self.refresh = Refresher(self._client, renderer, telemetry)
         ttl = settings.cache.ttl * PUNCTUALITY
         self.cache: Cache[View] = Cache(self.refresh, ttl=ttl, max_stale=settings.cache.max_stale, holdoff=holdoff)
+        telemetry.cache_configured(settings.cache.ttl, settings.cache.max_stale)
 
     def succeed(self, before: Account) -> None:
         """Show what another account does, at its age, where that is what this one would show, too; else begin anew."""

@@ -93,6 +93,10 @@ class Telemetry:
         """Take that the list is read as if it never had been; what the configuration is goes on."""
         self._latest.forget()
 
+    def cache_configured(self, ttl: float, max_stale: float) -> None:
+        """Record the settings of the cache, in seconds."""
+        self._latest.ttl, self._latest.max_stale = ttl, max_stale
+
     def requested(self, code: str, seconds: float) -> None:
         """Count a request to Telnyx."""
         self._requests.labels(code).inc()
@@ -153,6 +157,8 @@ class _Latest(Collector):
         self.forget()
         self.misconfigured: set[str] = set()
         self.configuration: float | None = None
+        self.ttl: float | None = None
+        self.max_stale: float | None = None
 
     def forget(self) -> None:
         """Know nothing of any refresh."""
@@ -187,6 +193,16 @@ class _Latest(Collector):
                 "telnyx_exporter_config_last_reload_success_timestamp_seconds",
                 "When configuration was last read that can be used, in Unix seconds.",
                 self.configuration,
+            ),
+            (
+                "telnyx_exporter_cache_ttl_seconds",
+                "Age at which a scrape refreshes the list (--cache.ttl).",
+                self.ttl,
+            ),
+            (
+                "telnyx_exporter_cache_max_stale_seconds",
+                "Age at which the exporter stops showing connections while it can't read Telnyx (--cache.max-stale).",
+                self.max_stale,
             ),
         ):
             if value is not None:

@@ -17,9 +17,12 @@ from panels import (
     ORANGE,
     RED,
     Column,
+    Link,
     absent,
+    choice,
     graph,
     page,
+    scoped,
     stat_panel,
     table_panel,
     thresholds,
@@ -31,67 +34,138 @@ from panels import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
+    from grafana_foundation_sdk.models.dashboard import Dashboard, Panel, ThresholdsConfig
 
 FOLDER = Path(__file__).with_name("dashboards")
 
-# Queries that several panels are made of. A connection's name can change and its id can't: what compares now with
-# before goes by the id and takes the name of now.
-NAMED = "max by (connection_id, connection_name)"
-UPDATED = f"{NAMED} (telnyx_connection_updated_timestamp_seconds)"
-NO_OUTBOUND_LIMIT = (
-    "count(telnyx_connection_active unless on (job, instance, connection_id) telnyx_connection_{}_channel_limit)"
-    " or 0 * count(telnyx_connection_active)"
+# Replicas show the same connections, so every query reduces them before it counts or sums. A query about connections
+# takes each one from the replica that read Telnyx last: it is one row, under its newest name, and the headline numbers
+# add up, even while another replica still shows an older list.
+NEWEST = (
+    "topk by (connection_id) (1, telnyx_connection_info{only}{offset}"
+    " * on (job, instance) group_left () telnyx_last_success_timestamp_seconds{offset})"
 )
+ID, NAMED = "max by (connection_id)", "max by (connection_id, connection_name)"
+
+
+def newest(promql: str, only: str = "", offset: str = "") -> str:
+    """Limit a query for connections to one series for each, that of the replica that read Telnyx last.
+
+    `only` is a selector that the query also has, and `offset` an offset that it also has.
+    """
+    return f"{promql} and on (job, instance, connection_id) {NEWEST.format(only=only, offset=offset)}"
+
+
+def by_id(metric: str) -> str:
+    """Return a metric of each connection by its id alone."""
+    return f"{ID} ({newest(metric)})"
+
+
+NAMES = f"{NAMED} ({newest('telnyx_connection_info')})"
+ACTIVE = by_id("telnyx_connection_active")
+UPDATED = by_id("telnyx_connection_updated_timestamp_seconds")
+
+SHOW = {
+    "all": ("All", "telnyx_connection_info"),
+    "active": ("Active", "telnyx_connection_active == 1"),
+    "disabled": ("Disabled", "telnyx_connection_active == 0"),
+    "unencrypted": ("Without media encryption", 'telnyx_connection_info{encrypted_media="none"}'),
+    "unlimited": (
+        "Without an outbound limit",
+        "telnyx_connection_info unless on (job, instance, connection_id) telnyx_connection_outbound_channel_limit",
+    ),
+    "changed": ("Changed in the time shown", "telnyx_connection_updated_timestamp_seconds > time() - $__range_s"),
+}
+"""The connections that a headline number counts and that the list can show: the text and the query of each."""
 
 ON_OFF = words({"1": ("Active", GREEN), "0": ("Disabled", RED)})
 YES_NO = words({"true": ("yes", ""), "false": ("no", "")})
 LIMIT = words({"-1": ("no limit", ORANGE)})
 FINE_AT_ZERO = thresholds((1, ORANGE))
 
+KEPT = "${datasource:queryparam}&${job:queryparam}&${instance:queryparam}&${__url_time_range}"
+"""What a link keeps of the dashboard that it is on."""
+
+
+def headline(title: str, description: str, show: str, limits: ThresholdsConfig | None = None) -> Panel:
+    """Return the number of these connections, with a link to the list of them."""
+    return stat_panel(
+        title,
+        description,
+        f"count({newest(SHOW[show][1])}) or 0 * max(telnyx_connections)",
+        limits=limits,
+        link=Link(title="List these connections", url=f"/d/telnyx-connections?var-show={show}&{KEPT}"),
+    )
+
+
+def listed() -> str:
+    """Return the connections that the variable `show` selects, with their names."""
+    kinds = " or ".join(f'label_replace({promql}, "show", "{show}", "", "")' for show, (_, promql) in SHOW.items())
+    return f"{NAMED} ({newest(f'({kinds}) and on (show) {CHOSEN}')})"
+
+
+CHOSEN = 'label_replace(vector(1), "show", "$show", "", "")'
+
+
+def counted(matcher: str = "", by: str = "") -> str:
+    """Count connections by the exporter's own counts: the highest count of all replicas."""
+    rest = ", ".join(label for label in ("record_type", "active", "anchorsite", "encrypted_media") if label != by)
+    kept = f" by ({by})" if by else ""
+    return f"sum{kept} (max without (instance, pod) (sum without ({rest}) (telnyx_connections{matcher})))"
+
 
 def off_since() -> str:
     """Return since when connections are off, in milliseconds.
 
-    That is a change of theirs, so it was at their last change; or earlier, if they were already seen off before it.
+    They were switched off by a change, so it was at their last change; or earlier, if they were seen off before it.
     """
-    seen_off = (
-        "(max by (connection_id) (max_over_time(timestamp(telnyx_connection_active == 1)[$__range:$__interval]))"
-        " + $__interval_ms / 1000)"
-    )
-    since = f"{UPDATED} - clamp_min({UPDATED} - on (connection_id) group_left () {seen_off}, 0) or {UPDATED}"
-    return f"1000 * (({since}) and on (connection_id) telnyx_connection_active == 0)"
+    seen_on = f"{ID} (max_over_time(timestamp(telnyx_connection_active == 1)[$__range:$__interval]))"
+    first_seen_off = f'label_replace({seen_on} + $__interval_ms / 1000, "first_seen", "off", "", "")'
+    since = f"min by (connection_id) ({UPDATED} or {first_seen_off})"
+    return f"1000 * ({since} and on (connection_id) ({newest('telnyx_connection_active == 0')}))"
 
 
 def limit(direction: str, offset: str = "") -> str:
-    """Return the channel limits by connection id, -1 where there is none."""
-    return (
-        f"max by (connection_id) (telnyx_connection_{direction}_channel_limit{offset})"
-        f" or max by (connection_id) (telnyx_connection_active{offset}) * 0 - 1"
-    )
+    """Return the channel limits by connection id, -1 where there is no limit."""
+    metric, active = f"telnyx_connection_{direction}_channel_limit{offset}", f"telnyx_connection_active{offset}"
+    return f"{ID} ({newest(f'({metric} or {active} * 0 - 1)', offset=offset)})"
 
 
-def both_limits(promql: str, offset: str = "") -> str:
-    """Return what the query, with `{}` for limits by id, says of either direction, with the connection's name."""
+def limit_changes(direction: str) -> str:
+    """Return by connection id how often a channel limit changed in the time shown.
+
+    The highest limit of all replicas changes once when they take over a new limit one after the other.
+    """
+    limits = f"{ID} (telnyx_connection_{direction}_channel_limit) or {ID} (telnyx_connection_active) * 0 - 1"
+    return f"changes(({limits})[$__range:$__interval]) > 0"
+
+
+def both_directions(outbound: str, inbound: str) -> str:
+    """Return what two queries by connection id say, with the direction and the connection's name."""
     directions = " or ".join(
-        f'label_replace({promql.format(limit(direction, offset))}, "direction", "{direction}", "", "")'
-        for direction in ("outbound", "inbound")
+        f'label_replace({promql}, "direction", "{direction}", "", "")'
+        for direction, promql in (("outbound", outbound), ("inbound", inbound))
     )
-    names = "group by (connection_id, connection_name) (telnyx_connection_active)"
-    return f"({directions}) * on (connection_id) group_left (connection_name) {names}"
+    return f"({directions}) * on (connection_id) group_left (connection_name) {NAMES}"
+
+
+LIMIT_CHANGES = both_directions(limit_changes("outbound"), limit_changes("inbound"))
+
+
+def unlimited(direction: str) -> str:
+    """Count the connections without a channel limit on any replica."""
+    limited = f"group by (connection_id) (telnyx_connection_{direction}_channel_limit)"
+    return f"count(group by (connection_id) (telnyx_connection_info) unless {limited}) or 0 * max(telnyx_connections)"
 
 
 def labelled(metric: str, labels: str) -> str:
-    """Return the connections with these labels of an info metric."""
-    return f"max by (connection_id, connection_name, {labels}) ({metric})"
+    """Return these labels of an info metric by connection id."""
+    return f"max by (connection_id, {labels}) ({newest(metric)})"
 
 
 def connection_column() -> Column:
     """Return the connection's name, linked to its dashboard."""
-    link = (
-        "/d/telnyx-connection?${datasource:queryparam}&${job:queryparam}&${instance:queryparam}"
-        "&var-connection=${__data.fields.connection_id}&${__url_time_range}"
-    )
+    link = f"/d/telnyx-connection?var-connection=${{__data.fields.connection_id:percentencode}}&{KEPT}"
     return Column("Connection", label="connection_name", link=link)
 
 
@@ -104,36 +178,30 @@ def connections() -> Dashboard:
         (
             "",
             (
-                stat_panel("Connections", "How many connections there are, active or not.", "sum(telnyx_connections)"),
-                stat_panel(
-                    "Active",
-                    "Connections that are switched on.",
-                    'sum(telnyx_connections{active="true"})',
-                    limits=thresholds(),
-                ),
-                stat_panel(
+                headline("Connections", "How many connections there are, active or not.", "all"),
+                headline("Active", "Connections that are switched on.", "active", thresholds()),
+                headline(
                     "Disabled",
                     "Connections that are switched off: calls from and to them fail.",
-                    'sum(telnyx_connections{active="false"})',
-                    limits=thresholds((1, RED)),
+                    "disabled",
+                    thresholds((1, RED)),
                 ),
-                stat_panel(
+                headline(
                     "Without media encryption",
                     "Connections whose calls can be listened to on the way, as their media is not encrypted.",
-                    'sum(telnyx_connections{encrypted_media="none"})',
-                    limits=FINE_AT_ZERO,
+                    "unencrypted",
+                    FINE_AT_ZERO,
                 ),
-                stat_panel(
+                headline(
                     "Without an outbound limit",
                     "Connections that may make any number of calls at once, so that nothing bounds the cost of fraud.",
-                    NO_OUTBOUND_LIMIT.format("outbound"),
-                    limits=FINE_AT_ZERO,
+                    "unlimited",
+                    FINE_AT_ZERO,
                 ),
-                stat_panel(
+                headline(
                     "Changed",
                     "Connections of which a setting was changed, or which were created, in the time shown.",
-                    "count(telnyx_connection_updated_timestamp_seconds > time() - $__range_s)"
-                    " or 0 * count(telnyx_connection_active)",
+                    "changed",
                 ),
                 table_panel(
                     "Off",
@@ -142,6 +210,7 @@ def connections() -> Dashboard:
                     connection_column(),
                     Column("Off since", promql=off_since(), unit="dateTimeFromNow"),
                     Column("ID", label="connection_id"),
+                    rows=f"{NAMED} ({newest(SHOW['disabled'][1])})",
                     sort="Off since",
                     descending=True,
                     width=8,
@@ -153,14 +222,21 @@ def connections() -> Dashboard:
                     " its beginning; that is empty where the connection is newer.",
                     connection_column(),
                     Column("Direction", label="direction"),
-                    Column("Before", promql=both_limits("({})", " offset $__range"), mappings=LIMIT, colored=True),
-                    Column("Now", promql=both_limits("({})"), mappings=LIMIT, colored=True),
                     Column(
-                        "Changes",
-                        promql=both_limits("changes(({})[$__range:$__interval]) > 0"),
-                        required=True,
+                        "Before",
+                        promql=both_directions(*(limit(way, " offset $__range") for way in ("outbound", "inbound"))),
+                        mappings=LIMIT,
+                        colored=True,
                     ),
+                    Column(
+                        "Now",
+                        promql=both_directions(*(limit(way) for way in ("outbound", "inbound"))),
+                        mappings=LIMIT,
+                        colored=True,
+                    ),
+                    Column("Changes", promql=LIMIT_CHANGES),
                     Column("ID", label="connection_id"),
+                    rows=LIMIT_CHANGES,
                     sort="Connection",
                     width=9,
                     points=300,
@@ -170,13 +246,11 @@ def connections() -> Dashboard:
                     "Connections of which any setting was changed in the time shown, the latest first.",
                     connection_column(),
                     Column(
-                        "Changed",
-                        promql=f"1000 * ({UPDATED} > time() - $__range_s)",
-                        unit="dateTimeFromNow",
-                        required=True,
+                        "Changed", promql=f"1000 * {UPDATED} > 1000 * (time() - $__range_s)", unit="dateTimeFromNow"
                     ),
-                    Column("State", promql=f"{NAMED} (telnyx_connection_active)", mappings=ON_OFF, colored=True),
+                    Column("State", promql=ACTIVE, mappings=ON_OFF, colored=True),
                     Column("ID", label="connection_id"),
+                    rows=f"{NAMED} ({newest(SHOW['changed'][1])})",
                     sort="Changed",
                     descending=True,
                     width=7,
@@ -184,60 +258,14 @@ def connections() -> Dashboard:
             ),
         ),
         (
-            "Over time",
-            (
-                graph(
-                    "By state",
-                    "Connections that are switched on and off.",
-                    ("Active", 'sum(telnyx_connections{active="true"})'),
-                    ("Disabled", 'sum(telnyx_connections{active="false"})'),
-                    stacked=True,
-                    steps=True,
-                    colors={"Active": GREEN, "Disabled": RED},
-                ),
-                graph(
-                    "By media encryption",
-                    "Connections with encrypted media and without.",
-                    ("SRTP", 'sum(telnyx_connections{encrypted_media="SRTP"})'),
-                    ("Not encrypted", 'sum(telnyx_connections{encrypted_media="none"})'),
-                    stacked=True,
-                    steps=True,
-                    colors={"SRTP": GREEN, "Not encrypted": ORANGE},
-                ),
-                graph(
-                    "By anchorsite",
-                    "Connections by the place that their media passes through; Latency is whichever answers fastest.",
-                    ("{{anchorsite}}", "sum by (anchorsite) (telnyx_connections) > 0"),
-                    stacked=True,
-                    steps=True,
-                ),
-                graph(
-                    "Calls allowed at the same time",
-                    "The sum of all channel limits; connections without a limit are not in it.",
-                    ("Outbound", "sum(telnyx_connection_outbound_channel_limit)"),
-                    ("Inbound", "sum(telnyx_connection_inbound_channel_limit)"),
-                    width=12,
-                    steps=True,
-                ),
-                graph(
-                    "Without a limit",
-                    "Connections that have no channel limit.",
-                    ("Outbound", NO_OUTBOUND_LIMIT.format("outbound")),
-                    ("Inbound", NO_OUTBOUND_LIMIT.format("inbound")),
-                    width=12,
-                    steps=True,
-                ),
-            ),
-        ),
-        (
-            "All of them",
+            "List",
             (
                 table_panel(
-                    "All connections",
-                    "Every connection with its main settings. Any column can be filtered, and a name leads to the"
-                    " connection's own dashboard.",
+                    "Connections: ${show:text}",
+                    "The connections that the variable Show selects, with their main settings. The numbers at the top"
+                    " lead here. You can filter any column, and a name leads to the connection's own dashboard.",
                     connection_column(),
-                    Column("State", promql=f"{NAMED} (telnyx_connection_active)", mappings=ON_OFF, colored=True),
+                    Column("State", promql=ACTIVE, mappings=ON_OFF, colored=True),
                     Column("Anchorsite", label="anchorsite"),
                     Column(
                         "Media encryption",
@@ -247,12 +275,12 @@ def connections() -> Dashboard:
                     ),
                     Column(
                         "Outbound limit",
-                        promql=f"{NAMED} (telnyx_connection_outbound_channel_limit)",
+                        promql=by_id("telnyx_connection_outbound_channel_limit"),
                         mappings=absent("no limit"),
                     ),
                     Column(
                         "Inbound limit",
-                        promql=f"{NAMED} (telnyx_connection_inbound_channel_limit)",
+                        promql=by_id("telnyx_connection_inbound_channel_limit"),
                         mappings=absent("no limit"),
                     ),
                     Column(
@@ -266,11 +294,12 @@ def connections() -> Dashboard:
                     Column("Webhook host", label="webhook_host"),
                     Column(
                         "Created",
-                        promql=f"1000 * {NAMED} (telnyx_connection_created_timestamp_seconds)",
+                        promql=f"1000 * {by_id('telnyx_connection_created_timestamp_seconds')}",
                         unit="dateTimeAsIso",
                     ),
                     Column("Changed", promql=f"1000 * {UPDATED}", unit="dateTimeAsIso"),
                     Column("ID", label="connection_id"),
+                    rows=listed(),
                     labels=(
                         labelled("telnyx_connection_info", "anchorsite, encrypted_media, sip_uri_calling_preference"),
                         labelled("telnyx_connection_outbound_info", "localization, outbound_voice_profile_id"),
@@ -280,6 +309,53 @@ def connections() -> Dashboard:
                 ),
             ),
         ),
+        (
+            "Over time",
+            (
+                graph(
+                    "By state",
+                    "Connections that are switched on and off.",
+                    ("Active", counted('{active="true"}')),
+                    ("Disabled", counted('{active="false"}')),
+                    stacked=True,
+                    steps=True,
+                    colors={"Active": GREEN, "Disabled": RED},
+                ),
+                graph(
+                    "By media encryption",
+                    "Connections with encrypted media and without.",
+                    ("SRTP", counted('{encrypted_media="SRTP"}')),
+                    ("Not encrypted", counted('{encrypted_media="none"}')),
+                    stacked=True,
+                    steps=True,
+                    colors={"SRTP": GREEN, "Not encrypted": ORANGE},
+                ),
+                graph(
+                    "By anchorsite",
+                    "Connections by the place that their media passes through; Latency is whichever answers fastest.",
+                    ("{{anchorsite}}", f"{counted(by='anchorsite')} > 0"),
+                    stacked=True,
+                    steps=True,
+                ),
+                graph(
+                    "Calls allowed at the same time",
+                    "The sum of all channel limits; connections without a limit are not in it.",
+                    ("Outbound", f"sum({ID} (telnyx_connection_outbound_channel_limit))"),
+                    ("Inbound", f"sum({ID} (telnyx_connection_inbound_channel_limit))"),
+                    width=12,
+                    steps=True,
+                ),
+                graph(
+                    "Without a limit",
+                    "Connections that have no channel limit.",
+                    ("Outbound", unlimited("outbound")),
+                    ("Inbound", unlimited("inbound")),
+                    width=12,
+                    steps=True,
+                ),
+            ),
+        ),
+        variables=(choice("show", "Show", {value: text for value, (text, _) in SHOW.items()}),),
     )
 
 
@@ -345,15 +421,23 @@ THIS = '{connection_id="$connection"}'
 THIS_ENCRYPTED = '{connection_id="$connection",encrypted_media="SRTP"}'
 
 
+def this(metric: str, only: str = "") -> str:
+    """Return a metric of the connection that the dashboard shows, from the replica that read Telnyx last."""
+    return newest(f"{metric}{only or THIS}", THIS)
+
+
 def setting(title: str, source: str) -> str:
     """Return one sample with the labels `setting` and `set_to`."""
     metric, _, label = source.partition(" ")
     value = (
         f'label_replace({metric}{THIS}, "set_to", "$1", "{label}", "(.*)")'
         if label
-        else f'count_values("set_to", {metric}{THIS})'
+        else f'count_values by (job, instance, connection_id) ("set_to", {metric}{THIS})'
     )
     return f'label_replace({value}, "setting", "{title}", "", "")'
+
+
+INFO = this("telnyx_connection_info")
 
 
 def settings_panels() -> Iterator[Panel]:
@@ -365,14 +449,14 @@ def settings_panels() -> Iterator[Panel]:
             f"Settings of the connection: {title[0].lower()}{title[1:]}. What has no limit has no row.",
             Column("Setting", label="setting"),
             Column("Value", label="set_to", mappings=[*YES_NO, *absent("-")]),
-            labels=(f"max by (setting, set_to) ({samples})",),
+            labels=(f"max by (setting, set_to) ({newest(f'({samples})', THIS)})",),
             width=8,
             height=12,
         )
     yield table_panel(
         "Codecs",
         "The codecs for calls to the connection, the preferred one first.",
-        Column("Order", promql=f"max by (codec) (telnyx_connection_inbound_codec_priority{THIS})", width=80),
+        Column("Order", promql=f"max by (codec) ({this('telnyx_connection_inbound_codec_priority')})", width=80),
         Column("Codec", label="codec"),
         width=4,
         height=12,
@@ -381,7 +465,7 @@ def settings_panels() -> Iterator[Panel]:
         "Tags",
         "The tags of the connection.",
         Column("Tag", label="tag"),
-        labels=(f"max by (tag) (telnyx_connection_tag_info{THIS})",),
+        labels=(f"max by (tag) ({this('telnyx_connection_tag_info')})",),
         width=4,
         height=12,
     )
@@ -399,42 +483,42 @@ def connection() -> Dashboard:
                 stat_panel(
                     "Name",
                     "What the connection is called now.",
-                    f"{NAMED} (telnyx_connection_active{THIS})",
+                    f"{NAMED} ({INFO})",
                     label="connection_name",
                     width=6,
                 ),
                 stat_panel(
                     "State",
                     "Whether the connection is switched on.",
-                    f"max(telnyx_connection_active{THIS})",
+                    f"max({this('telnyx_connection_active')})",
                     mappings=ON_OFF,
                     width=3,
                 ),
                 stat_panel(
                     "Outbound limit",
                     "Calls from the connection allowed at the same time.",
-                    f"max(telnyx_connection_outbound_channel_limit{THIS})",
+                    f"max({this('telnyx_connection_outbound_channel_limit')})",
                     no_value="no limit",
                     width=3,
                 ),
                 stat_panel(
                     "Inbound limit",
                     "Calls to the connection allowed at the same time.",
-                    f"max(telnyx_connection_inbound_channel_limit{THIS})",
+                    f"max({this('telnyx_connection_inbound_channel_limit')})",
                     no_value="no limit",
                     width=3,
                 ),
                 stat_panel(
                     "Created",
                     "When the connection was created.",
-                    f"1000 * max(telnyx_connection_created_timestamp_seconds{THIS})",
+                    f"1000 * max({this('telnyx_connection_created_timestamp_seconds')})",
                     unit="dateTimeFromNow",
                     width=3,
                 ),
                 stat_panel(
                     "Changed",
                     "When a setting of the connection was last changed.",
-                    f"1000 * max(telnyx_connection_updated_timestamp_seconds{THIS})",
+                    f"1000 * max({this('telnyx_connection_updated_timestamp_seconds')})",
                     unit="dateTimeFromNow",
                     width=3,
                 ),
@@ -448,10 +532,10 @@ def connection() -> Dashboard:
                 timeline(
                     "State and media encryption over time",
                     "When the connection was switched on and off, and when its media was encrypted.",
-                    ("State", f"max(telnyx_connection_active{THIS})"),
+                    ("State", f"max({this('telnyx_connection_active')})"),
                     (
                         "Media",
-                        f"2 + max(telnyx_connection_info{THIS_ENCRYPTED}) or 2 * max(telnyx_connection_info{THIS})",
+                        f"2 + max({this('telnyx_connection_info', THIS_ENCRYPTED)}) or 2 * max({INFO})",
                     ),
                     mappings=words(
                         {
@@ -465,8 +549,8 @@ def connection() -> Dashboard:
                 graph(
                     "Limits over time",
                     "Calls allowed at the same time; there is no line where there is no limit.",
-                    ("Outbound", f"max(telnyx_connection_outbound_channel_limit{THIS})"),
-                    ("Inbound", f"max(telnyx_connection_inbound_channel_limit{THIS})"),
+                    ("Outbound", f"max({this('telnyx_connection_outbound_channel_limit')})"),
+                    ("Inbound", f"max({this('telnyx_connection_inbound_channel_limit')})"),
                     width=24,
                     steps=True,
                 ),
@@ -476,8 +560,7 @@ def connection() -> Dashboard:
         variables=(
             variable(
                 "connection",
-                "query_result(group by (connection_id, connection_name)"
-                ' (telnyx_connection_active{job=~"$job",instance=~"$instance"}))',
+                f"query_result({scoped(NAMES)})",
                 regex='/connection_id="(?<value>[^"]*)",connection_name="(?<text>.*)"}/',
             ),
         ),
@@ -521,11 +604,11 @@ def exporter() -> Dashboard:
                 ),
                 stat_panel(
                     "Snapshot age",
-                    "How old the oldest list on show is. A scrape refreshes it after 30 seconds unless --cache.ttl says"
-                    " otherwise, and after 10 minutes its connections vanish.",
+                    "How old the oldest list is that an exporter shows. The graph below has the ages at which a scrape"
+                    " refreshes it and at which its connections vanish.",
                     "max(time() - telnyx_last_success_timestamp_seconds)",
                     unit="s",
-                    limits=thresholds((120, ORANGE), (600, RED)),
+                    limits=thresholds((120, ORANGE)),
                 ),
                 stat_panel(
                     "Rate limit left",
@@ -538,7 +621,7 @@ def exporter() -> Dashboard:
                 stat_panel(
                     "Rows not shown",
                     "Connections that could not be read, or that the list counts and does not have.",
-                    "sum(telnyx_connections_malformed + telnyx_connections_missing)",
+                    "sum(max without (instance, pod) (telnyx_connections_malformed + telnyx_connections_missing))",
                     limits=FINE_AT_ZERO,
                 ),
                 stat_panel(
@@ -599,11 +682,13 @@ def exporter() -> Dashboard:
             (
                 graph(
                     "Snapshot age",
-                    "How old the list on show is. The lines are the defaults of --cache.ttl, after which a scrape"
-                    " refreshes it, and --cache.max-stale, after which its connections vanish.",
+                    "How old the list on show is. A scrape refreshes it at the age --cache.ttl, and its connections"
+                    " vanish at the age --cache.max-stale.",
                     ("{{instance}}", "max by (instance) (time() - telnyx_last_success_timestamp_seconds)"),
+                    ("--cache.ttl", "min(telnyx_exporter_cache_ttl_seconds)"),
+                    ("--cache.max-stale", "min(telnyx_exporter_cache_max_stale_seconds)"),
                     unit="s",
-                    lines=thresholds((30, BLUE), (600, RED), base="transparent"),
+                    colors={"--cache.ttl": BLUE, "--cache.max-stale": RED},
                 ),
                 graph(
                     "Scrapes by what the cache had",
@@ -619,8 +704,8 @@ def exporter() -> Dashboard:
                     "Walks begun again because the list changed underneath, connections that could not be read, and"
                     " connections that the list counts and does not have.",
                     ("Restarts", "sum(increase(telnyx_list_restarts_total[$__rate_interval]))"),
-                    ("Malformed", "sum(telnyx_connections_malformed)"),
-                    ("Missing", "sum(telnyx_connections_missing)"),
+                    ("Malformed", "sum(max without (instance, pod) (telnyx_connections_malformed))"),
+                    ("Missing", "sum(max without (instance, pod) (telnyx_connections_missing))"),
                 ),
             ),
         ),

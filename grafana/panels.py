@@ -78,8 +78,9 @@ def stat_panel(
     mappings: list[dashboard.ValueMapping] | None = None,
     no_value: str | None = None,
     label: str = "",
+    link: Link | None = None,
 ) -> dashboard.Panel:
-    """Return one value of now, in large; with a `label`, the text of that label instead of the value."""
+    """Return one current value in large type. With a `label`, it shows the text of that label instead of the value."""
     options = stat.Options(
         graph_mode=common.BigValueGraphMode.NONE,
         color_mode=common.BigValueColorMode.VALUE,
@@ -92,6 +93,7 @@ def stat_panel(
         mappings=mappings,
         no_value=no_value,
         color=dashboard.FieldColor(mode=dashboard.FieldColorModeId.THRESHOLDS),
+        links=[link] if link else None,
     )
     queries = _queries((f"{{{{{label}}}}}" if label else title, promql), instant=True)
     return _panel("stat", title, description, queries, options=options, defaults=defaults, width=width, height=4)
@@ -106,10 +108,9 @@ def graph(
     stacked: bool = False,
     steps: bool = False,
     highest: float | None = None,
-    lines: dashboard.ThresholdsConfig | None = None,
     colors: Mapping[str, str] | None = None,
 ) -> dashboard.Panel:
-    """Return values over time, each query with its legend; `lines` are drawn across for reference."""
+    """Return values over time, each query with its legend."""
     custom = common.GraphFieldConfig(
         draw_style=common.GraphDrawStyle.LINE,
         line_interpolation=common.LineInterpolation.STEP_AFTER if steps else common.LineInterpolation.LINEAR,
@@ -118,8 +119,6 @@ def graph(
         show_points=common.VisibilityMode.NEVER,
         stacking=common.StackingConfig(mode=common.StackingMode.NORMAL if stacked else common.StackingMode.NONE),
     )
-    if lines:
-        custom.thresholds_style = common.GraphThresholdsStyleConfig(mode=common.GraphThresholdsStyleMode.DASHED)
     options = timeseries.Options(
         legend=common.VizLegendOptions(
             display_mode=common.LegendDisplayMode.LIST,
@@ -133,7 +132,6 @@ def graph(
         unit=unit,
         min_val=0,
         max_val=highest,
-        thresholds=lines,
         custom=custom,
         color=dashboard.FieldColor(mode=dashboard.FieldColorModeId.PALETTE_CLASSIC),
     )
@@ -178,15 +176,16 @@ class Column:
     """Where a click on a cell leads."""
     width: int | None = None
     colored: bool = False
-    required: bool = False
-    """Whether rows without a value here are left out."""
 
     def properties(self) -> dict[str, object]:
-        """Return what the column has of its own, by Grafana's names."""
+        """Return the settings of the column by Grafana's names.
+
+        Only numbers have a unit. Grafana parses text in a column with a unit as a number, so an id would be rounded.
+        """
         colored = common.TableColorTextCellOptions() if self.colored else None
         link = Link(title=f"Show this {self.title.lower()}", url=self.link)
         found = {
-            "unit": self.unit,
+            "unit": self.unit or ("none" if self.promql else ""),
             "mappings": list(self.mappings),
             "links": [link] if self.link else None,
             "custom.width": self.width,
@@ -199,6 +198,7 @@ def table_panel(
     title: str,
     description: str,
     *columns: Column,
+    rows: str = "",
     labels: Sequence[str] = (),
     sort: str = "",
     descending: bool = False,
@@ -206,28 +206,24 @@ def table_panel(
     height: int = 9,
     points: int | None = None,
 ) -> dashboard.Panel:
-    """Return what is so now, a row for each set of labels; queries for `labels` only add labels to rows.
+    """Return a table of current values. Grafana merges the results of its queries by the labels that all of them have.
 
-    `points` bounds into how many steps a query may cut the time that is looked at.
+    `rows` is the query that decides which rows there are; without it, every query can add rows. The queries for
+    `labels` only add labels to rows. `points` limits the steps into which a query divides the dashboard's time range.
     """
-    valued = [column for column in columns if column.promql]
-    expressions = [*(column.promql for column in valued), *labels]
+    promqls = (rows, *(column.promql for column in columns), *labels)
+    expressions = list(dict.fromkeys(promql for promql in promqls if promql))
     queries = _queries(*(("", promql) for promql in expressions), instant=True, form=prometheus.PromQueryFormat.TABLE)
-    values = [f"Value #{query.ref_id}" for query in queries] if len(queries) > 1 else ["Value"]
-    fields = {column.title: value for column, value in zip(valued, values, strict=False)}
-    fields |= {column.title: column.label for column in columns if column.label}
-    shown = [fields[column.title] for column in columns]
-    hidden = ["Time", *(value for value in values if value not in shown)]
+    names = [f"Value #{query.ref_id}" for query in queries] if len(queries) > 1 else ["Value"]
+    values = dict(zip(expressions, names, strict=True))
+    shown = [column.label or values[column.promql] for column in columns]
+    hidden = ["Time", *(name for name in names if name not in shown)]
     transformations = []
     if len(queries) > 1:
         transformations.append(dashboard.DataTransformerConfig("merge", options={}))
-    required = [
-        {"fieldName": fields[column.title], "config": {"id": "isNotNull", "options": {}}}
-        for column in columns
-        if column.required
-    ]
-    if required:
-        options = {"filters": required, "type": "include", "match": "all"}
+    if rows:
+        present = {"fieldName": values[rows], "config": {"id": "isNotNull", "options": {}}}
+        options = {"filters": [present], "type": "include", "match": "all"}
         transformations.append(dashboard.DataTransformerConfig("filterByValue", options=options))
     organize = {
         "excludeByName": dict.fromkeys(hidden, True),
@@ -241,7 +237,7 @@ def table_panel(
         description,
         queries,
         options=table.Options(sort_by=[common.TableSortByFieldState(sort or columns[0].title, descending)]),
-        defaults=dashboard.FieldConfig(unit="none", custom={"filterable": True}, thresholds=thresholds(base="text")),
+        defaults=dashboard.FieldConfig(custom={"filterable": True}, thresholds=thresholds(base="text")),
         width=width,
         height=height,
     )
@@ -328,6 +324,21 @@ def any_of(name: str, query: str) -> dashboard.VariableModel:
     """Return a variable of which any number can be chosen, at first all."""
     everything = dashboard.VariableOption(selected=True, text=["All"], value=["$__all"])
     return variable(name, query, multi=True, include_all=True, all_value=".+", current=everything)
+
+
+def choice(name: str, label: str, options: Mapping[str, str]) -> dashboard.VariableModel:
+    """Return a variable with these options, a text for each value. The first is selected."""
+    return dashboard.VariableModel(
+        type_val=dashboard.VariableType.CUSTOM,
+        name=name,
+        label=label,
+        query=", ".join(f"{text} : {value}" for value, text in options.items()),
+        current=dashboard.VariableOption(selected=True, text=next(iter(options.values())), value=next(iter(options))),
+        options=[
+            dashboard.VariableOption(selected=number == 0, text=text, value=value)
+            for number, (value, text) in enumerate(options.items())
+        ],
+    )
 
 
 VARIABLES = (

@@ -83,6 +83,7 @@ EVERYTHING = {
         "namespace": "the-rule-namespace",
         "additionalLabels": {"rule": "the-rule-label"},
         "runbookUrl": "https://wiki.example/the-runbooks",
+        "grafanaUrl": "https://grafana.example/the-grafana",
     },
     "dashboards": {
         "enabled": True,

@@ -95,6 +95,17 @@ async def test_what_is_shown_stays_while_it_is_what_was_asked_for(peer, changed,
     await current.close()
 
 
+async def test_the_metrics_show_the_cache_settings_in_use(peer):
+    """New settings of the cache show in the metrics, because alerts compare with them."""
+    first = account_of(peer, cache=Cache(ttl=30.0, max_stale=600.0))
+    assert b"telnyx_exporter_cache_max_stale_seconds 600.0" in TELEMETRY.render(Format.TEXT)
+    current = CurrentAccount(first, lambda: account_of(peer, cache=Cache(ttl=60.0, max_stale=1800.0)))
+    await current.reload()
+    assert b"telnyx_exporter_cache_ttl_seconds 60.0" in TELEMETRY.render(Format.TEXT)
+    assert b"telnyx_exporter_cache_max_stale_seconds 1800.0" in TELEMETRY.render(Format.TEXT)
+    await current.close()
+
+
 async def test_another_account_is_read_at_once(peer):
     """Where nothing can stay on show, the list is read before anyone scrapes."""
     first = account_of(peer)

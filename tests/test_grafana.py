@@ -1,5 +1,4 @@
 import itertools
-import json
 import re
 import runpy
 import subprocess
@@ -8,31 +7,21 @@ from pathlib import Path
 
 import pytest
 import yaml
+from grafana_files import DASHBOARDS, PANELS, TARGETS, links
 
 from exporter.metrics import CONNECTION_FAMILIES, SNAPSHOT_FAMILIES
 
 ROOT = Path(__file__).parents[1]
 GRAFANA = ROOT / "grafana"
-DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(GRAFANA.glob("dashboards/*.json"))}
-PANELS = {
-    f"{uid}: {panel['title']}": panel
-    for uid, dashboard in DASHBOARDS.items()
-    for panel in dashboard["panels"]
-    if panel["type"] != "row"
-}
-TARGETS = {
-    f"{name} {target['refId']}": (target["expr"], target.get("legendFormat", ""))
-    for name, panel in PANELS.items()
-    for target in panel["targets"]
-}
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 UNITS = {"none", "s", "bytes", "percentunit", "reqps", "ops", "dateTimeAsIso", "dateTimeFromNow"}
 
 SELECTOR = re.compile(r"(\w+){([^}]*)}")
 FUNCTIONS = {
     *("changes", "clamp_min", "histogram_quantile", "increase", "label_replace", "max_over_time", "rate"),
-    *("count", "count_values", "group", "max", "min", "sum", "time", "timestamp"),
+    *("count", "count_values", "group", "max", "min", "sum", "time", "timestamp", "topk", "vector"),
 }
+
 
 each_dashboard = pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
 each_panel = pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
@@ -99,6 +88,8 @@ def test_template_job_and_instance(dashboard, name):
 def test_template_queries(dashboard, known):
     """template-label-promql-rule, template-on-time-change-reload-rule: variables are asked for of the data source."""
     for variable in dashboard["templating"]["list"][1:]:
+        if variable["type"] == "custom":
+            continue
         assert variable["datasource"] == DATASOURCE
         assert variable["refresh"] == 2
         query = variable["query"]["query"]
@@ -120,27 +111,43 @@ def test_panel_says_what_it_shows(panel):
     """panel-title-description-rule, panel-units-rule, panel-no-targets-rule: each has words, a unit and a query."""
     assert panel["title"]
     assert panel["description"].endswith(".")
-    assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+    if panel["type"] != "table":
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
     properties = [item for override in panel["fieldConfig"]["overrides"] for item in override["properties"]]
     assert {item["value"] for item in properties if item["id"] == "unit"} <= UNITS
     assert panel["targets"]
+
+
+@each_panel
+def test_only_numbers_in_a_table_have_a_unit(panel):
+    """Grafana reads text that has a unit as a number, and would round an id; numbers have one, as elsewhere."""
+    if panel["type"] == "table":
+        assert not panel["fieldConfig"]["defaults"].get("unit")
+        names = panel["transformations"][-1]["options"]["renameByName"]
+        numbers = {title for name, title in names.items() if name.startswith("Value")}
+        overrides = panel["fieldConfig"]["overrides"]
+        assert numbers == {
+            override["matcher"]["options"]
+            for override in overrides
+            if any(item["id"] == "unit" for item in override["properties"])
+        }
 
 
 @each_target
 def test_target_is_made_of_what_there_is(promql, legend, known):
     """target-promql-rule, target-job-rule, target-instance-rule: metrics and labels exist, selectors are limited."""
     selectors = SELECTOR.findall(promql)
-    labels = {"job", "instance"}.union(*(known[name] for name, _ in selectors))
+    labels = {"job", "instance", "pod"}.union(*(known[name] for name, _ in selectors))
     for name, matchers in selectors:
         assert matchers.endswith('job=~"$job",instance=~"$instance"')
         assert set(re.findall(r'(\w+)=~?"', matchers)) <= known[name]
     made = set(re.findall(r'(?:count_values\(|, )"(\w+)", ', promql))
     sources = set(re.findall(r'"\$1", "(\w+)"', promql))
     rest = re.sub(r'"[^"]*"', "", SELECTOR.sub("", promql))
-    grouped = re.findall(r"\b(?:by|on|group_left) \(([\w, ]*)\)", rest)
+    grouped = re.findall(r"\b(?:by|without|on|group_left) \(([\w, ]*)\)", rest)
     named = {label for labels in grouped for label in labels.split(", ") if label}
     assert sources | named | set(re.findall(r"{{(\w+)}}", legend)) <= labels | made
-    rest = re.sub(r"\b(?:by|on|group_left) \([\w, ]*\)|\[[^]]*\]|\$__\w+|\b[\d.]+\b", "", rest)
+    rest = re.sub(r"\b(?:by|without|on|group_left) \([\w, ]*\)|\[[^]]*\]|\$__\w+|\b[\d.]+\b", "", rest)
     assert set(re.findall(r"\w+", rest)) <= FUNCTIONS | {"or", "and", "unless", "offset"}
 
 
@@ -204,22 +211,30 @@ def test_every_place_on_the_grid_is_taken_once(dashboard):
 
 @each_panel
 def test_links_lead_to_dashboards_and_variables_that_exist(panel):
-    """A link in a table names a dashboard of ours, its variables, and a column of the table's queries."""
-    overrides = panel["fieldConfig"]["overrides"]
-    for item in (item for override in overrides for item in override["properties"] if item["id"] == "links"):
-        for link in item["value"]:
-            _, uid, query = re.split(r"/d/|\?", link["url"])
-            variables = {variable["name"] for variable in DASHBOARDS[uid]["templating"]["list"]}
-            assert set(re.findall(r"\${(\w+):queryparam}|var-(\w+)=", query)) == {
-                ("datasource", ""),
-                ("job", ""),
-                ("instance", ""),
-                ("", "connection"),
-            }
-            assert variables == {"datasource", "job", "instance", "connection"}
-            assert "${__url_time_range}" in query
-            (field,) = re.findall(r"\${__data\.fields\.(\w+)}", query)
-            assert all(re.search(rf"\b{field}\b", target["expr"]) for target in panel["targets"])
+    """A link names a dashboard of ours and all its variables, and a value of one or a column of the table's queries."""
+    for link in links(panel):
+        _, uid, query = re.split(r"/d/|\?", link["url"])
+        kept, given = re.findall(r"\${(\w+):queryparam}", query), dict(re.findall(r"var-(\w+)=([^&]+)", query))
+        variables = {variable["name"]: variable for variable in DASHBOARDS[uid]["templating"]["list"]}
+        assert {*kept, *given} == variables.keys()
+        assert "${__url_time_range}" in query
+        for name, value in given.items():
+            if variables[name]["type"] == "custom":
+                assert value in {option["value"] for option in variables[name]["options"]}
+            else:
+                field = re.fullmatch(r"\${__data\.fields\.(\w+):percentencode}", value)[1]
+                assert all(re.search(rf"\b{field}\b", target["expr"]) for target in panel["targets"])
+
+
+def test_every_headline_number_links_to_its_rows():
+    """Each number at the top of the connections dashboard leads to the list, and each choice of the list has one."""
+    stats = [
+        panel for name, panel in PANELS.items() if name.startswith("telnyx-connections:") and panel["type"] == "stat"
+    ]
+    (show,) = (v for v in DASHBOARDS["telnyx-connections"]["templating"]["list"] if v["name"] == "show")
+    shown = [re.search(r"var-show=(\w+)", link["url"])[1] for stat in stats for link in links(stat)]
+    assert shown == [option["value"] for option in show["options"]]
+    assert len(shown) == len(stats)
 
 
 @each_panel

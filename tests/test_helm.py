@@ -307,9 +307,22 @@ def test_it_is_scraped_as_the_example_says():
     assert endpoint["path"] == "/metrics"
 
 
+def rules_of(**values):
+    """Return the spec of the rules that the chart renders."""
+    rule = OPERATOR["prometheusRule"] | values
+    return of(render({**SECRET, **OPERATOR, "prometheusRule": rule}), "PrometheusRule")["spec"]
+
+
+def without_dashboards(spec):
+    """Return the rules without the annotation that links to Grafana."""
+    for rule in (rule for group in spec["groups"] for rule in group["rules"]):
+        rule.get("annotations", {}).pop("dashboard_url", None)
+    return spec
+
+
 def test_the_rules_are_the_repository_s(tmp_path):
     """They are the same to the letter, braces included, and Prometheus's own check takes them."""
-    spec = of(render({**SECRET, **OPERATOR}), "PrometheusRule")["spec"]
+    spec = rules_of(grafanaUrl="http://localhost:3000")
     assert spec == yaml.safe_load(RULES)
     rules = tmp_path / "rules.yaml"
     rules.write_text(yaml.safe_dump(spec))
@@ -319,10 +332,17 @@ def test_the_rules_are_the_repository_s(tmp_path):
 
 def test_the_runbooks_can_be_elsewhere():
     """Each alert then leads there and is the same otherwise."""
-    values = {**SECRET, "prometheusRule": {"enabled": True, "runbookUrl": "https://wiki.example/telnyx"}}
     there = RULES.replace("{{ $externalURL }}/user/runbooks", "https://wiki.example/telnyx")
-    assert of(render(values), "PrometheusRule")["spec"] == yaml.safe_load(there)
+    assert rules_of(runbookUrl="https://wiki.example/telnyx") == without_dashboards(yaml.safe_load(there))
     assert there.count("https://wiki.example/telnyx/Telnyx") == RULES.count("runbook_url: ")
+
+
+def test_grafana_is_where_the_values_say():
+    """Alerts link to dashboards there. If the values don't name a Grafana, alerts have no link that leads nowhere."""
+    there = RULES.replace("http://localhost:3000", "https://grafana.example/telnyx")
+    assert rules_of(grafanaUrl="https://grafana.example/telnyx") == yaml.safe_load(there)
+    assert rules_of() == without_dashboards(yaml.safe_load(RULES))
+    assert "localhost" not in str(rules_of())
 
 
 def test_the_dashboards_are_the_repository_s():

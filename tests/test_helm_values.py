@@ -103,6 +103,7 @@ def test_the_schema_knows_what_there_is():
         ({"serviceMonitor": {"interval": "1s1m"}}, "/serviceMonitor/interval"),
         ({"serviceMonitor": {"scrapeTimeout": ""}}, "/serviceMonitor/scrapeTimeout"),
         ({"prometheusRule": {"runbookUrl": "https://wiki.example/telnyx/"}}, "/prometheusRule/runbookUrl"),
+        ({"prometheusRule": {"grafanaUrl": "https://grafana.example/'"}}, "/prometheusRule/grafanaUrl"),
         ({"podDisruptionBudget": {"maxUnavailable": "one"}}, "/podDisruptionBudget/maxUnavailable"),
     ],
     ids=str,

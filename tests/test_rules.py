@@ -1,7 +1,9 @@
+import json
 import re
 import runpy
 import subprocess
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
@@ -17,8 +19,10 @@ RUNBOOKS = {path.stem: path for path in (ROOT / "docs" / "runbooks").glob("*.md"
 GROUPS = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS = {rule["alert"]: rule for group in GROUPS for rule in group["rules"] if "alert" in rule}
 RECORDS = [rule for group in GROUPS for rule in group["rules"] if "record" in rule]
+ABOUT_CONNECTIONS = [name for name, rule in ALERTS.items() if "connection_id" in rule["expr"]]
 EXPRESSIONS = [rule["expr"] for group in GROUPS for rule in group["rules"]]
-SEVERITIES = {"page", "ticket", "info"}
+SEVERITIES = {"critical", "warning", "info"}
+"""Those of other mixins, which routes and inhibitions of kube-prometheus-stack expect."""
 KINDS = {"fires", "not yet", "near miss", "resolves", "missing series"}
 """What each alert is tested for: the name of a group of tests, up to a colon."""
 
@@ -53,7 +57,7 @@ def names(expression):
     bare = re.sub(r'"[^"]*"', '""', expression)
     grouping = r"\b(?:by|on|without|ignoring|group_left|group_right)\s*\(([^)]*)\)"
     labels = {label for found in re.findall(grouping, bare) for label in re.findall(r"\w+", found)}
-    bare = re.sub(r"\[[^]]*\]", "", re.sub(grouping, "", bare))
+    bare = re.sub(r"\[[^]]*\]|\boffset \w+", "", re.sub(grouping, "", bare))
     metrics = {}
     for name, selectors in re.findall(r"\b([a-zA-Z_:][\w:]*)\b(?!\s*\()(?:\{([^}]*)\})?", bare):
         if name not in {"and", "or", "unless", "Inf"}:
@@ -121,9 +125,46 @@ def test_alert_is_complete(name):
         "summary": rule["annotations"]["summary"],
         "description": rule["annotations"]["description"],
         "runbook_url": f"{{{{ $externalURL }}}}/user/runbooks/{name}.md",
+        "dashboard_url": rule["annotations"]["dashboard_url"],
     }
     assert "{{" not in rule["annotations"]["summary"]
     assert "$labels." in rule["annotations"]["description"] or rule["expr"].startswith("absent(")
+
+
+@each_alert
+def test_alert_links_to_its_dashboard(name):
+    """The link opens a dashboard with the connection or the exporter selected, from before the alert on."""
+    url = urlsplit(re.sub(r"({{.*?}})+", "TEMPLATE", ALERTS[name]["annotations"]["dashboard_url"]))
+    dashboard = json.loads((ROOT / "grafana" / "dashboards" / f"{url.path.removeprefix('/d/')}.json").read_text())
+    parameters = dict(parse_qsl(url.query))
+    assert (parameters.pop("from"), parameters.pop("to")) == ("TEMPLATE", "now")
+    variables = {f"var-{variable['name']}" for variable in dashboard["templating"]["list"]}
+    assert parameters.keys() <= variables
+    if name in ABOUT_CONNECTIONS:
+        assert parameters == {"var-connection": "TEMPLATE"}
+    elif not ALERTS[name]["expr"].startswith("absent("):
+        assert parameters == {"var-job": "TEMPLATE", "var-instance": "TEMPLATE"}
+
+
+@pytest.mark.parametrize("name", [name for name, rule in ALERTS.items() if "keep_firing_for" in rule])
+def test_the_text_of_an_alert_that_lingers_stays_true(name):
+    """Prometheus shows the text for minutes after the condition ends, so it says what happened and not what is so."""
+    annotations = ALERTS[name]["annotations"]
+    first, *more = re.split(r"(?<=\.) ", annotations["description"])
+    for text in (annotations["summary"], first):
+        assert re.search(r"\b(was|were|had|did|accepted|encrypted|disappeared)\b", text), text
+    for text in (annotations["summary"], annotations["description"]):
+        assert not re.search(r"\b(now|still|currently|no longer|any more|has been|have been)\b", text), text
+    for text in more:
+        assert re.match(r"While|If|Otherwise|Without|With|Anyone|Telnyx refuses", text), text
+
+
+@pytest.mark.parametrize("name", [name for name, rule in ALERTS.items() if "keep_firing_for" in rule])
+def test_the_runbook_of_an_alert_that_lingers_says_so(name):
+    """The reader learns that the condition can be over, and after how long the alert ends."""
+    meaning = RUNBOOKS[name].read_text().partition("## Meaning")[2].partition("## Impact")[0]
+    assert re.search(r"five\s+minutes\s+after|65\s+minutes\s+after", meaning)
+    assert ALERTS[name]["keep_firing_for"] == "5m"
 
 
 @each_alert
@@ -133,11 +174,11 @@ def test_alert_waits_and_says_why(name):
     assert re.search(r"^ +# .*\n +for: \w+$", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", [name for name, rule in ALERTS.items() if "connection_id" in rule["expr"]])
+@pytest.mark.parametrize("name", ABOUT_CONNECTIONS)
 def test_alert_about_a_connection_names_it_and_can_be_muted(name):
     """Each names the connection and heeds the tag, by its id."""
     rule = ALERTS[name]
-    assert "{{ $labels.connection_name }} ({{ $labels.connection_id }})" in rule["annotations"]["description"]
+    assert "onnection {{ $labels.connection_name }} ({{ $labels.connection_id }})" in rule["annotations"]["description"]
     assert re.search(rf"unless on \(connection_id\) (max_over_time\()?{MUTED}\b", rule["expr"])
     assert "keep_firing_for" in rule
 

@@ -44,6 +44,8 @@ FAMILIES = {
     "telnyx_api_rate_limit_reset_timestamp_seconds": ("gauge", ()),
     "telnyx_exporter_config_last_reload_successful": ("gauge", ()),
     "telnyx_exporter_config_last_reload_success_timestamp_seconds": ("gauge", ()),
+    "telnyx_exporter_cache_ttl_seconds": ("gauge", ()),
+    "telnyx_exporter_cache_max_stale_seconds": ("gauge", ()),
     "telnyx_list_restarts_total": ("counter", ()),
     "telnyx_exporter_cache_requests_total": ("counter", ()),
     "telnyx_exporter_cache_hits_total": ("counter", ()),
@@ -105,6 +107,7 @@ def busy():
     telemetry.refreshed(1.5, 1_517_610_327.5)
     telemetry.rate_limited(RateLimit(100.0, 99.0, 1_517_610_400.0))
     telemetry.configured("settings", 1_517_610_300.0)
+    telemetry.cache_configured(30.0, 600.0)
     return telemetry
 
 
@@ -161,9 +164,18 @@ def test_configuration_is_good_when_all_of_it_is(telemetry):
     assert changes(telemetry, lambda: telemetry.configured("settings", 3e9)) == {SUCCESSFUL: 1, SUCCEEDED_AT: 3e9}
 
 
+def test_cache_settings(telemetry):
+    """The settings of the cache are exposed in seconds, so that alerts and dashboards use them instead of a copy."""
+    assert changes(telemetry, lambda: telemetry.cache_configured(30.0, 1800.0)) == {
+        ("telnyx_exporter_cache_ttl_seconds",): 30.0,
+        ("telnyx_exporter_cache_max_stale_seconds",): 1800.0,
+    }
+
+
 def test_another_beginning(telemetry):
     """What is read anew was never read; what was counted, and what the configuration is, goes on."""
     telemetry.configured("settings", 1e9)
+    telemetry.cache_configured(30.0, 600.0)
     telemetry.rate_limited(RateLimit(1.0, 1.0, 1.0))
     telemetry.misconfigured("web")
     before = series(telemetry)

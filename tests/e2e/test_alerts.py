@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import time
 import urllib.parse
 import urllib.request
 from pathlib import Path
@@ -70,7 +71,10 @@ def stack(tmp_path_factory):
         unlimited=account.add(active=True, tags=[], outbound={"channel_limit": None}),
         open=account.add(active=True, tags=[], sip_uri_calling_preference="unrestricted"),
         clear=account.add(active=True, tags=[], encrypted_media=None),
+        decrypted=account.add(active=True, tags=[], encrypted_media="SRTP"),
         limited=account.add(active=True, tags=[], inbound={"channel_limit": 50}),
+        raised=account.add(active=True, tags=[], outbound={"channel_limit": 10}),
+        old=account.update(account.rows[0]["id"], active=True, tags=[]),
         doomed=account.add(active=True, tags=[]),
         malformed=account.add(inbound="not an object"),
     )
@@ -92,7 +96,9 @@ def stack(tmp_path_factory):
 
         until(lambda: query("connection:telnyx_connection_active:min"), "a recorded rule")
         account.update(rows.fallen["id"], active=False)
+        account.update(rows.decrypted["id"], encrypted_media=None)
         account.update(rows.limited["id"], inbound={"channel_limit": 10})
+        account.update(rows.raised["id"], outbound={"channel_limit": 50})
         account.remove(rows.doomed["id"])
         yield SimpleNamespace(account=account, rows=rows, url=url, alerts=alerts, query=query)
 
@@ -108,12 +114,15 @@ def test_a_connection_is_disabled_and_enabled_again(stack):
         **about,
         "connection_name": row["connection_name"],
         "job": "telnyx",
-        "severity": "page",
+        "severity": "critical",
     }
-    assert [receiver["name"] for receiver in alert["receivers"]] == ["page"]
+    assert [receiver["name"] for receiver in alert["receivers"]] == ["critical"]
     assert f"Connection {row['connection_name']} ({row['id']}) was active" in alert["annotations"]["description"]
     page = urllib.parse.urlsplit(alert["annotations"]["runbook_url"]).path
     assert get(stack.url + page).startswith("# TelnyxConnectionBecameDisabled\n")
+    dashboard = urllib.parse.parse_qs(urllib.parse.urlsplit(alert["annotations"]["dashboard_url"]).query)
+    assert dashboard["var-connection"] == [row["id"]]
+    assert 3600 <= time.time() - int(dashboard["from"][0]) / 1000 < 7200 + PATIENCE
     ticket = {**about, "alertname": "TelnyxConnectionDisabled"}
     (ticket,) = until(lambda: firing(stack.alerts, **ticket), "the ticket")
     assert ticket["status"]["inhibitedBy"] == [alert["fingerprint"]]
@@ -142,6 +151,10 @@ def test_each_alert_is_about_the_right_connection(stack):
         (stack.rows.unlimited, "TelnyxOutboundChannelsUnlimited"),
         (stack.rows.open, "TelnyxSipUriCallingUnrestricted"),
         (stack.rows.clear, "TelnyxMediaUnencrypted"),
+        (stack.rows.decrypted, "TelnyxMediaEncryptionDisabled"),
+        (stack.rows.raised, "TelnyxOutboundChannelLimitRaised"),
+        (stack.rows.steady, "TelnyxConnectionCreated"),
+        (stack.rows.old, "TelnyxConnectionChanged"),
         (stack.rows.limited, "TelnyxChannelLimitLowered"),
         (stack.rows.doomed, "TelnyxConnectionVanished"),
     ):
@@ -169,40 +182,34 @@ def test_what_silences_what(tmp_path):
         return {"labels": {"alertname": f"Telnyx{name}", **labels}}
 
     here, there = {"job": "telnyx", "instance": "a"}, {"job": "telnyx", "instance": "b"}
-    connection = {"job": "telnyx", "connection_id": "17"}
+    connection, other = {"job": "telnyx", "connection_id": "17"}, {"job": "telnyx", "connection_id": "18"}
     with alertmanager(tmp_path, INHIBITION) as url:
 
+        def about(found):
+            """Return the name of an alert and what it is about."""
+            labels = found["labels"]
+            return labels["alertname"].removeprefix("Telnyx"), labels.get("instance") or labels.get("connection_id")
+
         def tell(*alerts):
-            """Send alerts and return the names of those that are held back, with their instance."""
+            """Send alerts and return those that are inhibited."""
             body = json.dumps(alerts).encode()
             request = urllib.request.Request(f"{url}/api/v2/alerts", body, headers={"content-type": "application/json"})
             urllib.request.urlopen(request, timeout=PATIENCE).close()
-            return {
-                (found["labels"]["alertname"].removeprefix("Telnyx"), found["labels"].get("instance"))
-                for found in firing(url)
-                if found["status"]["state"] == "suppressed"
-            }
+            return {about(found) for found in firing(url) if found["status"]["state"] == "suppressed"}
 
         some = [
             alert("ApiDown", **here),
             alert("ApiDown", **there),
             alert("ConnectionDisabled", **connection),
+            alert("ConnectionChanged", **connection),
+            alert("ConnectionChanged", **other),
             alert("SnapshotStale", **there),
         ]
         assert tell(*some) == set()
         assert tell(alert("KeyRejected", **there)) == {("ApiDown", "b")}
-        assert tell(alert("ConnectionBecameDisabled", **connection)) == {
-            ("ApiDown", "b"),
-            ("ConnectionDisabled", None),
-        }
-        until(
-            lambda: (
-                tell(alert("ExporterDown", **here))
-                == {("ApiDown", "a"), ("ApiDown", "b"), ("ConnectionDisabled", None)}
-            ),
-            "silence about one exporter",
-        )
-        everything = {
-            (name["labels"]["alertname"].removeprefix("Telnyx"), name["labels"].get("instance")) for name in firing(url)
-        }
+        inhibited = {("ApiDown", "b"), ("ConnectionDisabled", "17"), ("ConnectionChanged", "17")}
+        assert tell(alert("ConnectionBecameDisabled", **connection)) == inhibited
+        inhibited |= {("ApiDown", "a")}
+        until(lambda: tell(alert("ExporterDown", **here)) == inhibited, "silence about one exporter")
+        everything = set(map(about, firing(url)))
         until(lambda: tell(alert("ExporterAbsent")) == everything, "silence")

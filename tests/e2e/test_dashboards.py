@@ -3,28 +3,15 @@ import re
 import subprocess
 import sys
 import urllib.error
-from pathlib import Path
 
 import pytest
+from grafana_files import DASHBOARDS, TARGETS, VARIABLES, substituted
 from stack import binary, exporter, get_json, prometheus, running, until
 
-FILES = sorted((Path(__file__).parents[2] / "grafana/dashboards").glob("*.json"))
-DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in FILES}
-QUERIES = {
-    f"{uid}: {panel['title']} {target['refId']}": target["expr"]
-    for uid, dashboard in DASHBOARDS.items()
-    for panel in dashboard["panels"]
-    for target in panel.get("targets", ())
-} | {
+QUERIES = {name: promql for name, (promql, _) in TARGETS.items()} | {
     f"{uid}: {annotation['name']}": annotation["expr"]
     for uid, dashboard in DASHBOARDS.items()
     for annotation in dashboard["annotations"]["list"]
-}
-VARIABLES = {
-    f"{uid}: {variable['name']}": variable
-    for uid, dashboard in DASHBOARDS.items()
-    for variable in dashboard["templating"]["list"]
-    if variable["type"] == "query"
 }
 EMPTY = {f"{uid}: Firing alerts": "this Prometheus has no rules, so nothing fires" for uid in DASHBOARDS}
 """Queries that rightly find nothing, and why."""
@@ -33,21 +20,6 @@ LIMITED = (
     "telnyx_connection_outbound_channel_limit and on (connection_id) telnyx_connection_inbound_channel_limit"
     " and on (connection_id) telnyx_connection_tag_info"
 )
-SUBSTITUTES = {
-    "job": ".+",
-    "instance": ".+",
-    "__rate_interval": "5s",
-    "__interval_ms": "1000",
-    "__interval": "1s",
-    "__range_s": "10",
-    "__range": "10s",
-}
-
-
-def substituted(promql, **more):
-    """Put values in the place of Grafana's variables; what is not a variable of ours stays, such as $1."""
-    values = SUBSTITUTES | more
-    return re.sub(r"\$([a-z_]+)\b", lambda found: values[found[1]], promql)
 
 
 @pytest.fixture(scope="module")
@@ -107,49 +79,74 @@ def test_a_variable_has_values(query, name):
         }
 
 
-def series(metric, connection, values, name=None):
-    labels = f'connection_id="{connection}",connection_name="{name or connection}",instance="i",job="j"'
+def series(metric, connection, values, name=None, instance="a"):
+    labels = f'connection_id="{connection}",connection_name="{name or connection}",instance="{instance}",job="j"'
     return {"series": f"{metric}{{{labels}}}", "values": values}
 
 
-def active(connection, values, name=None):
-    return series("telnyx_connection_active", connection, values, name)
+def active(connection, values, name=None, instance="a"):
+    """Return the two series that every connection has."""
+    info = re.sub(r"\b\d+x", "1x", values)
+    return (
+        series("telnyx_connection_info", connection, info, name, instance),
+        series("telnyx_connection_active", connection, values, name, instance),
+    )
 
 
 def updated(connection, values):
     return series("telnyx_connection_updated_timestamp_seconds", connection, values)
 
 
-def outbound(connection, values, name=None):
-    return series("telnyx_connection_outbound_channel_limit", connection, values, name)
+def outbound(connection, values, name=None, instance="a"):
+    return series("telnyx_connection_outbound_channel_limit", connection, values, name, instance)
 
+
+READ = [
+    {"series": f'telnyx_last_success_timestamp_seconds{{instance="{instance}",job="j"}}', "values": f"{behind}+60x60"}
+    for instance, behind in (("a", 15), ("b", 0))
+]
+"""Replica a reads Telnyx 15 seconds after replica b."""
 
 PAST_HOUR = {
-    "telnyx-connections: Off A": (
+    "telnyx-connections: Off B": (
         [
-            *(active("on", "1x60"), updated("on", "0x60")),
-            *(active("just-off", "1x30 0x29"), updated("just-off", "0x30 1815x29")),
-            *(active("changed-while-off", "1x10 0x49"), updated("changed-while-off", "0x10 615x30 2500x29")),
-            *(active("long-off", "0x60"), updated("long-off", "100x60")),
+            *(*active("on", "1x60"), updated("on", "0x60")),
+            *(*active("just-off", "1x30 0x29"), updated("just-off", "0x30 1815x29")),
+            *(*active("changed-while-off", "1x10 0x49"), updated("changed-while-off", "0x10 615x30 2500x29")),
+            *(*active("long-off", "0x60"), updated("long-off", "100x60")),
         ],
         {
-            '{connection_id="just-off", connection_name="just-off"}': 1_815_000,
-            '{connection_id="changed-while-off", connection_name="changed-while-off"}': 660_000,
-            '{connection_id="long-off", connection_name="long-off"}': 100_000,
+            '{connection_id="just-off"}': 1_815_000,
+            '{connection_id="changed-while-off"}': 660_000,
+            '{connection_id="long-off"}': 100_000,
         },
     ),
-    "telnyx-connections: Limits changed C": (
+    "telnyx-connections: Limits changed A": (
         [
-            *(active("same", "1x60"), outbound("same", "10x60")),
-            *(active("raised", "1x60"), outbound("raised", "10x30 50x29")),
-            *(active("unbounded", "1x60"), outbound("unbounded", "10x30 stale")),
-            *(active("bounded", "1x60"), outbound("bounded", "_x30 10x30")),
-            *(active("renamed", "1x30 stale", "before"), active("renamed", "_x31 1x30", "after")),
+            *(*active("same", "1x60"), outbound("same", "10x60")),
+            *(*active("raised", "1x60"), outbound("raised", "10x30 50x29")),
+            *(*active("unbounded", "1x60"), outbound("unbounded", "10x30 stale")),
+            *(*active("bounded", "1x60"), outbound("bounded", "_x30 10x30")),
+            *(*active("renamed", "1x30 stale", "before"), *active("renamed", "_x31 1x30", "after")),
             *(outbound("renamed", "10x30 stale", "before"), outbound("renamed", "_x31 10x30", "after")),
         ],
         {
             f'{{connection_id="{name}", connection_name="{name}", direction="outbound"}}': 1
             for name in ("raised", "unbounded", "bounded")
+        },
+    ),
+    "telnyx-connections: Limits changed A, with a replica that is behind": (
+        [
+            *(*active("raised", "1x60"), outbound("raised", "10x30 50x29")),
+            *(*active("raised", "1x60", instance="b"), outbound("raised", "10x31 50x28", instance="b")),
+            *(*active("renamed", "1x59 stale", "before"), *active("renamed", "_x60 1", "after")),
+            *(outbound("renamed", "10x30 50x28 stale", "before"), outbound("renamed", "_x60 50", "after")),
+            *active("renamed", "1x60", "before", instance="b"),
+            outbound("renamed", "10x30 50x30", "before", instance="b"),
+        ],
+        {
+            '{connection_id="raised", connection_name="raised", direction="outbound"}': 1,
+            '{connection_id="renamed", connection_name="after", direction="outbound"}': 1,
         },
     ),
 }
@@ -162,11 +159,13 @@ def test_what_happened_in_the_time_shown(name, tmp_path):
     past, found = PAST_HOUR[name]
     hour = {"__range": "1h", "__interval": "1m", "__interval_ms": "60000"}
     case = {
-        "expr": substituted(QUERIES[name], **hour),
+        "expr": substituted(QUERIES[name.partition(",")[0]], **hour),
         "eval_time": "1h",
         "exp_samples": [{"labels": labels, "value": value} for labels, value in found.items()],
     }
     tests = tmp_path / "tests.yml"
-    tests.write_text(json.dumps({"tests": [{"interval": "1m", "input_series": past, "promql_expr_test": [case]}]}))
+    tests.write_text(
+        json.dumps({"tests": [{"interval": "1m", "input_series": [*READ, *past], "promql_expr_test": [case]}]})
+    )
     promtool = subprocess.run([binary("promtool"), "test", "rules", tests], capture_output=True, text=True, check=False)
     assert promtool.returncode == 0, promtool.stderr

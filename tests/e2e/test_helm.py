@@ -116,6 +116,17 @@ def test_probes_and_scrapes_are_answered(tmp_path, values, unauthenticated):
         assert status(f"{endpoint['scheme']}://{host}{endpoint['path']}") == unauthenticated
 
 
+def test_the_stale_alert_knows_the_setting(tmp_path):
+    """With another `cache.max-stale`, the exporter exposes it, and the rendered alert compares with what it exposes."""
+    documents = render({**DEMO, "settings": {"cache.max-stale": "30m"}, "prometheusRule": {"enabled": True}})
+    (group,) = of(documents, "PrometheusRule")["spec"]["groups"]
+    (alert,) = (rule for rule in group["rules"] if rule.get("alert") == "TelnyxSnapshotStale")
+    metric = alert["expr"].rpartition("> ")[2].strip()
+    with run(documents, tmp_path, {}):
+        samples = get(f"http://{address(tmp_path)}/metrics").splitlines()
+    assert f"{metric} 1800.0" in samples
+
+
 def test_a_rotated_key_is_used_without_a_restart(tmp_path):
     """A key that Telnyx refuses is replaced in the Secret, and once the file is renewed, refreshes are good."""
     with sandbox(Account(3, step=None), KEY) as api:

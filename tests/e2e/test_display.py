@@ -1,0 +1,203 @@
+"""What a person sees in Grafana: each panel's real query results, shown by Grafana's own library."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import yaml
+from grafana_files import PANELS, SHOW, links, substituted
+from stack import binary, exporter, get_json, prometheus, sandbox, until
+
+from exporter.sandbox import Account
+
+ROOT = Path(__file__).parents[2]
+DISPLAY = ROOT / "tests" / "grafana"
+KEY = "KEY-of-tests"
+NAMES = {
+    "1082287356722563997": "0049301234567",
+    "9007199254740993": "1082287356722563997",
+    "0049": "1e5",
+    "17": "0x1F",
+    "18": "Infinity",
+    "19": "  12  ",
+    "20": "2024-01-01",
+    "21": "true",
+    "22": 'Berlin "Nord" \\ 2. OG & <b>☎</b> 100 % ${job}',
+    "5e3c0f7a-8f6b-4a53-a7a1-5f0e6a7e3f7d": "acme",
+    "a b&c=d/e?f#g+h%i": "an id that no URL holds as it is",
+}
+"""Names by id, each of which some program could take for a number, a date or a part of a URL."""
+
+PROFILE = "1293384261075731500"
+TABLES = {name: panel for name, panel in PANELS.items() if panel["type"] == "table"}
+LIMITS = TABLES["telnyx-connections: Limits changed"]
+LIST = TABLES["telnyx-connections: Connections: ${show:text}"]
+STATS = {name: panel for name, panel in PANELS.items() if panel["type"] == "stat"}
+
+
+def test_the_library_is_of_the_grafana_that_the_stack_runs():
+    """What is tested here is what `deploy/compose.yaml` shows."""
+    image = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]["grafana"]["image"]
+    dependencies = json.loads((DISPLAY / "package.json").read_text())["dependencies"]
+    assert image == f"grafana/grafana:{dependencies['@grafana/data']}"
+
+
+@pytest.fixture(scope="module")
+def grafana(tmp_path_factory):
+    """Return what shows panels, on a Prometheus that scrapes an account of these connections."""
+    if not (DISPLAY / "node_modules").is_dir():
+        missing = "Grafana's library is not installed: npm ci --prefix tests/grafana"
+        pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
+    folder = tmp_path_factory.mktemp("display")
+    account = Account(3, step=None)
+    rows = [
+        account.add(
+            id=connection_id,
+            connection_name=name,
+            active=number % 2 == 0,
+            encrypted_media=None,
+            outbound={"channel_limit": None, "outbound_voice_profile_id": PROFILE},
+            tags=["0049", "1e5"],
+        )
+        for number, (connection_id, name) in enumerate(NAMES.items())
+    ]
+    with contextlib.ExitStack() as running:
+        flags = (f"--telnyx.base-url={running.enter_context(sandbox(account, KEY))}", "--cache.ttl=1s")
+        target = running.enter_context(exporter(folder, *flags, TELNYX_API_KEY=KEY)).removeprefix("http://")
+        scrape = {"job_name": "telnyx", "scrape_interval": "1s", "static_configs": [{"targets": [target]}]}
+        url = running.enter_context(prometheus(folder, json.dumps({"scrape_configs": [scrape]})))
+
+        def query(promql, **more):
+            return get_json(f"{url}/api/v1/query", query=promql, **more)["data"]["result"]
+
+        until(lambda: query("telnyx_connection_info offset 11s"), "a history longer than the time shown")
+        account.update(rows[0]["id"], outbound={"channel_limit": 7})
+        until(lambda: query(substituted(LIMITS["targets"][0]["expr"])), "a change within it")
+        moment = time.time()
+        command = [binary("node"), str(DISPLAY / "display.cjs")]
+        display = running.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        )
+
+        def show(panel, **variables):
+            """Return what Grafana shows of a panel, and the query results that it shows."""
+            results = {
+                target["refId"]: query(substituted(target["expr"], **variables), time=moment)
+                for target in panel["targets"]
+            }
+            variables = {"datasource": "the source", "job": "telnyx", "instance": ".+", **variables}
+            asked = {"panel": panel, "time": int(moment * 1000), "variables": variables, "results": results}
+            print(json.dumps(asked), file=display.stdin)
+            return json.loads(display.stdout.readline()), results
+
+        yield SimpleNamespace(show=show, account=account)
+
+
+def linked(cell):
+    """Return where the only link of a cell leads: the dashboard and its variables."""
+    (href,) = cell["links"]
+    url = urlsplit(href)
+    return url.path.removeprefix("/d/"), {name: value for name, (value,) in parse_qs(url.query).items()}
+
+
+def columns(panel):
+    """Return the names of the labels that a table shows, by the title of their columns."""
+    names = panel["transformations"][-1]["options"]["renameByName"]
+    return {title: name for name, title in names.items() if not name.startswith("Value")}
+
+
+def mapped(panel):
+    """Return the titles of the columns whose text a table replaces by another one."""
+    overrides = panel["fieldConfig"]["overrides"]
+    return {o["matcher"]["options"] for o in overrides if any(item["id"] == "mappings" for item in o["properties"])}
+
+
+def test_the_list_has_every_connection(grafana):
+    """Each id and name is shown as it is, and each name leads to the connection of that very id."""
+    rows, _ = grafana.show(LIST, show="all")
+    assert {row["ID"]["text"]: row["Connection"]["text"] for row in rows} == {
+        row["id"]: row["connection_name"] for row in grafana.account.rows
+    }
+    for row in rows:
+        dashboard, variables = linked(row["Connection"])
+        assert (dashboard, variables["var-connection"]) == ("telnyx-connection", row["ID"]["text"])
+        assert (variables["var-datasource"], variables["var-job"]) == ("the source", "telnyx")
+    profiles = {row["ID"]["text"]: row["Outbound voice profile"]["text"] for row in rows}
+    assert {profiles[connection_id] for connection_id in NAMES} == {PROFILE}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_shows_labels_as_they_are(grafana, name):
+    """No text of any table is read as a number or a date, and each table shows something."""
+    panel = TABLES[name]
+    for connection in ("1082287356722563997", "9007199254740993"):
+        rows, results = grafana.show(panel, show="all", connection=connection)
+        assert rows
+        for title, label in columns(panel).items():
+            if title not in mapped(panel):
+                sent = {sample["metric"].get(label, "") for found in results.values() for sample in found}
+                assert {row[title]["text"] for row in rows} <= sent, title
+        for row in rows:
+            for cell in (cell for cell in row.values() if cell["links"]):
+                assert linked(cell)[1]["var-connection"] == row["ID"]["text"]
+
+
+def test_settings_are_shown_as_they_are(grafana):
+    """The settings of a connection keep their digits, and a bool reads as yes or no."""
+    panels = [panel for name, panel in TABLES.items() if name.startswith("telnyx-connection:")]
+    shown = [grafana.show(panel, connection="17") for panel in panels]
+    settings = {row["Setting"]["text"]: row["Value"]["text"] for rows, _ in shown for row in rows if "Setting" in row}
+    assert settings["Outbound voice profile"] == PROFILE
+    assert {settings["PRACK"], settings["STIR/SHAKEN"]} <= {"yes", "no", "-"}
+    assert {row["Tag"]["text"] for rows, _ in shown for row in rows if "Tag" in row} == {"0049", "1e5"}
+
+
+@pytest.mark.parametrize("connection", NAMES)
+def test_a_connection_is_named_as_it_is(grafana, connection):
+    """The name at the top of a connection's dashboard is the connection's, to the letter."""
+    values, _ = grafana.show(STATS["telnyx-connection: Name"], connection=connection)
+    assert [value["name"] for value in values] == [NAMES[connection]]
+
+
+@pytest.mark.parametrize("show", SHOW)
+def test_a_headline_number_leads_to_its_rows(grafana, show):
+    """A click on a number opens the list with just as many rows, all of which are of the kind that was counted."""
+    stat = next(panel for panel in STATS.values() if any(f"var-show={show}&" in link["url"] for link in links(panel)))
+    values, _ = grafana.show(stat)
+    (value,) = values
+    dashboard, variables = linked(value)
+    assert (dashboard, variables["var-show"], variables["var-job"]) == ("telnyx-connections", show, "telnyx")
+    rows, _ = grafana.show(LIST, show=show)
+    assert value["text"] == str(len(rows)) != "0"
+    expected = {
+        "active": ("State", {"Active"}),
+        "disabled": ("State", {"Disabled"}),
+        "unencrypted": ("Media encryption", {"none"}),
+        "unlimited": ("Outbound limit", {"no limit"}),
+    }
+    if show in expected:
+        title, texts = expected[show]
+        assert {row[title]["text"] for row in rows} == texts
+
+
+def test_limits_are_shown_as_numbers(grafana):
+    """A limit is a number, and where there is none the table says so, now and before."""
+    rows, _ = grafana.show(LIMITS)
+    (row,) = (row for row in rows if row["Direction"]["text"] == "outbound")
+    assert row["Connection"]["text"] == NAMES[row["ID"]["text"]] == "0049301234567"
+    assert (row["Before"]["text"], row["Now"]["text"], row["Changes"]["text"]) == ("no limit", "7", "1")
+
+
+@pytest.mark.parametrize("name", STATS)
+def test_a_number_has_a_text(grafana, name):
+    """Every number at the top of a dashboard shows something that is not an error of the display."""
+    values, _ = grafana.show(STATS[name], connection="17")
+    texts = [value["text"] for value in values] or [PANELS[name]["fieldConfig"]["defaults"].get("noValue", "")]
+    assert all(text and not re.search("NaN|undefined|Invalid", text) for text in texts)

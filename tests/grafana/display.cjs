@@ -1,0 +1,143 @@
+// Shows what Grafana shows: reads panels with their query results, and prints the text and the links of every cell.
+//
+// Each line of standard input is {panel, variables, time, results: {refId: [{metric, value}]}}, where `panel` is from a
+// dashboard's JSON, `results` are vectors from Prometheus, and `time` is in milliseconds. It is answered by a line of
+// standard output: for a table its rows, and for a stat its values. A cell is {text, links}.
+"use strict";
+
+const { JSDOM } = require("jsdom");
+const { window } = new JSDOM("<!doctype html>", { url: "http://localhost:3000/" });
+for (const [name, value] of Object.entries({ window, document: window.document, navigator: window.navigator })) {
+  Object.defineProperty(globalThis, name, { value, configurable: true }); // newer Node has a navigator of its own
+}
+
+const data = require("@grafana/data");
+const { FieldType } = data;
+
+const theme = data.createTheme();
+data.locationUtil.initialize({
+  config: { appSubUrl: "" },
+  getVariablesUrlParams: () => ({}),
+  getTimeRangeForUrl: () => ({ from: "now-24h", to: "now" }),
+});
+const { mergeTransformer, filterByValueTransformer, organizeFieldsTransformer } = data.standardTransformers;
+for (const transformation of [mergeTransformer, filterByValueTransformer, organizeFieldsTransformer]) {
+  data.standardTransformersRegistry.register({ id: transformation.id, name: transformation.name, transformation });
+}
+for (const [id, process] of Object.entries({
+  unit: data.unitOverrideProcessor,
+  displayName: data.displayNameOverrideProcessor,
+  noValue: data.stringOverrideProcessor,
+  color: data.identityOverrideProcessor,
+  thresholds: data.thresholdsOverrideProcessor,
+  mappings: data.valueMappingsOverrideProcessor,
+  links: data.dataLinksOverrideProcessor,
+})) {
+  data.standardFieldConfigEditorRegistry.register({ id, path: id, name: id, process, shouldApply: () => true });
+}
+
+// The table that Grafana's Prometheus data source makes of a vector: a text column for each label, then the value.
+function table(refId, vector, time, alone) {
+  const labels = [...new Set(vector.flatMap(({ metric }) => Object.keys(metric)))].sort();
+  return data.createDataFrame({
+    refId,
+    fields: [
+      { name: "Time", type: FieldType.time, values: vector.map(() => time) },
+      ...labels.map((label) => ({
+        name: label,
+        type: FieldType.string,
+        config: { filterable: true },
+        values: vector.map(({ metric }) => metric[label] ?? ""),
+      })),
+      { name: alone ? "Value" : `Value #${refId}`, type: FieldType.number, values: vector.map((s) => Number(s.value[1])) },
+    ],
+  });
+}
+
+// The frames that it makes of a vector for a time series: one for each series, named by the legend.
+function series(target, vector, time) {
+  return vector.map(({ metric, value }) => {
+    const legend = target.legendFormat.replace(/{{(\w+)}}/g, (_, label) => metric[label] ?? "");
+    return data.createDataFrame({
+      refId: target.refId,
+      fields: [
+        { name: "Time", type: FieldType.time, values: [time] },
+        {
+          name: "Value",
+          type: FieldType.number,
+          labels: metric,
+          config: { displayNameFromDS: legend },
+          values: [Number(value[1])],
+        },
+      ],
+    });
+  });
+}
+
+// Replaces ${name}, ${name:format} and $name, from the row that a link is in and from the dashboard's variables.
+function replacer(variables) {
+  const formats = { percentencode: encodeURIComponent, text: String };
+  return (text, scoped) =>
+    text.replace(/\$(?:{([\w.]+)(?::(\w+))?}|(\w+))/g, (all, braced, format, plain) => {
+      const name = braced ?? plain;
+      if (format === "queryparam") {
+        return `var-${name}=${encodeURIComponent(variables[name])}`;
+      }
+      if (name === "__url_time_range") {
+        return "from=now-24h&to=now";
+      }
+      const field = /^__data\.fields\.(\w+)$/.exec(name);
+      if (field) {
+        const { frame, rowIndex } = scoped.__dataContext.value;
+        const shown = data.getFieldDisplayValuesProxy({ frame, rowIndex })[field[1]];
+        return (formats[format] ?? encodeURI)(data.formattedValueToString(shown));
+      }
+      return name in variables ? variables[name] : all;
+    });
+}
+
+function cell(display, links) {
+  return { text: data.formattedValueToString(display), links: links.map(({ href }) => href) };
+}
+
+async function shown({ panel, variables, time, results }) {
+  const replaceVariables = replacer(variables);
+  const settings = { fieldConfig: panel.fieldConfig, replaceVariables, theme, timeZone: "utc" };
+  if (panel.type === "stat") {
+    const frames = panel.targets.flatMap((target) => series(target, results[target.refId], time));
+    const values = data.getFieldDisplayValues({
+      ...settings,
+      data: data.applyFieldOverrides({ ...settings, data: frames }),
+      reduceOptions: panel.options.reduceOptions,
+    });
+    return values.map(({ display, getLinks, hasLinks }) => ({
+      name: display.title,
+      ...cell(display, hasLinks ? getLinks({}) : []),
+    }));
+  }
+  const alone = panel.targets.length === 1;
+  const frames = panel.targets.map(({ refId }) => table(refId, results[refId], time, alone));
+  const configs = panel.transformations ?? [];
+  const transformed = await new Promise((done, failed) =>
+    data
+      .transformDataFrame(configs, frames, { interpolate: (text) => replaceVariables(text, {}) })
+      .subscribe({ next: done, error: failed }),
+  );
+  const [frame] = data.applyFieldOverrides({ ...settings, data: transformed });
+  return Array.from({ length: frame?.length ?? 0 }, (_, rowIndex) =>
+    Object.fromEntries(
+      frame.fields.map((field) => [
+        data.getFieldDisplayName(field, frame),
+        cell(field.display(field.values[rowIndex]), field.getLinks({ valueRowIndex: rowIndex })),
+      ]),
+    ),
+  );
+}
+
+async function main() {
+  for await (const line of require("node:readline").createInterface({ input: process.stdin })) {
+    process.stdout.write(JSON.stringify(await shown(JSON.parse(line))) + "\n");
+  }
+}
+
+main();
