@@ -291,7 +291,7 @@ ODD_ROWS = {
     "no-id": {"connection_name": "nobody"},
     "id-null": {"id": None},
     "id-empty": {"id": ""},
-    "id-a-number": {"id": 7},
+    "id-a-float": {"id": 7.5},
     "object-for-text": connection(7, connection_name={}),
     "text-for-a-number": connection(7, webhook_timeout_secs="soon"),
     "more-than-a-float-holds": connection(7, inbound={"channel_limit": 10**400}),
@@ -309,6 +309,14 @@ async def test_a_row_that_cannot_be_read_is_left_out_alone(row, peer, exporter):
     assert (scrape.up, scrape.ids) == (1, FIVE)
     assert scrape.value("telnyx_connections_malformed") == 1
     assert len(told(logs, "connection left out, it can't be read", "problem")) == 1
+
+
+async def test_an_integer_id_is_shown_to_the_last_digit(peer, exporter):
+    """A connection whose id is an integer of 19 digits is shown like the others, and is not left out."""
+    peer.rows.insert(2, connection(7) | {"id": 1082287356722563997})
+    scrape = await exporter.scrape()
+    assert scrape.ids == [*FIVE[:2], "1082287356722563997", *FIVE[2:]]
+    assert scrape.value("telnyx_connections_malformed") == 0
 
 
 # What the peer wishes
