@@ -239,8 +239,6 @@ class Suite:
         (rules,) = (folder / "rules").glob("*.yaml")
         (self._group,) = yaml.safe_load(rules.read_text())["groups"]
         self.rules: list[Rule] = self._group["rules"]
-        self.alerts = [rule for rule in self.rules if "alert" in rule]
-        self._recorded = [rule for rule in self.rules if "record" in rule]
         self._tests = {path.stem: yaml.safe_load(path.read_text()) for path in (folder / "tests").glob("*.yaml")}
         self._scratch = scratch
 
@@ -249,25 +247,26 @@ class Suite:
         groups = [{"name": str(number), "rules": [mutant.rule]} for number, mutant in enumerate(found)]
         return self._promtool("check", {"mutants": {"groups": groups}})
 
-    def test(self, alert: Rule, recorded: Iterable[Rule] | None = None) -> str:
-        """Test an alert, with these recording rules instead of its own. Return what promtool says about a failure.
+    def kills(self, mutant: Mutant) -> bool:
+        """Return whether a test fails: one of the alert, or one of an alert that uses the recorded metric."""
+        original = self.rules[mutant.index]
+        rules = [mutant.rule if rule is original else rule for rule in self.rules]
+        recorded = [rule for rule in rules if "record" in rule]
+        if "alert" in original:
+            return self._fails(mutant.rule, recorded)
+        using = [rule for rule in rules if "alert" in rule and original["record"] in rule["expr"]]
+        return any(self._fails(alert, recorded) for alert in using)
 
-        Each group of tests is a run of its own, because the first groups kill most mutants.
+    def _fails(self, alert: Rule, recorded: Iterable[Rule]) -> bool:
+        """Return whether a test of the alert fails with these recording rules.
+
+        Each group of tests runs separately, because the first groups kill most mutants.
         """
-        recorded = self._recorded if recorded is None else recorded
         used = [rule for rule in recorded if rule["record"] in alert["expr"]]
         rules = {"groups": [{**self._group, "rules": [*used, alert]}]}
         tests = self._tests.get(alert["alert"], {"tests": []})
         runs = ({**tests, "rule_files": ["rules"], "tests": [group]} for group in tests["tests"])
-        return next(filter(None, (self._promtool("test", {"tests": run, "rules": rules}) for run in runs)), "")
-
-    def kills(self, mutant: Mutant) -> bool:
-        """Return whether a test fails: one of the alert, or one of an alert that uses the recorded metric."""
-        original = self.rules[mutant.index]
-        if "alert" in original:
-            return bool(self.test(mutant.rule))
-        recorded = [mutant.rule if rule is original else rule for rule in self._recorded]
-        return any(self.test(alert, recorded) for alert in self.alerts if original["record"] in alert["expr"])
+        return any(self._promtool("test", {"tests": run, "rules": rules}) for run in runs)
 
     def _promtool(self, command: str, files: dict[str, Any]) -> str:
         """Run promtool on the first of the files. Return what it says if it fails."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ from panels import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from grafana_foundation_sdk.models.dashboard import Dashboard, Panel, ThresholdsConfig
 
@@ -101,10 +102,8 @@ def headline(title: str, description: str, show: str, limits: ThresholdsConfig |
 def listed() -> str:
     """Return the connections that the variable `show` selects, with their names."""
     kinds = " or ".join(f'label_replace({promql}, "show", "{show}", "", "")' for show, (_, promql) in SHOW.items())
-    return f"{NAMED} ({newest(f'({kinds}) and on (show) {CHOSEN}')})"
-
-
-CHOSEN = 'label_replace(vector(1), "show", "$show", "", "")'
+    selected = 'label_replace(vector(1), "show", "$show", "", "")'
+    return f"{NAMED} ({newest(f'({kinds}) and on (show) {selected}')})"
 
 
 def counted(matcher: str = "", by: str = "") -> str:
@@ -140,16 +139,16 @@ def limit_changes(direction: str) -> str:
     return f"changes(({limits})[$__range:$__interval]) > 0"
 
 
-def both_directions(outbound: str, inbound: str) -> str:
-    """Return what two queries by connection id say, with the direction and the connection's name."""
+def both_directions(query: Callable[[str], str]) -> str:
+    """Return what a query by connection id says about each direction, with the direction and the connection's name."""
     directions = " or ".join(
-        f'label_replace({promql}, "direction", "{direction}", "", "")'
-        for direction, promql in (("outbound", outbound), ("inbound", inbound))
+        f'label_replace({query(direction)}, "direction", "{direction}", "", "")'
+        for direction in ("outbound", "inbound")
     )
     return f"({directions}) * on (connection_id) group_left (connection_name) {NAMES}"
 
 
-LIMIT_CHANGES = both_directions(limit_changes("outbound"), limit_changes("inbound"))
+LIMIT_CHANGES = both_directions(limit_changes)
 
 
 def unlimited(direction: str) -> str:
@@ -224,13 +223,13 @@ def connections() -> Dashboard:
                     Column("Direction", label="direction"),
                     Column(
                         "Before",
-                        promql=both_directions(*(limit(way, " offset $__range") for way in ("outbound", "inbound"))),
+                        promql=both_directions(partial(limit, offset=" offset $__range")),
                         mappings=LIMIT,
                         colored=True,
                     ),
                     Column(
                         "Now",
-                        promql=both_directions(*(limit(way) for way in ("outbound", "inbound"))),
+                        promql=both_directions(limit),
                         mappings=LIMIT,
                         colored=True,
                     ),

@@ -1,4 +1,4 @@
-"""The mutation run over the rules, on small rules of its own."""
+"""The mutation run over the rules, tried on small example rules."""
 
 import json
 import runpy

@@ -1,4 +1,3 @@
-import json
 import re
 import runpy
 import subprocess
@@ -7,6 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
+from grafana_files import DASHBOARDS
 from stack import binary
 
 from exporter.metrics import CONNECTION_FAMILIES, SNAPSHOT_FAMILIES
@@ -33,6 +33,9 @@ ADDED = {"pod", "direction"}
 """Labels that a target in Kubernetes may have, and that a rule adds."""
 
 each_alert = pytest.mark.parametrize("name", ALERTS)
+each_lingering_alert = pytest.mark.parametrize(
+    "name", [name for name, rule in ALERTS.items() if "keep_firing_for" in rule]
+)
 
 
 def known():
@@ -135,7 +138,7 @@ def test_alert_is_complete(name):
 def test_alert_links_to_its_dashboard(name):
     """The link opens a dashboard with the connection or the exporter selected, from before the alert on."""
     url = urlsplit(re.sub(r"({{.*?}})+", "TEMPLATE", ALERTS[name]["annotations"]["dashboard_url"]))
-    dashboard = json.loads((ROOT / "grafana" / "dashboards" / f"{url.path.removeprefix('/d/')}.json").read_text())
+    dashboard = DASHBOARDS[url.path.removeprefix("/d/")]
     parameters = dict(parse_qsl(url.query))
     assert (parameters.pop("from"), parameters.pop("to")) == ("TEMPLATE", "now")
     variables = {f"var-{variable['name']}" for variable in dashboard["templating"]["list"]}
@@ -146,7 +149,7 @@ def test_alert_links_to_its_dashboard(name):
         assert parameters == {"var-job": "TEMPLATE", "var-instance": "TEMPLATE"}
 
 
-@pytest.mark.parametrize("name", [name for name, rule in ALERTS.items() if "keep_firing_for" in rule])
+@each_lingering_alert
 def test_the_text_of_an_alert_that_lingers_stays_true(name):
     """Prometheus shows the text for minutes after the condition ends, so it says what happened and not what is so."""
     annotations = ALERTS[name]["annotations"]
@@ -159,7 +162,7 @@ def test_the_text_of_an_alert_that_lingers_stays_true(name):
         assert re.match(r"While|If|Otherwise|Without|With|Anyone|Telnyx refuses", text), text
 
 
-@pytest.mark.parametrize("name", [name for name, rule in ALERTS.items() if "keep_firing_for" in rule])
+@each_lingering_alert
 def test_the_runbook_of_an_alert_that_lingers_says_so(name):
     """The reader learns that the condition can be over, and after how long the alert ends."""
     meaning = RUNBOOKS[name].read_text().partition("## Meaning")[2].partition("## Impact")[0]

@@ -188,7 +188,7 @@ def test_a_headline_number_leads_to_its_rows(grafana, show):
 
 
 def test_limits_are_shown_as_numbers(grafana):
-    """A limit is a number, and where there is none the table says so, now and before."""
+    """A limit is a number, and a missing limit reads "no limit", now and before."""
     rows, _ = grafana.show(LIMITS)
     (row,) = (row for row in rows if row["Direction"]["text"] == "outbound")
     assert row["Connection"]["text"] == NAMES[row["ID"]["text"]] == "0049301234567"

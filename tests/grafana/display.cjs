@@ -8,7 +8,7 @@
 const { JSDOM } = require("jsdom");
 const { window } = new JSDOM("<!doctype html>", { url: "http://localhost:3000/" });
 for (const [name, value] of Object.entries({ window, document: window.document, navigator: window.navigator })) {
-  Object.defineProperty(globalThis, name, { value, configurable: true }); // newer Node has a navigator of its own
+  Object.defineProperty(globalThis, name, { value, configurable: true }); // Node 21 and later already define navigator
 }
 
 const data = require("@grafana/data");
