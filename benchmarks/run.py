@@ -31,17 +31,17 @@ from typing import TYPE_CHECKING, Self
 
 from prometheus_client import Metric, generate_latest
 
-from exporter.exposition import Format
-from exporter.metrics import Gauge, Info, select
-from exporter.models import Snapshot, decode_page
-from exporter.rendering import Renderer
+from exporter.collectors.credential_connections import Gauge, Info, select
+from exporter.exposition.renderer import Renderer
+from exporter.exposition.response import Format
 from exporter.sandbox import Account
+from exporter.telnyx.pages import Snapshot, decode_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from exporter.metrics import Family, LabelValue, Many, Sample
-    from exporter.models import Connection
+    from exporter.collectors.credential_connections import Family, LabelValue, Many, Sample
+    from exporter.telnyx.pages import Connection
 
 HERE = Path(__file__).parent
 KEY = "sandbox"
@@ -321,7 +321,7 @@ print(time.perf_counter() - started)
 
 WALK = """
 import asyncio, time, uvloop
-from exporter.client import Client, Query
+from exporter.telnyx.client import Client, Query
 from exporter.logs import configure
 from exporter.telemetry import Telemetry
 configure("error", "logfmt")

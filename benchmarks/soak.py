@@ -30,7 +30,7 @@ import uvloop
 
 from exporter.cli import main as run_exporter
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
 from peer import FAULTS, Peer, connections, listing
 
 if TYPE_CHECKING:

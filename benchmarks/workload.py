@@ -14,16 +14,16 @@ import time
 
 import uvloop
 
-from exporter import server
 from exporter.cache import Cache
-from exporter.client import Client, Query
-from exporter.exposition import Format
+from exporter.collectors.credential_connections import select
+from exporter.exposition.renderer import Renderer
+from exporter.exposition.response import Format
 from exporter.logs import configure
-from exporter.metrics import select
 from exporter.refresh import Refresher, View
-from exporter.rendering import Renderer
 from exporter.telemetry import Telemetry
-from exporter.web import create_app
+from exporter.telnyx.client import Client, Query
+from exporter.web import server
+from exporter.web.app import create_app
 
 KEY = "sandbox"
 

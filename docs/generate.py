@@ -9,18 +9,18 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporter.answers import RateLimit
 from exporter.cache import Entry
-from exporter.metrics import CONNECTION_FAMILIES, SNAPSHOT_FAMILIES, Info
-from exporter.options import OPTIONS
+from exporter.collectors.credential_connections import CONNECTION_FAMILIES, SNAPSHOT_FAMILIES, Info
+from exporter.config.flags import OPTIONS
 from exporter.telemetry import Telemetry, family_name
+from exporter.telnyx.responses import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from prometheus_client import Metric
 
-    from exporter.metrics import Family
+    from exporter.collectors.credential_connections import Family
 
 REFERENCE = Path(__file__).with_name("metrics.md")
 README = Path(__file__).parent.with_name("README.md")

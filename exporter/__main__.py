@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from . import __version__
+from exporter import __version__
 
 
 def run() -> None:
@@ -15,7 +15,7 @@ def run() -> None:
         sys.exit(0)
     # Until there is what reads configuration again, SIGHUP would end the process.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    from .cli import main  # noqa: PLC0415 -- a third of a second of imports, which --version need not wait for
+    from exporter.cli import main  # noqa: PLC0415 -- a third of a second of imports, which --version need not wait for
 
     sys.exit(main(sys.argv[1:]))
 

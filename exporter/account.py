@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from .cache import Cache
-from .client import Client, Query
-from .metrics import matching, select
-from .refresh import Refresher, holdoff
-from .rendering import Renderer
+from exporter.cache import Cache
+from exporter.collectors.credential_connections import matching, select
+from exporter.exposition.renderer import Renderer
+from exporter.refresh import Refresher, holdoff
+from exporter.telnyx.client import Client, Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .refresh import View
-    from .settings import Settings
-    from .telemetry import Telemetry
+    from exporter.config.settings import Settings
+    from exporter.refresh import View
+    from exporter.telemetry import Telemetry
 
 PUNCTUALITY = 0.95
 """Of the TTL, when a value counts as stale: scrapes as regular as the TTL must not come a moment too early for it."""

@@ -18,28 +18,29 @@ import stamina.instrumentation
 import structlog
 import uvloop
 
-from . import __version__, sandbox, server
-from .account import Account, CurrentAccount
-from .auth import Guard
-from .errors import TelnyxError
-from .exposition import EMPTY, Format
-from .keys import KeyFile, describe
-from .logs import configure
-from .metrics import matching
-from .options import PROGRAM, Unavailable, UsageError, check_change, load
-from .reload import Reloader
-from .telemetry import Telemetry
-from .web import create_app
-from .webconfig import SOURCE as WEB
-from .webconfig import WebConfigFile
+from exporter import __version__, sandbox
+from exporter.account import Account, CurrentAccount
+from exporter.collectors.credential_connections import matching
+from exporter.config.api_keys import KeyFile, describe
+from exporter.config.flags import PROGRAM, Unavailable, UsageError, check_change, load
+from exporter.config.reload import Reloader
+from exporter.exposition.response import EMPTY, Format
+from exporter.logs import configure
+from exporter.telemetry import Telemetry
+from exporter.telnyx.errors import TelnyxError
+from exporter.web import server
+from exporter.web.app import create_app
+from exporter.web.middleware import Guard
+from exporter.web.web_config import SOURCE as WEB
+from exporter.web.web_config import WebConfigFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 
     from starlette.types import ASGIApp
 
-    from .reload import Source
-    from .settings import Settings
+    from exporter.config.reload import Source
+    from exporter.config.settings import Settings
 
 _DEMO_KEY = secrets.token_urlsafe()
 _OF_HTTPX = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from .errors import Internal, TelnyxError
-from .exposition import EMPTY
-from .logs import place
+from exporter.exposition.response import EMPTY
+from exporter.logs import place
+from exporter.telnyx.errors import Internal, TelnyxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .exposition import Document
-    from .models import Snapshot
-    from .rendering import Renderer
+    from exporter.exposition.renderer import Renderer
+    from exporter.exposition.response import Document
+    from exporter.telnyx.pages import Snapshot
 
 _MAX_NAMED = 10
 """Rows that one log line names; the metrics have the number of all."""

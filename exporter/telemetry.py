@@ -22,18 +22,18 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
 
-from . import __version__
-from .answers import RateLimit
-from .errors import REASONS
-from .exposition import Format
+from exporter import __version__
+from exporter.exposition.response import Format
+from exporter.telnyx.errors import REASONS
+from exporter.telnyx.responses import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from prometheus_client import Metric
 
-    from .cache import Entry
-    from .refresh import View
+    from exporter.cache import Entry
+    from exporter.refresh import View
 
 REVISION = os.environ.get("EXPORTER_REVISION", "unknown")
 """The commit that this was built from; the container image sets it."""

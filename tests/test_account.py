@@ -5,8 +5,8 @@ from peer import Peer, connections, silence
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.account import Account, CurrentAccount
-from exporter.exposition import Format
-from exporter.settings import Cache, Filter, Metrics, Settings, Telnyx
+from exporter.config.settings import Cache, Filter, Metrics, Settings, Telnyx
+from exporter.exposition.response import Format
 from exporter.telemetry import Telemetry
 
 KEY = "KEY-of-tests"

@@ -5,7 +5,11 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from exporter.errors import (
+from exporter.collectors.credential_connections import Count, Selection, select
+from exporter.exposition.renderer import Renderer
+from exporter.exposition.response import Format
+from exporter.refresh import Refresher, holdoff
+from exporter.telnyx.errors import (
     ConnectionFailed,
     Internal,
     Malformed,
@@ -14,11 +18,7 @@ from exporter.errors import (
     TelnyxError,
     Unauthorized,
 )
-from exporter.exposition import Format
-from exporter.metrics import Count, Selection, select
-from exporter.models import Connection, Snapshot, Unreadable
-from exporter.refresh import Refresher, holdoff
-from exporter.rendering import Renderer
+from exporter.telnyx.pages import Connection, Snapshot, Unreadable
 
 NOW = 1_517_610_327.5
 THREE = Snapshot(((Connection(id="0"), Connection(id="1")), (Connection(id="2"),)))

@@ -7,11 +7,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter import __version__
-from exporter.answers import RateLimit
 from exporter.cache import Entry
-from exporter.exposition import EMPTY, Format
+from exporter.exposition.response import EMPTY, Format
 from exporter.refresh import View
 from exporter.telemetry import REVISION, Telemetry, family_name
+from exporter.telnyx.responses import RateLimit
 
 REASONS = (
     "unauthorized",

@@ -13,14 +13,14 @@ import stamina.instrumentation
 from peer import Peer, connections
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter import server
 from exporter.cache import Cache
-from exporter.client import Client, Query
-from exporter.metrics import select
+from exporter.collectors.credential_connections import select
+from exporter.exposition.renderer import Renderer
 from exporter.refresh import Refresher, holdoff
-from exporter.rendering import Renderer
 from exporter.telemetry import Telemetry
-from exporter.web import create_app
+from exporter.telnyx.client import Client, Query
+from exporter.web import server
+from exporter.web.app import create_app
 
 TTL, MAX_STALE, TIMEOUT = 30.0, 600.0, 2.0
 

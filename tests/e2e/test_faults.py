@@ -26,7 +26,7 @@ from peer import (
 from structlog.testing import capture_logs
 
 from exporter.cache import MAX_HOLDOFF
-from exporter.client import MAX_PAGE_BYTES
+from exporter.telnyx.client import MAX_PAGE_BYTES
 
 HURRIED = 1.0
 """Seconds that a hurried scraper waits."""

@@ -16,7 +16,7 @@ from peer import connections, late, listing
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.server import GRACE
+from exporter.web.server import GRACE
 
 GET = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
 PATHS = ("/metrics", "/", "/-/healthy", "/-/ready")
@@ -87,8 +87,8 @@ async def test_two_hundred_silent_ones_keep_nobody_waiting(sent, exporter):
 @pytest.fixture
 def hasty(monkeypatch):
     """Have the bounds of a connection be over at once, as they are for real only after a while."""
-    monkeypatch.setattr("exporter.protocol.REQUEST_TIMEOUT", 0.3)
-    monkeypatch.setattr("exporter.protocol.SEND_TIMEOUT", 0.3)
+    monkeypatch.setattr("exporter.web.http_protocol.REQUEST_TIMEOUT", 0.3)
+    monkeypatch.setattr("exporter.web.http_protocol.SEND_TIMEOUT", 0.3)
 
 
 @pytest.mark.parametrize("sent", SILENT.values(), ids=SILENT)

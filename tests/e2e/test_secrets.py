@@ -18,8 +18,8 @@ from peer import ECHO, FAULTS, closing, connection, listing, raw, respond
 
 from exporter import logs
 from exporter.cache import MAX_HOLDOFF
-from exporter.errors import TelnyxError
-from exporter.settings import SENSITIVE_LABELS
+from exporter.config.settings import SENSITIVE_LABELS
+from exporter.telnyx.errors import TelnyxError
 
 CANARY = "c4n4ry"
 """In every secret, and nowhere else."""

@@ -1,0 +1,1 @@
+"""The Telnyx resources that are exposed, one module for each."""

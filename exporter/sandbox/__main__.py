@@ -1,0 +1,63 @@
+"""The command `python -m exporter.sandbox`: serves the sandbox on loopback."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from contextlib import suppress
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, NoReturn
+
+import uvicorn
+
+from exporter.sandbox import Account, create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def _loopback_address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    with suppress(ValueError):
+        if IPv4Address(host).is_loopback and int(port) in range(1 << 16):
+            return host, int(port)
+    raise argparse.ArgumentTypeError("must be a loopback address and a port, such as 127.0.0.1:18080")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve a sandbox until interrupted. The API key is the environment's `TELNYX_API_KEY`, or `sandbox`."""
+    parser = _Parser("python -m exporter.sandbox", description="A Telnyx-compatible API on loopback.")
+    parser.add_argument(
+        "--listen-address", type=_loopback_address, default="127.0.0.1:18080", help="port 0 selects a free port"
+    )
+    parser.add_argument("--size", type=int, default=55, help="number of connections")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same connections")
+    parser.add_argument("--step", type=int, default=45, help="seconds between two changes, 0 for no changes")
+    parser.add_argument("--rate-limit", type=int, default=600, help="requests per minute, 0 for no limit")
+    options = parser.parse_args(argv)
+    if min(options.size, options.step, options.rate_limit) < 0:
+        parser.error("--size, --step and --rate-limit must be 0 or more")
+    host, port = options.listen_address
+    try:
+        listener = socket.create_server((host, port))
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)  # the error's own text repeats the address in Python's notation
+        parser.error(f"cannot listen on {host}:{port}: {reason}")
+
+    with listener, suppress(KeyboardInterrupt):
+        account = Account(options.size, options.seed, step=options.step)
+        app = create_app(account, api_key=os.environ.get("TELNYX_API_KEY") or "sandbox", rate_limit=options.rate_limit)
+        sys.stderr.write(f"A sandbox of {options.size} connections: http://{host}:{listener.getsockname()[1]}/v2\n")
+        uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="warning", lifespan="off")).run([listener])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The HTTP server: routes, status page, TLS, authentication."""

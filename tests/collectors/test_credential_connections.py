@@ -1,0 +1,777 @@
+import json
+import re
+import time
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.collectors.credential_connections import CONNECTION_FAMILIES, SNAPSHOT_FAMILIES, select
+from exporter.exposition.renderer import Renderer
+from exporter.exposition.response import Format
+from exporter.telnyx.pages import (
+    Connection,
+    Inbound,
+    JitterBuffer,
+    NoiseSuppression,
+    Outbound,
+    Rtcp,
+    Snapshot,
+    Unreadable,
+    decode_page,
+)
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+FULL = json.loads((GOLDEN / "connection.json").read_text("utf-8"))
+SENSITIVE = ("user_name", "ani_override", "webhook_event_url", "webhook_event_failover_url")
+
+
+def read(*rows):
+    """Return the snapshot of rows as the API gives them."""
+    return Snapshot((decode_page(json.dumps({"data": rows}).encode()).rows,))
+
+
+def exposed(snapshot, *families, sensitive=(), form=Format.TEXT):
+    """Return the exposition of these families, or of all."""
+    selection = select(lambda name: not families or name in families, sensitive)
+    return Renderer(selection)(snapshot).part(form, gzip=False).data.decode()
+
+
+def samples(snapshot, *families, sensitive=()):
+    """Return the exposition less its comments, line by line."""
+    lines = exposed(snapshot, *families, sensitive=sensitive).split("\n")
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+# The reference
+
+GAUGE = ("gauge", ())
+TABLE = {
+    "telnyx_connections": ("gauge", ("record_type", "active", "anchorsite", "encrypted_media")),
+    "telnyx_connections_malformed": GAUGE,
+    "telnyx_connections_missing": GAUGE,
+    "telnyx_connection_info": (
+        "info",
+        (
+            "record_type",
+            "anchorsite",
+            "encrypted_media",
+            "dtmf_type",
+            "sip_uri_calling_preference",
+            "default_on_hold_comfort_noise_enabled",
+            "encode_contact_header_enabled",
+            "onnet_t38_passthrough_enabled",
+            "ios_push_credential_id",
+            "android_push_credential_id",
+        ),
+    ),
+    "telnyx_connection_active": GAUGE,
+    "telnyx_connection_created_timestamp_seconds": GAUGE,
+    "telnyx_connection_updated_timestamp_seconds": GAUGE,
+    "telnyx_connection_inbound_channel_limit": GAUGE,
+    "telnyx_connection_outbound_channel_limit": GAUGE,
+    "telnyx_connection_inbound_info": (
+        "info",
+        (
+            "ani_number_format",
+            "dnis_number_format",
+            "default_routing_method",
+            "simultaneous_ringing",
+            "generate_ringback_tone",
+            "isup_headers_enabled",
+            "prack_enabled",
+            "sip_compact_headers_enabled",
+            "shaken_stir_enabled",
+        ),
+    ),
+    "telnyx_connection_inbound_timeout_1xx_seconds": GAUGE,
+    "telnyx_connection_inbound_timeout_2xx_seconds": GAUGE,
+    "telnyx_connection_inbound_codec_priority": ("gauge", ("codec",)),
+    "telnyx_connection_outbound_info": (
+        "info",
+        (
+            "ani_override_type",
+            "localization",
+            "t38_reinvite_source",
+            "outbound_voice_profile_id",
+            "call_parking_enabled",
+            "instant_ringback_enabled",
+            "generate_ringback_tone",
+        ),
+    ),
+    "telnyx_connection_webhook_info": (
+        "info",
+        ("webhook_api_version", "webhook_host", "webhook_failover_host", "call_cost_in_webhooks"),
+    ),
+    "telnyx_connection_webhook_timeout_seconds": GAUGE,
+    "telnyx_connection_rtcp_info": ("info", ("port", "capture_enabled")),
+    "telnyx_connection_rtcp_report_interval_seconds": GAUGE,
+    "telnyx_connection_noise_suppression_info": ("info", ("direction", "engine")),
+    "telnyx_connection_noise_suppression_attenuation_limit": GAUGE,
+    "telnyx_connection_jitter_buffer_enabled": GAUGE,
+    "telnyx_connection_jitter_buffer_min_seconds": GAUGE,
+    "telnyx_connection_jitter_buffer_max_seconds": GAUGE,
+    "telnyx_connection_tag_info": ("info", ("tag",)),
+}
+FAMILIES = (*SNAPSHOT_FAMILIES, *CONNECTION_FAMILIES)
+
+
+def test_families():
+    """The families are exactly these, with these types and labels, in this order."""
+    assert [(family.name, (family.type, family.labels)) for family in FAMILIES] == list(TABLE.items())
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_family_is_well_formed(family):
+    """Names follow the conventions, and the help is a sentence of one line that needs no escaping."""
+    assert re.fullmatch(r"telnyx_connections?(_[a-z0-9]+)*", family.name)
+    assert family.name.endswith("_info") is (family.type == "info")
+    assert family.unit == ("seconds" if family.name.endswith("_seconds") else "")
+    assert re.fullmatch(r'[A-Z][^\\"\n]+\.', family.help)
+    assert set(family.labels).isdisjoint({"connection_id", "connection_name", *SENSITIVE})
+
+
+# One connection, one family, the lines that it must give; {C} stands for the labels of every connection's series
+
+UNKNOWN = {}  # nothing but its id
+CASES = [
+    pytest.param({"active": True}, "active", ["{C} 1"], id="active"),
+    pytest.param({"active": False}, "active", ["{C} 0"], id="disabled"),
+    pytest.param(UNKNOWN, "active", [], id="active-unknown"),
+    pytest.param({"active": None}, "active", [], id="active-null"),
+    pytest.param(
+        {
+            "record_type": "credential_connection",
+            "anchorsite_override": "Chicago, IL",
+            "encrypted_media": "SRTP",
+            "dtmf_type": "Inband",
+            "sip_uri_calling_preference": "unrestricted",
+            "default_on_hold_comfort_noise_enabled": True,
+            "encode_contact_header_enabled": False,
+            "ios_push_credential_id": "i",
+            "android_push_credential_id": "a",
+        },
+        "info",
+        [
+            (
+                '{C,record_type="credential_connection",anchorsite="Chicago, IL",encrypted_media="SRTP",'
+                'dtmf_type="Inband",'
+                'sip_uri_calling_preference="unrestricted",default_on_hold_comfort_noise_enabled="true",'
+                'encode_contact_header_enabled="false",onnet_t38_passthrough_enabled="",ios_push_credential_id="i",'
+                'android_push_credential_id="a"} 1'
+            )
+        ],
+        id="info",
+    ),
+    pytest.param(
+        UNKNOWN,
+        "info",
+        [
+            (
+                '{C,record_type="",anchorsite="",encrypted_media="none",dtmf_type="",sip_uri_calling_preference="",'
+                'default_on_hold_comfort_noise_enabled="",encode_contact_header_enabled="",onnet_t38_passthrough_enabled="",'
+                'ios_push_credential_id="",android_push_credential_id=""} 1'
+            )
+        ],
+        id="info-unknown",
+    ),
+    pytest.param(
+        {"created_at": "2018-02-02T22:25:27.521Z"},
+        "created_timestamp_seconds",
+        ["{C} 1517610327.521"],
+        id="created",
+    ),
+    pytest.param(
+        {"updated_at": "2018-02-02T22:25:27Z"}, "updated_timestamp_seconds", ["{C} 1517610327.0"], id="updated"
+    ),
+    pytest.param({"inbound": {"channel_limit": 5}}, "inbound_channel_limit", ["{C} 5"], id="inbound-limit"),
+    pytest.param({"inbound": {"channel_limit": 0}}, "inbound_channel_limit", ["{C} 0"], id="inbound-limit-zero"),
+    pytest.param({"inbound": {"channel_limit": None}}, "inbound_channel_limit", [], id="inbound-limit-null"),
+    pytest.param({"inbound": {}}, "inbound_channel_limit", [], id="inbound-limit-absent"),
+    pytest.param({"inbound": None}, "inbound_channel_limit", [], id="inbound-null"),
+    pytest.param({"outbound": {"channel_limit": 7}}, "outbound_channel_limit", ["{C} 7"], id="outbound-limit"),
+    pytest.param({"outbound": {"channel_limit": None}}, "outbound_channel_limit", [], id="outbound-limit-null"),
+    pytest.param(
+        {"inbound": {"channel_limit": 5}, "outbound": {}}, "outbound_channel_limit", [], id="outbound-limit-absent"
+    ),
+    pytest.param(
+        {
+            "inbound": {
+                "ani_number_format": "+E.164",
+                "dnis_number_format": "e164",
+                "default_routing_method": "round-robin",
+                "simultaneous_ringing": "enabled",
+                "generate_ringback_tone": True,
+                "isup_headers_enabled": False,
+                "prack_enabled": True,
+                "sip_compact_headers_enabled": False,
+            }
+        },
+        "inbound_info",
+        [
+            (
+                '{C,ani_number_format="+E.164",dnis_number_format="e164",default_routing_method="round-robin",'
+                'simultaneous_ringing="enabled",generate_ringback_tone="true",isup_headers_enabled="false",'
+                'prack_enabled="true",sip_compact_headers_enabled="false",shaken_stir_enabled=""} 1'
+            )
+        ],
+        id="inbound",
+    ),
+    pytest.param(
+        UNKNOWN,
+        "inbound_info",
+        [
+            (
+                '{C,ani_number_format="",dnis_number_format="",default_routing_method="",simultaneous_ringing="",'
+                'generate_ringback_tone="",isup_headers_enabled="",prack_enabled="",sip_compact_headers_enabled="",'
+                'shaken_stir_enabled=""} 1'
+            )
+        ],
+        id="inbound-unknown",
+    ),
+    pytest.param({"inbound": {"timeout_1xx_secs": 3}}, "inbound_timeout_1xx_seconds", ["{C} 3"], id="timeout-1xx"),
+    pytest.param({"inbound": {"timeout_2xx_secs": "90"}}, "inbound_timeout_2xx_seconds", ["{C} 90"], id="timeout-2xx"),
+    pytest.param({"inbound": {"timeout_1xx_secs": 3}}, "inbound_timeout_2xx_seconds", [], id="timeout-absent"),
+    pytest.param(
+        {"inbound": {"codecs": ["G722", "OPUS"]}},
+        "inbound_codec_priority",
+        ['{C,codec="G722"} 1', '{C,codec="OPUS"} 2'],
+        id="codecs",
+    ),
+    pytest.param(
+        {"inbound": {"codecs": ["G722", "G722", "OPUS", "G722", ""]}},
+        "inbound_codec_priority",
+        ['{C,codec="G722"} 1', '{C,codec="OPUS"} 2', '{C,codec=""} 3'],
+        id="codecs-repeated",
+    ),
+    pytest.param({"inbound": {"codecs": []}}, "inbound_codec_priority", [], id="codecs-none"),
+    pytest.param({"inbound": {"codecs": None}}, "inbound_codec_priority", [], id="codecs-null"),
+    pytest.param(
+        {
+            "outbound": {
+                "ani_override_type": "emergency",
+                "localization": "US",
+                "t38_reinvite_source": "customer",
+                "outbound_voice_profile_id": "1",
+                "call_parking_enabled": None,
+                "instant_ringback_enabled": True,
+                "generate_ringback_tone": False,
+            }
+        },
+        "outbound_info",
+        [
+            (
+                '{C,ani_override_type="emergency",localization="US",t38_reinvite_source="customer",'
+                'outbound_voice_profile_id="1",call_parking_enabled="",instant_ringback_enabled="true",'
+                'generate_ringback_tone="false"} 1'
+            )
+        ],
+        id="outbound",
+    ),
+    pytest.param(
+        {
+            "webhook_api_version": "1",
+            "webhook_event_url": "https://a.example/x",
+            "webhook_event_failover_url": "http://b.example",
+            "call_cost_in_webhooks": False,
+        },
+        "webhook_info",
+        [
+            (
+                '{C,webhook_api_version="1",webhook_host="a.example",webhook_failover_host="b.example",'
+                'call_cost_in_webhooks="false"} 1'
+            )
+        ],
+        id="webhook",
+    ),
+    pytest.param(
+        {"webhook_api_version": 2, "webhook_event_url": None},
+        "webhook_info",
+        ['{C,webhook_api_version="2",webhook_host="",webhook_failover_host="",call_cost_in_webhooks=""} 1'],
+        id="webhook-version-is-a-number",
+    ),
+    pytest.param({"webhook_timeout_secs": 25}, "webhook_timeout_seconds", ["{C} 25"], id="webhook-timeout"),
+    pytest.param({"webhook_timeout_secs": 0}, "webhook_timeout_seconds", ["{C} 0"], id="webhook-timeout-zero"),
+    pytest.param({"webhook_timeout_secs": None}, "webhook_timeout_seconds", [], id="webhook-timeout-null"),
+    pytest.param(
+        {"rtcp_settings": {"port": "rtcp-mux", "capture_enabled": True}},
+        "rtcp_info",
+        ['{C,port="rtcp-mux",capture_enabled="true"} 1'],
+        id="rtcp",
+    ),
+    pytest.param(UNKNOWN, "rtcp_info", ['{C,port="",capture_enabled=""} 1'], id="rtcp-unknown"),
+    pytest.param(
+        {"rtcp_settings": {"report_frequency_secs": 5}}, "rtcp_report_interval_seconds", ["{C} 5"], id="rtcp-interval"
+    ),
+    pytest.param(
+        {"rtcp_settings": {"report_frequency_seconds": 6}},
+        "rtcp_report_interval_seconds",
+        ["{C} 6"],
+        id="rtcp-interval-by-its-old-name",
+    ),
+    pytest.param(
+        {"rtcp_settings": {"report_frequency_seconds": 6, "report_frequency_secs": 5}},
+        "rtcp_report_interval_seconds",
+        ["{C} 5"],
+        id="rtcp-interval-by-both-names",
+    ),
+    pytest.param(
+        {"noise_suppression": "inbound", "noise_suppression_details": {"engine": "denoiser"}},
+        "noise_suppression_info",
+        ['{C,direction="inbound",engine="denoiser"} 1'],
+        id="noise-suppression",
+    ),
+    pytest.param(
+        {"noise_suppression": "disabled"},
+        "noise_suppression_info",
+        ['{C,direction="disabled",engine=""} 1'],
+        id="noise-suppression-without-details",
+    ),
+    pytest.param(
+        {"noise_suppression_details": {"attenuation_limit": 100}},
+        "noise_suppression_attenuation_limit",
+        ["{C} 100"],
+        id="attenuation",
+    ),
+    pytest.param(UNKNOWN, "noise_suppression_attenuation_limit", [], id="attenuation-unknown"),
+    pytest.param(
+        {"jitter_buffer": {"enable_jitter_buffer": False}}, "jitter_buffer_enabled", ["{C} 0"], id="jitter-buffer-off"
+    ),
+    pytest.param(UNKNOWN, "jitter_buffer_enabled", [], id="jitter-buffer-unknown"),
+    pytest.param(
+        {"jitter_buffer": {"jitterbuffer_msec_min": 45}},
+        "jitter_buffer_min_seconds",
+        ["{C} 0.045"],
+        id="jitter-buffer-min",
+    ),
+    pytest.param(
+        {"jitter_buffer": {"jitterbuffer_msec_max": 400}},
+        "jitter_buffer_max_seconds",
+        ["{C} 0.4"],
+        id="jitter-buffer-max",
+    ),
+    pytest.param({"jitter_buffer": {}}, "jitter_buffer_max_seconds", [], id="jitter-buffer-max-absent"),
+    pytest.param(
+        {"tags": ["b", "a", "b", ""]},
+        "tag_info",
+        ['{C,tag="b"} 1', '{C,tag="a"} 1', '{C,tag=""} 1'],
+        id="tags",
+    ),
+    pytest.param({"tags": None}, "tag_info", [], id="tags-null"),
+    pytest.param(
+        {"connection_name": 'the "best"\\\npbx {%s} ☎'},
+        "rtcp_info",
+        [
+            r'{connection_id="42",connection_name="the \"best\"\\\npbx {%s} ☎",port="",capture_enabled=""} 1',
+        ],
+        id="odd-name",
+    ),
+    pytest.param(
+        {"connection_name": None, "active": True},
+        "active",
+        ['{connection_id="42",connection_name=""} 1'],
+        id="no-name",
+    ),
+]
+
+
+@pytest.mark.parametrize(("row", "family", "expected"), CASES)
+def test_connection(row, family, expected):
+    """A connection as the API gives it becomes exactly these lines."""
+    name = f"telnyx_connection_{family}"
+    labels = '{connection_id="42",connection_name="pbx"'
+    lines = [name + line.replace("{C", labels, 1) for line in expected]
+    assert samples(read({"id": "42", "connection_name": "pbx", **row}), name) == lines
+
+
+def test_every_family_has_a_case():
+    """No family of connections is missing from the table above."""
+    assert {f"telnyx_connection_{case.values[1]}" for case in CASES} == {family.name for family in CONNECTION_FAMILIES}
+
+
+# A whole exposition
+
+
+@pytest.mark.parametrize(("form", "end"), [(Format.TEXT, "prom"), (Format.OPENMETRICS, "om")], ids=["text", "om"])
+@pytest.mark.parametrize(("name", "row"), [("full", FULL), ("bare", {"id": "42"})], ids=["full", "bare"])
+def test_golden(name, row, form, end):
+    """A connection with every documented field, and one with an id alone, give exactly the file that is kept."""
+    assert exposed(read(row), form=form) == (GOLDEN / f"{name}.{end}").read_text("utf-8")
+
+
+def test_full_connection_has_every_field():
+    """The connection with every documented field has each field of the models."""
+    (connection,) = read(FULL).connections
+    parts = (connection, *(getattr(connection, name) for name in PARTS))
+    absent = {name for part in parts for name in part.__struct_fields__ if getattr(part, name) is None}
+    assert absent == {"report_frequency_seconds"}  # the old name of report_frequency_secs
+
+
+def test_secrets_are_nowhere():
+    """Nothing sensitive is exposed unless it is asked for, and the password never."""
+    sensitive = (FULL["user_name"], FULL["outbound"]["ani_override"], "s3cret")
+    assert not any(text in exposed(read(FULL)) for text in (*sensitive, FULL["password"]))
+    text = exposed(read(FULL), sensitive=SENSITIVE)
+    assert all(secret in text for secret in sensitive)
+    assert FULL["password"] not in text
+
+
+# Counts
+
+SITES = (
+    "Latency",
+    "Chicago, IL",
+    "Ashburn, VA",
+    "San Jose, CA",
+    "Sydney, Australia",
+    "Amsterdam, Netherlands",
+    "London, UK",
+    "Toronto, Canada",
+    "Vancouver, Canada",
+    "Frankfurt, Germany",
+)
+DOCUMENTED = {
+    f'record_type="credential_connection",active="{active}",anchorsite="{site}",encrypted_media="{media}"': 0
+    for active in ("true", "false")
+    for site in SITES
+    for media in ("SRTP", "none")
+}
+DEFAULT = {"record_type": "credential_connection", "active": True, "anchorsite_override": "Latency"}
+
+
+def counts(*rows):
+    """Return how many connections there are of each kind; no kind is there twice."""
+    lines = samples(read(*({"id": str(number), **row} for number, row in enumerate(rows))), "telnyx_connections")
+    found = [re.fullmatch(r"telnyx_connections\{(.*)\} (\d+)", line).groups() for line in lines]
+    assert len(dict(found)) == len(found)
+    return {labels: int(number) for labels, number in found}
+
+
+def test_no_connections():
+    """Without a connection all 40 documented kinds are there, at 0."""
+    assert len(DOCUMENTED) == 40
+    assert counts() == DOCUMENTED
+
+
+@pytest.mark.parametrize(
+    ("row", "labels"),
+    [
+        pytest.param(
+            DEFAULT,
+            'record_type="credential_connection",active="true",anchorsite="Latency",encrypted_media="none"',
+            id="default",
+        ),
+        pytest.param(
+            {**DEFAULT, "active": False, "anchorsite_override": "London, UK", "encrypted_media": "SRTP"},
+            'record_type="credential_connection",active="false",anchorsite="London, UK",encrypted_media="SRTP"',
+            id="documented",
+        ),
+        pytest.param(
+            {**DEFAULT, "anchorsite_override": 'Atlantis "Deep"', "encrypted_media": "DTLS", "record_type": "new"},
+            r'record_type="new",active="true",anchorsite="Atlantis \"Deep\"",encrypted_media="DTLS"',
+            id="undocumented",
+        ),
+        pytest.param(
+            {**DEFAULT, "anchorsite_override": "latency"},
+            'record_type="credential_connection",active="true",anchorsite="latency",encrypted_media="none"',
+            id="other-case",
+        ),
+    ],
+)
+def test_counts(row, labels):
+    """Connections are counted by their kind, which is shown as it is where it is not documented."""
+    assert counts(row, row) == {**DOCUMENTED, labels: 2}
+
+
+@pytest.mark.parametrize("field", ["record_type", "anchorsite_override", "encrypted_media"])
+def test_absent_and_empty_are_one_kind(field):
+    """A field that is absent, null or empty makes one kind."""
+    rest = {name: value for name, value in DEFAULT.items() if name != field}
+    found = counts(rest, {**rest, field: None}, {**rest, field: ""})
+    assert sorted(found.values()) == [0] * (len(found) - 1) + [3]
+
+
+def test_unknown_state_is_a_kind():
+    """A connection that may be active or not is neither."""
+    labels = 'record_type="credential_connection",active="",anchorsite="Latency",encrypted_media="none"'
+    assert counts({**DEFAULT, "active": None}) == {**DOCUMENTED, labels: 1}
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "family", "number"),
+    [
+        pytest.param(Snapshot(()), "telnyx_connections_malformed", 0, id="none-malformed"),
+        pytest.param(
+            Snapshot((), (Unreadable("1", "x"), Unreadable(None, "x"))),
+            "telnyx_connections_malformed",
+            2,
+            id="malformed",
+        ),
+        pytest.param(Snapshot(()), "telnyx_connections_missing", 0, id="none-missing"),
+        pytest.param(Snapshot((), missing=3), "telnyx_connections_missing", 3, id="missing"),
+    ],
+)
+def test_rows_not_shown_are_counted(snapshot, family, number):
+    """What is not shown, as it can't be read or was on no page, is counted."""
+    assert samples(snapshot, family) == [f"{family} {number}"]
+
+
+# Which families and labels
+
+
+def test_selection():
+    """Only families that are shown are selected, and by default all."""
+    assert (select().snapshot, select().connection) == (SNAPSHOT_FAMILIES, CONNECTION_FAMILIES)
+    selection = select(lambda name: name in {"telnyx_connections", "telnyx_connection_active"})
+    assert [family.name for family in (*selection.snapshot, *selection.connection)] == [
+        "telnyx_connections",
+        "telnyx_connection_active",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sensitive", "family", "end"),
+    [
+        ("user_name", "telnyx_connection_info", ',user_name="myusername123"} 1'),
+        ("ani_override", "telnyx_connection_outbound_info", ',ani_override="+13125550100"} 1'),
+        (
+            "webhook_event_url",
+            "telnyx_connection_webhook_info",
+            f',webhook_event_url="{FULL["webhook_event_url"]}"}} 1',
+        ),
+        (
+            "webhook_event_failover_url",
+            "telnyx_connection_webhook_info",
+            f',webhook_event_failover_url="{FULL["webhook_event_failover_url"]}"}} 1',
+        ),
+    ],
+)
+def test_sensitive_label(sensitive, family, end):
+    """A sensitive label is there when it is asked for, behind the others of its family, and nothing else changes."""
+    before, after = samples(read(FULL)), samples(read(FULL), sensitive=(sensitive,))
+    changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    ((old, new),) = changed
+    assert new.startswith(f"{family}{{")
+    assert new == old.removesuffix("} 1") + end
+
+
+def test_sensitive_label_of_bare_connection():
+    """Sensitive labels of what is absent are empty."""
+    lines = samples(read({"id": "42"}), sensitive=SENSITIVE)
+    assert [line for line in lines if 'user_name=""' in line]
+    assert [line for line in lines if 'ani_override=""' in line]
+    assert [line for line in lines if line.endswith('webhook_event_url="",webhook_event_failover_url=""} 1')]
+
+
+# Webhooks
+
+
+def host(url):
+    """Return the host that is shown for a webhook's URL; the failover is treated alike."""
+    connection = Connection(id="42", webhook_event_url=url, webhook_event_failover_url=url)
+    (family,) = text_string_to_metric_families(exposed(Snapshot(((connection,),)), "telnyx_connection_webhook_info"))
+    (sample,) = family.samples
+    assert sample.labels["webhook_host"] == sample.labels["webhook_failover_host"]
+    return sample.labels["webhook_host"]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("https://hooks.example.com", "hooks.example.com"),
+        ("http://hooks.example.com/", "hooks.example.com"),
+        ("https://hooks.example.com:8443/x", "hooks.example.com"),
+        ("https://hooks.example.com:/x", "hooks.example.com"),
+        ("https://user:pass@hooks.example.com/x?y#z", "hooks.example.com"),
+        ("https://user:p@ss@hooks.example.com/x", "hooks.example.com"),
+        ("https://token@hooks.example.com", "hooks.example.com"),
+        ("https://hooks.example.com?token=x", "hooks.example.com"),
+        ("https://hooks.example.com#x", "hooks.example.com"),
+        ("https://hooks.example.com/a@b:c", "hooks.example.com"),
+        ("https://HOOKS.Example.com/X", "hooks.example.com"),
+        ("HTTPS://hooks.example.com/", "hooks.example.com"),
+        ("https://my_host-1.internal./x", "my_host-1.internal."),
+        ("https://bücher.example/x", "bücher.example"),
+        ("http://203.0.113.7:80/x", "203.0.113.7"),
+        ("https://user:pass@[2001:DB8::1]:443/x", "[2001:db8::1]"),
+        ("https://hooks.example.com/line\nbreak", "hooks.example.com"),
+    ],
+)
+def test_webhook_host(url, expected):
+    """Of a webhook's URL its host is shown, in small letters, and nothing else."""
+    assert host(url) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        None,
+        "secret",
+        "secret.example.com/hook",
+        "//secret.example.com",
+        "https:",
+        "https://",
+        "https:///secret",
+        "https://?secret",
+        "https://:secret",
+        "https://user:secret",
+        "https://user:secret/x",
+        "https://user:secret@",
+        "https://user:secret@/x",
+        "https://user:se/cret@hooks.example.com/",
+        "https://us er:secret@hooks.example.com",
+        "https://hooks.example.com secret",
+        " https://hooks.example.com",
+        "https://hooks.example.com\\secret",
+        "https://hooks.example.com;secret=1",
+        "https://hooks.example.com&secret=1",
+        "https://hooks.example.com,secret",
+        "https://hooks.example.com%2Fsecret",
+        "https://user:1%40hooks.example.com/",
+        "https://secret%40hooks.example.com/",
+        "https://hooks.example.com\\secret@secret.example.com/",
+        "https://hooks.example.com\x00secret/",
+        "https://{secret}/x",
+        "https://[secret]/",
+        "https://[::1/secret",
+        "https://[::1]secret/",
+        "https://hooks.example.com:80secret/",
+        "ftp://secret.example.com/",
+        "javascript:secret",
+        "data:secret",
+        "mailto:secret@example.com",
+    ],
+)
+def test_odd_webhook_has_no_host(url):
+    """What is not clearly an http URL with a host shows none of it, as any part of it could be a secret."""
+    assert host(url) == ""
+
+
+CANARY = "canary"
+TEXT = st.text(st.characters(exclude_characters="\\"), max_size=8)
+PIECE = st.tuples(TEXT, TEXT).map(CANARY.join)
+
+
+def safe(text, exclude):
+    """Return a strategy with these characters left out, as they would end the part of the URL."""
+    return text.map(lambda found: "".join(character for character in found if character not in exclude))
+
+
+@given(
+    scheme=st.sampled_from(["http", "https"]),
+    userinfo=st.just("") | safe(PIECE, "/?#").map("{}@".format),
+    port=st.sampled_from(["", ":", ":443"]),
+    path=st.just("") | PIECE.map("/{}".format),
+    query=st.just("") | PIECE.map("?{}".format),
+    fragment=st.just("") | PIECE.map("#{}".format),
+)
+def test_webhook_shows_no_secret(*, scheme, userinfo, port, path, query, fragment):
+    """Whatever stands in user info, path, query and fragment, at most the host is shown."""
+    shown = host(f"{scheme}://{userinfo}hooks.example.com{port}{path}{query}{fragment}")
+    assert shown in ({"", "hooks.example.com"} if userinfo else {"hooks.example.com"})
+
+
+# Times
+
+
+@pytest.fixture
+def elsewhere(monkeypatch):
+    """Let the machine be where it is not UTC."""
+    monkeypatch.setenv("TZ", "Elsewhere-13")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param("2018-02-02T22:25:27.521Z", 1517610327.521, id="as-documented"),
+        pytest.param("2018-02-02T22:25:27Z", 1517610327.0, id="whole-seconds"),
+        pytest.param("2018-02-02T22:25:27.521123Z", 1517610327.521123, id="microseconds"),
+        pytest.param("2018-02-02T22:25:27", 1517610327.0, id="no-zone-is-utc"),
+        pytest.param("2018-02-02T23:25:27+01:00", 1517610327.0, id="other-zone"),
+        pytest.param("2018-02-02T14:25:27-0800", 1517610327.0, id="other-zone-without-colon"),
+        pytest.param("2018-02-02 22:25:27Z", 1517610327.0, id="blank-for-t"),
+        pytest.param("2018-02-02", 1517529600.0, id="date"),
+        pytest.param("1969-12-31T23:59:59Z", -1.0, id="before-the-epoch"),
+        pytest.param("0001-01-01T00:00:00+23:59", -62135683140.0, id="first"),
+        pytest.param("9999-12-31T23:59:59-23:59", 253402387139.0, id="last"),
+        pytest.param(None, None, id="absent"),
+        pytest.param("", None, id="empty"),
+        pytest.param("yesterday", None, id="garbage"),
+        pytest.param("2018-02-30T00:00:00Z", None, id="no-such-day"),
+        pytest.param("2018-02-02T22:25:27.521ZZ", None, id="two-zones"),
+        pytest.param("10000-01-01T00:00:00Z", None, id="too-far"),
+        pytest.param("1517610327", None, id="unix-time"),
+    ],
+)
+def test_times(elsewhere, text, expected):
+    """Times are Unix seconds, UTC where no zone is named; what is no time has no sample."""
+    name = "telnyx_connection_created_timestamp_seconds"
+    lines = samples(Snapshot(((Connection(id="42", created_at=text),),)), name)
+    assert [float(line.rpartition(" ")[2]) for line in lines] == [expected] * (expected is not None)
+
+
+# Anything
+
+PARTS = {
+    "inbound": Inbound,
+    "outbound": Outbound,
+    "jitter_buffer": JitterBuffer,
+    "noise_suppression_details": NoiseSuppression,
+    "rtcp_settings": Rtcp,
+}
+
+
+def structs(kind, **given):
+    """Return a strategy for any struct of this kind."""
+    fields = {name: given.get(name, st.from_type(hint)) for name, hint in get_type_hints(kind).items()}
+    return st.builds(kind, **fields)
+
+
+CONNECTIONS = structs(
+    Connection,
+    id=st.text(min_size=1),
+    webhook_event_url=st.none() | st.text() | st.text().map("https://{}".format),
+    created_at=st.none() | st.text() | st.datetimes().map(datetime.isoformat),
+    **{name: st.none() | structs(part) for name, part in PARTS.items()},
+)
+
+
+@given(st.lists(CONNECTIONS, max_size=3, unique_by=lambda connection: connection.id))
+@settings(
+    deadline=None,
+    max_examples=60,
+    phases=set(Phase) - {Phase.shrink, Phase.explain},  # they would take minutes
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+def test_no_series_is_there_twice(connections):
+    """Whatever the connections, no series is there twice, and every one has a finite number."""
+    lines = samples(Snapshot((tuple(connections),)), sensitive=SENSITIVE)
+    series = Counter(line.rpartition(" ")[0] for line in lines)
+    assert series.most_common(1)[0][1] == 1
+    assert all(abs(float(line.rpartition(" ")[2])) < float("inf") for line in lines)
+
+
+def test_absurd_number_harms_nobody():
+    """A number beyond all bounds, which Prometheus would refuse with the whole scrape, is not shown."""
+    absurd = 10**400
+    row = {
+        "id": "1",
+        "webhook_timeout_secs": absurd,
+        "jitter_buffer": {"jitterbuffer_msec_min": absurd},
+        "inbound": {"channel_limit": -absurd},
+    }
+    page = decode_page(json.dumps({"data": [row, {"id": "2", "active": True}]}).encode())
+    snapshot = Snapshot((tuple(row for row in page.rows if isinstance(row, Connection)),))
+    lines = samples(snapshot)
+    assert 'telnyx_connection_active{connection_id="2",connection_name=""} 1' in lines
+    assert all(abs(float(line.rpartition(" ")[2])) < float("inf") for line in lines)

@@ -1,0 +1,140 @@
+import os
+from pathlib import Path
+
+import pytest
+from recorder import Recorder
+from structlog.testing import capture_logs
+
+from exporter.config.api_keys import KeyFile, describe
+
+OLD, NEW = "KEY0123-old", "KEY0123-new"
+
+# contents that can't be used, and why; None stands for no file at all, a dictionary for a directory, or what makes it
+BAD = [
+    pytest.param(None, "No such file or directory", id="missing"),
+    pytest.param({}, "Is a directory", id="directory"),
+    pytest.param(os.mkfifo, "is no regular file", id="pipe"),
+    pytest.param(b"", "is empty", id="empty"),
+    pytest.param(b" \t\n", "is empty", id="blank"),
+    pytest.param(b"KEY0123 hush", "holds white space", id="white-space"),
+    pytest.param(b"KEY0123\nhush", "holds white space", id="two-lines"),
+    pytest.param(b"KEY0123\x00hush", "a control character", id="null"),
+    pytest.param("KEY0123-hüsh".encode(), "a character outside ASCII", id="utf-8"),
+    pytest.param(b"\xef\xbb\xbfKEY0123-hush", "a character outside ASCII", id="byte-order-mark"),
+    pytest.param(b"\xff\xfeK\x00E\x00Y\x00", "a character outside ASCII", id="utf-16"),
+    pytest.param(b"KEY0123-hush" * 400, "is larger than 4096 bytes", id="too-large"),
+]
+
+
+def key_file(path, recorder=None):
+    return KeyFile(path, recorder or Recorder(), clock=lambda: 42.0)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Return the path of a file that holds a key."""
+    path = tmp_path / "key"
+    path.write_text(OLD, encoding="ascii")
+    return path
+
+
+def put(path, content):
+    """Replace what is at a path."""
+    path.rmdir() if path.is_dir() else path.unlink()
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif callable(content):
+        content(path)
+    elif content is not None:
+        path.mkdir()
+
+
+@pytest.mark.parametrize("content", [OLD, f"{OLD}\n", f"\r\n {OLD}\t\r\n"], ids=["bare", "line", "blanks"])
+def test_white_space_around_a_key_is_left_out(path, content):
+    """A key is read without the line break that editors put behind it."""
+    path.write_bytes(content.encode())
+    assert key_file(path)() == OLD
+
+
+def test_largest_file_is_read(path):
+    """A file is read up to its bound."""
+    path.write_text("k" * 4096, encoding="ascii")
+    assert key_file(path)() == "k" * 4096
+
+
+def test_key_is_read_at_each_call(path):
+    """A key that was rotated is used by the next call."""
+    key = key_file(path)
+    assert key() == OLD
+    path.write_text(NEW, encoding="ascii")
+    assert key() == NEW
+
+
+def test_link_that_kubernetes_swaps_is_followed(tmp_path):
+    """A mounted secret, whose directory is replaced behind a link, gives the new key."""
+    for name, content in (("..1", OLD), ("..2", NEW)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "key").write_text(content, encoding="ascii")
+    (tmp_path / "..data").symlink_to("..1")
+    (tmp_path / "key").symlink_to(Path("..data", "key"))
+    key = key_file(tmp_path / "key")
+    assert key() == OLD
+    (tmp_path / "..data_tmp").symlink_to("..2")
+    (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+    assert key() == NEW
+
+
+@pytest.mark.parametrize(("content", "problem"), BAD)
+def test_unusable_file_is_refused_at_the_start(path, content, problem):
+    """Without a key to begin with, there is nothing to keep, and why is said without any of the content."""
+    put(path, content)
+    with pytest.raises((OSError, ValueError)) as caught:
+        key_file(path)
+    message = describe(caught.value)
+    assert problem in message
+    assert "KEY0123" not in message
+
+
+@pytest.mark.parametrize(("content", "problem"), BAD)
+def test_unusable_file_keeps_the_last_key(path, content, problem):
+    """A file that went bad keeps the last good key, with one warning however often it is read, and recovers."""
+    recorder = Recorder()
+    key = key_file(path, recorder)
+    put(path, content)
+    with capture_logs() as logs:
+        assert [key(), key(), key()] == [OLD] * 3
+    (log,) = logs
+    assert log["log_level"] == "warning"
+    assert log["file"] == str(path)
+    assert problem in log["problem"]
+    assert "KEY0123" not in log["problem"] + log["event"]
+    assert recorder.told == [("key", None)] * 3
+    put(path, NEW.encode()) if path.exists() else path.write_bytes(NEW.encode())
+    with capture_logs() as logs:
+        assert [key(), key()] == [NEW] * 2
+    assert [log["event"] for log in logs] == ["API key file can be used again"]
+    assert recorder.told[3:] == [("key", 42.0)]
+
+
+def test_each_problem_is_told(path):
+    """Another problem is told as well, and so is the same one after a good key in between."""
+    key = key_file(path)
+    with capture_logs() as logs:
+        for content in (b"", b"a b", b"a b", OLD.encode(), b"a b"):
+            path.write_bytes(content)
+            key()
+    assert [log["problem"].split()[0] for log in logs if "problem" in log] == ["is", "holds", "holds"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "/run/KEY0123"), "No such file or directory"),
+        (OSError("KEY0123"), "OSError"),
+        (ValueError("is empty"), "is empty"),
+    ],
+    ids=["system", "other", "value"],
+)
+def test_problems_are_described_without_content(error, words):
+    """A problem is told in the system's words or our own, never with what an error happens to quote."""
+    assert describe(error) == words

@@ -1,0 +1,505 @@
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from exporter import __version__
+from exporter.config.flags import OPTIONS, UsageError, check_change, load
+from exporter.config.settings import SENSITIVE_LABELS
+
+KEY = "KEY0123-secret"
+
+# flag, variable, path in the settings, two texts with what they mean; the outside world relies on the first two.
+KNOWN = [
+    ("", "TELNYX_API_KEY", "api_key", ("KEY1", SecretStr("KEY1")), ("KEY2", SecretStr("KEY2"))),
+    ("--telnyx.base-url", "TELNYX_BASE_URL", "base_url", ("https://a", "https://a"), ("https://b/", "https://b")),
+    *(
+        (f"--{flag}", f"TELNYX_EXPORTER_{variable}", path, one, other)
+        for flag, variable, path, one, other in (
+            (
+                "web.listen-address",
+                "WEB__LISTEN_ADDRESS",
+                "web.listen_address",
+                (":1", (":1",)),
+                ("[::1]:2, unix:///a b", ("[::1]:2", "unix:///a b")),
+            ),
+            ("web.systemd-socket", "WEB__SYSTEMD_SOCKET", "web.systemd_socket", ("true", True), ("false", False)),
+            ("web.enable-lifecycle", "WEB__ENABLE_LIFECYCLE", "web.enable_lifecycle", ("true", True), ("false", False)),
+            ("web.telemetry-path", "WEB__TELEMETRY_PATH", "web.telemetry_path", ("/a", "/a"), ("/b", "/b")),
+            ("web.config.file", "WEB__CONFIG__FILE", "web.config.file", ("a", Path("a")), ("b", Path("b"))),
+            ("telnyx.api-key-file", "TELNYX__API_KEY_FILE", "telnyx.api_key_file", ("a", Path("a")), ("b", Path("b"))),
+            ("telnyx.timeout", "TELNYX__TIMEOUT", "telnyx.timeout", ("1m30s", 90.0), ("500ms", 0.5)),
+            ("telnyx.page-size", "TELNYX__PAGE_SIZE", "telnyx.page_size", ("1", 1), ("249", 249)),
+            ("telnyx.concurrency", "TELNYX__CONCURRENCY", "telnyx.concurrency", ("1", 1), ("32", 32)),
+            (
+                "telnyx.filter.connection-name",
+                "TELNYX__FILTER__CONNECTION_NAME",
+                "telnyx.filter.connection_name",
+                ("acme", "acme"),
+                ("a = b", "a = b"),
+            ),
+            ("telnyx.filter.fqdn", "TELNYX__FILTER__FQDN", "telnyx.filter.fqdn", ("a.b", "a.b"), ("c.d", "c.d")),
+            (
+                "telnyx.filter.outbound-voice-profile-id",
+                "TELNYX__FILTER__OUTBOUND_VOICE_PROFILE_ID",
+                "telnyx.filter.outbound_voice_profile_id",
+                ("1293384261075731499", "1293384261075731499"),
+                ("2", "2"),
+            ),
+            ("cache.ttl", "CACHE__TTL", "cache.ttl", ("0", 0.0), ("1m", 60.0)),
+            ("cache.max-stale", "CACHE__MAX_STALE", "cache.max_stale", ("1h", 3_600.0), ("30s", 30.0)),
+            ("metrics.allow", "METRICS__ALLOW", "metrics.allow", ("a.*", "a.*"), ("b|c", "b|c")),
+            ("metrics.deny", "METRICS__DENY", "metrics.deny", ("a.*", "a.*"), ("b|c", "b|c")),
+            (
+                "metrics.sensitive-labels",
+                "METRICS__SENSITIVE_LABELS",
+                "metrics.sensitive_labels",
+                ("user_name", ("user_name",)),
+                (",".join(SENSITIVE_LABELS), SENSITIVE_LABELS),
+            ),
+            ("log.level", "LOG__LEVEL", "log.level", ("debug", "debug"), ("error", "error")),
+            ("log.format", "LOG__FORMAT", "log.format", ("json", "json"), ("logfmt", "logfmt")),
+            ("demo", "DEMO", "demo", ("true", True), ("false", False)),
+            ("once", "ONCE", "once", ("true", True), ("false", False)),
+            ("check-config", "CHECK_CONFIG", "check_config", ("true", True), ("false", False)),
+        )
+    ),
+]
+SWITCHES = {"--demo", "--once", "--check-config", "--web.systemd-socket", "--web.enable-lifecycle"}
+
+# flag, variable, a value that can't be used, and why
+BAD = [
+    ("--telnyx.base-url", "TELNYX_BASE_URL", "http://api.telnyx.com", "must be https"),
+    *(
+        (f"--{flag}", f"TELNYX_EXPORTER_{variable}", value, why)
+        for flag, variable, value, why in (
+            ("web.listen-address", "WEB__LISTEN_ADDRESS", "localhost", "must be HOST:PORT such as"),
+            ("web.listen-address", "WEB__LISTEN_ADDRESS", ":1,localhost", "must be HOST:PORT such as"),
+            ("web.listen-address", "WEB__LISTEN_ADDRESS", ",", "must be HOST:PORT such as"),
+            ("web.telemetry-path", "WEB__TELEMETRY_PATH", "/-/ready", "must be a path such as /metrics"),
+            ("telnyx.timeout", "TELNYX__TIMEOUT", "5 parsecs", "must be a duration such as"),
+            ("telnyx.timeout", "TELNYX__TIMEOUT", "0s", "input should be greater than 0"),
+            ("telnyx.page-size", "TELNYX__PAGE_SIZE", "0", "input should be greater than or equal to 1"),
+            ("telnyx.page-size", "TELNYX__PAGE_SIZE", "251", "input should be less than or equal to 250"),
+            ("telnyx.page-size", "TELNYX__PAGE_SIZE", "abc", "input should be a valid integer"),
+            ("telnyx.concurrency", "TELNYX__CONCURRENCY", "33", "input should be less than or equal to 32"),
+            ("telnyx.filter.connection-name", "TELNYX__FILTER__CONNECTION_NAME", "ab", "at least three characters"),
+            ("cache.ttl", "CACHE__TTL", "-1s", "must be a duration such as"),
+            ("cache.ttl", "CACHE__TTL", "1.5s", "must be a duration such as"),
+            ("cache.max-stale", "CACHE__MAX_STALE", "10", "must be a duration such as"),
+            ("metrics.allow", "METRICS__ALLOW", "(", "must be a regular expression"),
+            ("metrics.deny", "METRICS__DENY", "*", "must be a regular expression"),
+            ("metrics.sensitive-labels", "METRICS__SENSITIVE_LABELS", "password", "is none of user_name, ani_override"),
+            ("log.level", "LOG__LEVEL", "INFO", "input should be 'debug', 'info', 'warning' or 'error'"),
+            ("log.format", "LOG__FORMAT", "xml", "input should be 'logfmt' or 'json'"),
+        )
+    ),
+]
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch, tmp_path):
+    """Work in an empty directory, with no variable of ours set."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.upper().startswith("TELNYX_")]:
+        monkeypatch.delenv(name)
+
+
+def value_of(settings, path):
+    """Return what is at a dotted path."""
+    for name in path.split("."):
+        settings = getattr(settings, name)
+    return settings
+
+
+def dotenv(*lines):
+    """Write a `.env` file."""
+    Path(".env").write_text("\n".join(lines), encoding="utf-8")
+
+
+def refusal(*arguments):
+    """Return the message that refuses these arguments, which is one line."""
+    with pytest.raises(UsageError) as caught:
+        load(arguments)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message
+
+
+# What can be set
+
+
+def test_options_are_the_known_ones():
+    """Flags and variables are those that the outside world relies on; everything but the key has both."""
+    assert {(option.flag, option.variable, ".".join(option.path)) for option in OPTIONS} == {
+        (flag, variable, path) for flag, variable, path, *_ in KNOWN
+    }
+    assert [option.variable for option in OPTIONS if not option.flag] == ["TELNYX_API_KEY"]
+    assert {option.variable for option in OPTIONS if option.secret} == {"TELNYX_API_KEY", "TELNYX_BASE_URL"}
+
+
+@pytest.mark.parametrize("known", KNOWN, ids=[known[2] for known in KNOWN])
+def test_flag_wins_over_variable_over_dotenv(monkeypatch, known):
+    """A flag wins over the environment, and the environment over `.env`."""
+    flag, variable, path, one, other = known
+    dotenv(f"{variable}='{one[0]}'")
+    assert value_of(load([]), path) == one[1]
+    monkeypatch.setenv(variable, other[0])
+    assert value_of(load([]), path) == other[1]
+    if flag in SWITCHES:
+        assert value_of(load([flag]), path) is True
+    elif flag:
+        assert value_of(load([f"{flag}={one[0]}"]), path) == one[1]
+        assert value_of(load([flag, one[0]]), path) == one[1]
+
+
+def test_last_flag_counts():
+    """Of a flag given twice, the last one counts, so that a wrapper's can be overridden."""
+    assert load(["--cache.ttl=1s", "--cache.ttl=2s"]).cache.ttl == 2.0
+    assert load(["--metrics.sensitive-labels=user_name", "--metrics.sensitive-labels="]).metrics.sensitive_labels == ()
+
+
+def test_addresses_add_up():
+    """An address given again is another address, as with other exporters."""
+    flags = ["--web.listen-address=:1,:2", "--web.listen-address", ":3"]
+    assert load(flags).web.listen_address == (":1", ":2", ":3")
+
+
+def test_sources_mix_within_a_group(monkeypatch):
+    """What one source leaves out of a group, another can set."""
+    dotenv("TELNYX_EXPORTER_TELNYX__FILTER__FQDN=sip.example", "TELNYX_EXPORTER_TELNYX__PAGE_SIZE=7")
+    monkeypatch.setenv("TELNYX_EXPORTER_TELNYX__PAGE_SIZE", "8")
+    monkeypatch.setenv("TELNYX_EXPORTER_TELNYX__CONCURRENCY", "2")
+    telnyx = load(["--telnyx.filter.connection-name=acme", "--telnyx.page-size=9"]).telnyx
+    assert (telnyx.page_size, telnyx.concurrency) == (9, 2)
+    assert (telnyx.filter.connection_name, telnyx.filter.fqdn) == ("acme", "sip.example")
+
+
+def test_strangers_are_left_alone(monkeypatch):
+    """Variables without the prefix are nobody's mistake, in the environment and in `.env`."""
+    monkeypatch.setenv("TELNYX_PUBLIC_KEY", "x")
+    dotenv("DATABASE_URL=postgres://", "TELNYX_APP_ID=1", "", "# a comment", "export TELNYX_API_KEY=KEY1 # mine")
+    settings = load([])
+    assert settings.api_key == SecretStr("KEY1")
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("source", ["flag", "variable", ".env"])
+@pytest.mark.parametrize("bad", BAD, ids=[f"{bad[0]}={bad[2]}" for bad in BAD])
+def test_bad_value_is_refused_where_it_was_set(monkeypatch, source, bad):
+    """A value that can't be used gives one line: where it was set, the value, and why it is refused."""
+    flag, variable, value, why = bad
+    arguments, where = [], variable
+    if source == "flag":
+        arguments, where = [f"{flag}={value}"], flag
+    elif source == "variable":
+        monkeypatch.setenv(variable, value)
+    else:
+        dotenv(f"{variable}='{value}'")
+        where = f"{variable} in .env"
+    message = refusal(*arguments)
+    shown = "" if variable == "TELNYX_BASE_URL" else f"={value!r}"
+    assert message.startswith(f"{where}{shown}: ")
+    assert why in message
+
+
+def test_bad_flag_is_blamed_before_what_it_overrides(monkeypatch):
+    """Of a setting that is wrong everywhere, the place that counts is named."""
+    dotenv("TELNYX_EXPORTER_CACHE__TTL=c")
+    assert refusal().startswith("TELNYX_EXPORTER_CACHE__TTL in .env='c': ")
+    monkeypatch.setenv("TELNYX_EXPORTER_CACHE__TTL", "b")
+    assert refusal().startswith("TELNYX_EXPORTER_CACHE__TTL='b': ")
+    assert refusal("--cache.ttl=a").startswith("--cache.ttl='a': ")
+
+
+def test_empty_variable_is_not_blamed(monkeypatch):
+    """An empty variable counts as none, so it is not where a bad value came from."""
+    monkeypatch.setenv("TELNYX_EXPORTER_CACHE__TTL", "")
+    assert load([]).cache.ttl == 30.0
+    dotenv("TELNYX_EXPORTER_CACHE__TTL=soon")
+    assert refusal().startswith("TELNYX_EXPORTER_CACHE__TTL in .env='soon': ")
+
+
+@pytest.mark.parametrize("source", ["variable", ".env"])
+def test_variable_in_small_letters_is_shown_as_it_is(monkeypatch, source):
+    """A variable counts in any case, so its bad value is found in any case."""
+    if source == "variable":
+        monkeypatch.setenv("telnyx_exporter_cache__ttl", "soon")
+    else:
+        dotenv("telnyx_exporter_cache__ttl=soon")
+    message = refusal()
+    assert "telnyx_exporter_cache__ttl" in message.lower()
+    assert "'soon'" in message
+    assert (".env" in message) == (source == ".env")
+
+
+@pytest.mark.parametrize("flag", sorted({bad[0] for bad in BAD} - {"--metrics.allow", "--metrics.deny"}))
+def test_empty_flag_is_no_default(flag):
+    """A flag with nothing behind it is a mistake where nothing can't be meant, and never a traceback."""
+    optional = {"--telnyx.filter.connection-name", "--metrics.sensitive-labels"}
+    if flag in optional:
+        assert load([f"{flag}="]) == load([])
+    else:
+        assert refusal(f"{flag}=").startswith(flag)
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.variable)
+def test_variable_without_a_value_is_no_fault(option):
+    """A line of `.env` with a name alone is read as nothing, or refused in one line."""
+    dotenv(option.variable)
+    try:
+        load([])
+    except UsageError as error:
+        assert str(error).startswith(f"{option.variable} in .env")  # noqa: PT017 -- either is right
+
+
+def test_stale_before_its_time_is_refused():
+    """Settings that contradict each other give one line that names both."""
+    assert refusal("--cache.ttl=11m") == "--cache.max-stale must not be shorter than --cache.ttl"
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--web.telemetry-pth=/x", "unknown flag --web.telemetry-pth; did you mean --web.telemetry-path?"),
+        ("--cache.max_stale=1h", "unknown flag --cache.max_stale; did you mean --cache.max-stale?"),
+        ("--cache.tt=1h", "unknown flag --cache.tt; did you mean --cache.ttl?"),
+        ("--zzzzzz", "unknown flag --zzzzzz"),
+        ("-x", "unknown flag -x"),
+        ("serve", "unknown argument serve"),
+        ("--cache.ttl", "argument --cache.ttl: expected one argument"),
+        ("--demo=yes", "argument --demo: ignored explicit argument 'yes'"),
+    ],
+)
+def test_misspelt_flag_is_refused(argument, message):
+    """A flag that there is not, or that is used wrongly, is named, with the one that was probably meant."""
+    assert refusal(argument) == message
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--page\n-size=1"], ["5\nparsecs"], ["--demo=\n"]], ids=["flag", "word", "switch"]
+)
+def test_line_breaks_in_arguments_stay_out_of_errors(arguments):
+    """An argument that has line breaks is still refused in one line."""
+    assert refusal(*arguments)
+
+
+@pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\u2028b"], ids=["lf", "cr", "line-separator"])
+def test_line_breaks_in_values_stay_out_of_errors(value):
+    """A value that has line breaks is still refused in one line."""
+    assert refusal(f"--cache.ttl={value}").startswith(f"--cache.ttl={value!r}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("TELNYX_EXPORTER_CACHE_TTL", "; did you mean TELNYX_EXPORTER_CACHE__TTL?"),
+        ("TELNYX_EXPORTER_CACHE__MAXSTALE", "; did you mean TELNYX_EXPORTER_CACHE__MAX_STALE?"),
+        ("telnyx_exporter_log__levle", "; did you mean TELNYX_EXPORTER_LOG__LEVEL?"),
+        ("TELNYX_EXPORTER_WEB", ""),
+        ("TELNYX_EXPORTER_", ""),
+    ],
+)
+@pytest.mark.parametrize("source", ["environment", ".env"])
+def test_misspelt_variable_is_refused(monkeypatch, name, suggestion, source):
+    """A variable with the prefix that there is not is named, with the one that was probably meant."""
+    if source == "environment":
+        monkeypatch.setenv(name, "x")
+        where = name
+    else:
+        dotenv("OTHER=x", f"{name}=x")
+        where = f"{name} in .env"
+    message = refusal()
+    assert message.startswith(f"unknown variable {where}")
+    assert message.endswith(suggestion)
+
+
+@pytest.mark.parametrize("name", ["API_KEY", "WEB", "Q" * 60])
+def test_suggestion_is_not_far_fetched(monkeypatch, name):
+    """A name is not taken for another only because both have the prefix."""
+    monkeypatch.setenv(f"TELNYX_EXPORTER_{name}", "x")
+    message = refusal()
+    assert message.startswith(f"unknown variable TELNYX_EXPORTER_{name}")
+    assert "TELNYX_EXPORTER_ONCE" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("TELNYX_EXPORTER_TELNYX_API_KEY", "TELNYX_API_KEY"), ("TELNYX_EXPORTER_TELNYX_BASE_URL", "TELNYX_BASE_URL")],
+)
+def test_suggestion_is_a_name_that_there_is(monkeypatch, name, meant):
+    """The variables of Telnyx's SDKs are suggested without the prefix, which they don't have."""
+    monkeypatch.setenv(name, "x")
+    assert refusal() == f"unknown variable {name}; did you mean {meant}?"
+
+
+def test_empty_path_is_no_directory():
+    """An empty path is named as what it is, and not as the working directory."""
+    assert refusal("--telnyx.api-key-file=") == "--telnyx.api-key-file='': must be a path"
+
+
+@pytest.mark.parametrize(
+    "name", ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_METRICS", "PORT", "PORT_10142_TCP", "PORT_10142_TCP_ADDR"]
+)
+def test_what_kubernetes_sets_is_no_mistake(monkeypatch, name):
+    """A Service named telnyx-exporter gives its pods variables that begin as ours do."""
+    monkeypatch.setenv(f"TELNYX_EXPORTER_{name}", "tcp://10.0.0.7:10142")
+    assert load([]) == load([])
+
+
+def test_dotenv_that_is_no_list_of_variables_is_refused():
+    """A line of `.env` that can't be parsed is named, not passed over."""
+    dotenv("TELNYX_API_KEY=KEY0123", 'TELNYX_EXPORTER_LOG__LEVEL="debug')
+    assert refusal() == ".env in the working directory, line 2: is no NAME=value"
+
+
+def test_dotenv_in_another_encoding_is_refused():
+    """A `.env` file that is not UTF-8 gives one line."""
+    Path(".env").write_bytes(b"TELNYX_API_KEY=K\xe9Y\n")
+    assert refusal() == ".env in the working directory: is not UTF-8"
+
+
+def test_dotenv_that_is_a_directory_is_refused():
+    """A directory called `.env`, such as a bind mount of a missing file makes, gives one line."""
+    Path(".env").mkdir()
+    assert refusal() == ".env in the working directory: Is a directory"
+
+
+# Secrets
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TELNYX_API_KEY", "KEY0123 hush"),
+        ("TELNYX_API_KEY", "hüsh-KEY0123"),
+        ("TELNYX_BASE_URL", "https://hush@api.telnyx.com/v2"),
+        ("TELNYX_BASE_URL", "https://me:hush@api.telnyx.com:99999/v2"),
+        ("TELNYX_BASE_URL", "https://me:hush/KEY0123@api.telnyx.com"),
+        ("TELNYX_BASE_URL", "https://me:hush#KEY0123@api.telnyx.com"),
+        ("TELNYX_BASE_URL", "https://me:hush\u2100KEY0123@api.telnyx.com"),
+        ("TELNYX_BASE_URL", "https://me:[hush@api.telnyx.com"),
+        ("TELNYX_BASE_URL", "https://[hush]@api.telnyx.com"),
+        ("TELNYX_BASE_URL", "https://api.telnyx.com/v2?key=hush"),
+        ("TELNYX_BASE_URL", "ftp://me:hush@api.telnyx.com"),
+    ],
+)
+@pytest.mark.parametrize("source", ["flag", "variable", ".env"])
+def test_secrets_are_not_repeated(monkeypatch, variable, value, source):
+    """What is wrong with a key, or a URL that has a password in it, is said without a part of it."""
+    arguments = []
+    if source == "variable":
+        monkeypatch.setenv(variable, value)
+    elif source == ".env":
+        dotenv(f"{variable}='{value}'")
+    else:
+        flag = "--telnyx.base-url" if variable == "TELNYX_BASE_URL" else "--telnyx.api-key"
+        arguments = [f"{flag}={value}"]
+    message = refusal(*arguments)
+    assert not [part for part in ("hush", "hüsh", "KEY0123") if part in message]
+
+
+def test_key_is_no_flag():
+    """A key on the command line is refused unseen, in either spelling."""
+    expected = "unknown flag --telnyx.api-key; did you mean --telnyx.api-key-file?"
+    assert refusal(f"--telnyx.api-key={KEY}") == expected
+    assert refusal("--telnyx.api-key", KEY) == expected
+
+
+# Help
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_lists_every_option(capsys, monkeypatch, flag):
+    """The help lists each flag with what it does, its default and its variable, and nothing of what is set."""
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    with pytest.raises(SystemExit) as exit_:
+        load([flag, "--cache.ttl=wrong"])
+    assert exit_.value.code == 0
+    out, err = capsys.readouterr()
+    assert not err
+    assert KEY not in out
+    text = " ".join(out.split())
+    for option in OPTIONS:
+        assert option.variable in text
+        if option.flag:
+            value = f" {option.value}" if option.value else ""
+            default = f" Default: {option.default}." if option.default else ""
+            assert f"{option.flag}{value} {option.help}{default} [{option.variable}]" in text
+            assert option.help
+            assert bool(option.value) == (option.flag not in SWITCHES)
+    assert max(map(len, out.splitlines())) <= 100
+
+
+def test_help_shows_the_documented_defaults():
+    """What the help calls a default is the text that gives it."""
+    defaults = {option.flag: option.default for option in OPTIONS if option.default}
+    assert defaults == {
+        "--web.listen-address": ":10142",
+        "--web.telemetry-path": "/metrics",
+        "--telnyx.timeout": "60s",
+        "--telnyx.page-size": "250",
+        "--telnyx.concurrency": "4",
+        "--telnyx.base-url": "https://api.telnyx.com/v2",
+        "--cache.ttl": "30s",
+        "--cache.max-stale": "10m",
+        "--log.level": "info",
+        "--log.format": "logfmt",
+    }
+    assert load([f"{flag}={default}" for flag, default in defaults.items()]) == load([])
+
+
+def test_help_groups_flags_by_their_beginning(capsys):
+    """Flags that begin alike stand together, below the group's first line of documentation, each group once."""
+    with pytest.raises(SystemExit):
+        load(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    headings = Counter(line for line in lines if line.endswith(":") and not line.startswith(" "))
+    assert headings == Counter(
+        {
+            "what to do:": 1,
+            "web:": 1,
+            "web.config:": 1,
+            "telnyx:": 1,
+            "telnyx.filter:": 1,
+            "cache:": 1,
+            "metrics:": 1,
+            "log:": 1,
+        }
+    )
+    assert lines[lines.index("cache:") + 1].strip() == "How long an answer is good for."
+    order = [line.split()[0].lstrip("-").rpartition(".")[0] for line in lines if line.startswith("  --")]
+    groups = [group for at, group in enumerate(order) if at == 0 or order[at - 1] != group]
+    assert len(groups) == len(set(groups))
+
+
+def test_version_is_printed(capsys):
+    """`--version` prints the program's name and version, whatever else is given."""
+    with pytest.raises(SystemExit) as exit_:
+        load(["--once", "--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr() == (f"telnyx-exporter {__version__}\n", "")
+
+
+# What is read again
+
+
+@pytest.mark.parametrize("known", KNOWN, ids=[known[2] for known in KNOWN])
+def test_what_the_process_is_cannot_change(known):
+    """Settings that are read again may differ in how Telnyx is read, shown and logged, and in nothing else."""
+    flag, variable, path, one, other = known
+    dotenv(f"{variable}='{one[0]}'")
+    before = load([])
+    check_change(before, load([]))
+    dotenv(f"{variable}='{other[0]}'")
+    after = load([])
+    if path.split(".")[0] in {"web", "demo", "once", "check_config"}:
+        with pytest.raises(UsageError, match=r"can't change while the exporter runs: restart it") as refused:
+            check_change(before, after)
+        assert str(refused.value).startswith(f"{flag} ")
+    else:
+        check_change(before, after)

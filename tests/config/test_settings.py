@@ -1,0 +1,428 @@
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr, ValidationError
+
+from exporter.config.settings import (
+    PREFIX,
+    SENSITIVE_LABELS,
+    Cache,
+    Filter,
+    Log,
+    Metrics,
+    Settings,
+    Telnyx,
+    Web,
+    check_key,
+    is_loopback,
+    parse_address,
+    parse_duration,
+)
+
+KEY = "KEY0123-secret"
+UNITS = {"y": 31_536_000, "w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch, tmp_path):
+    """Work in an empty directory, with no variable of ours set."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.upper().startswith("TELNYX_")]:
+        monkeypatch.delenv(name)
+
+
+# Durations
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("0s", 0.0),
+        ("90s", 90.0),
+        ("1m30s", 90.0),
+        ("500ms", 0.5),
+        ("1s1ms", 1.001),
+        ("2h", 7_200.0),
+        ("1d", 86_400.0),
+        ("1w", 604_800.0),
+        ("1y2w3d4h5m6s7ms", 31_536_000 + 1_209_600 + 259_200 + 14_400 + 300 + 6.007),
+    ],
+)
+def test_prometheus_durations_are_read(text, seconds):
+    """A duration is what Prometheus takes it to be."""
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@given(st.dictionaries(st.sampled_from(list(UNITS)), st.integers(0, 10**6), min_size=1))
+def test_composed_durations_round_trip(counts):
+    """Any choice of units, from the longest to the shortest, adds up."""
+    text = "".join(f"{counts[unit]}{unit}" for unit in UNITS if unit in counts)
+    assert parse_duration(text) == pytest.approx(sum(count * UNITS[unit] for unit, count in counts.items()))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "5 parsecs", "-1s", "+1s", "1.5s", "10", "00", "s", "1s ", " 1s", "1s\n", "1S", "30s1m", "1s1s", "1us"],
+)
+def test_what_prometheus_refuses_is_no_duration(text):
+    """Fractions, signs, numbers without a unit, units out of order and all else are refused."""
+    with pytest.raises(ValueError, match="must be a duration such as 90s, 1m30s or 500ms"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("digit", ["\u0663", "\uff13"], ids=["arabic", "fullwidth"])
+def test_digits_are_ascii(digit):
+    """Digits of other scripts are refused where Python's own would read them."""
+    with pytest.raises(ValueError, match="must be a duration"):
+        parse_duration(f"{digit}s")
+    with pytest.raises(ValueError, match="must be HOST:PORT"):
+        parse_address(f":{digit}")
+
+
+@pytest.mark.parametrize("digits", [400, 5_000])
+def test_duration_beyond_all_bounds_is_refused(digits):
+    """A duration that no float holds is a `ValueError` like any other that is wrong."""
+    with pytest.raises(ValueError, match=r"."):
+        parse_duration("9" * digits + "y")
+
+
+@pytest.mark.parametrize("value", [1.5, 2], ids=["float", "int"])
+def test_durations_can_be_seconds_in_code(value):
+    """Whoever builds settings in Python gives seconds as numbers."""
+    assert Cache(ttl=value).ttl == value
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        (":10142", ("", 10142)),
+        (":0", ("", 0)),
+        ("127.0.0.1:65535", ("127.0.0.1", 65535)),
+        ("exporter.example:80", ("exporter.example", 80)),
+        ("[::1]:10142", ("::1", 10142)),
+        ("[::]:1", ("::", 1)),
+        ("unix:///run/telnyx.sock", Path("/run/telnyx.sock")),
+    ],
+)
+def test_addresses_are_read(text, address):
+    """An address is host and port, IPv6 in brackets, or a path; without a host it is every address."""
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "10142",
+        "localhost",
+        "localhost:",
+        ":http",
+        ":-1",
+        ":65536",
+        ":123456",
+        "::1",
+        "::1:80",
+        "[]:80",
+        "[::1]",
+        ":1\n",
+        "unix://relative",
+        "unix:/run/telnyx.sock",
+        "unix:///run\n",
+    ],
+)
+def test_what_names_no_port_is_no_address(text):
+    """A missing port, one that is none and IPv6 without brackets are refused."""
+    with pytest.raises(
+        ValueError, match=r"must be HOST:PORT such as :10142, 127\.0\.0\.1:10142 or \[::1\]:10142, or unix:///PATH"
+    ):
+        parse_address(text)
+
+
+@pytest.mark.parametrize("text", ["[localhost]:80", "[127.0.0.1]:80", "[::g]:80"])
+def test_brackets_hold_ipv6(text):
+    """Brackets around anything but an IPv6 address are refused."""
+    with pytest.raises(ValueError, match=r"."):
+        parse_address(text)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1"])
+def test_loopback_is_known(host):
+    """This machine's own names and addresses are loopback."""
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "telnyx.com", "localhost.telnyx.com", "127.0.0.1.nip.io", "0.0.0.0", "10.0.0.1", "::"]
+)
+def test_everything_else_is_not_loopback(host):
+    """Names that only look like loopback, and addresses of every interface, are not loopback."""
+    assert not is_loopback(host)
+
+
+# The base URL
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("https://api.telnyx.com/v2", "https://api.telnyx.com/v2"),
+        ("https://api.telnyx.com/v2/", "https://api.telnyx.com/v2"),
+        ("https://api.telnyx.eu:8443", "https://api.telnyx.eu:8443"),
+        ("http://127.0.0.1:18080/v2", "http://127.0.0.1:18080/v2"),
+        ("http://localhost/v2", "http://localhost/v2"),
+        ("http://[::1]:18080/v2", "http://[::1]:18080/v2"),
+    ],
+)
+def test_base_url_is_https_or_loopback(monkeypatch, text, url):
+    """The base URL is https, or http to loopback; a slash at its end makes no difference."""
+    monkeypatch.setenv("TELNYX_BASE_URL", text)
+    assert Settings().base_url == url
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("api.telnyx.com/v2", "must be an http or https URL"),
+        ("ftp://api.telnyx.com", "must be an http or https URL"),
+        ("file:///etc/passwd", "must be an http or https URL"),
+        ("https://", "must be an http or https URL"),
+        ("https://:8443/v2", "must be an http or https URL"),
+        ("http://api.telnyx.com/v2", "must be https, because plain http would show the API key on the wire"),
+        ("http://localhost.telnyx.com/v2", "must be https"),
+        ("http://0.0.0.0/v2", "must be https"),
+        ("https://user@api.telnyx.com/v2", "must not hold a user name or password"),
+        ("https://:word@api.telnyx.com/v2", "must not hold a user name or password"),
+        ("https://api.telnyx.com/v2?key=1", "must not have a query or fragment"),
+        ("https://api.telnyx.com/v2#top", "must not have a query or fragment"),
+        ("https://api.telnyx.com:65536/v2", ""),
+        ("https://api.telnyx.com:v2", ""),
+        ("https://[api.telnyx.com/v2", ""),
+        ("https://api.telnyx.com/v2?", ""),
+        ("https://api.telnyx.com/v2#", ""),
+        ("https://api.telnyx.com/v2\n", ""),
+        ("https://api. telnyx.com/v2", ""),
+        ("https://api.telnyx.com/v 2", ""),
+    ],
+)
+def test_unusable_base_url_is_refused(monkeypatch, text, message):
+    """A base URL that is none, shows the key on the wire, or can't be extended by a path is refused."""
+    monkeypatch.setenv("TELNYX_BASE_URL", text)
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    (problem,) = caught.value.errors()
+    assert problem["loc"] == ("TELNYX_BASE_URL",)
+    assert message in problem["msg"]
+
+
+# The key
+
+
+@pytest.mark.parametrize("key", ["KEY0123_abc-DEF.456", "k", "!~"], ids=["usual", "short", "first-and-last"])
+def test_key_is_any_printable_ascii(key):
+    """The grammar of a key is Telnyx's own affair."""
+    assert check_key(key) == key
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("", "is empty"),
+        ("KEY 0123", "holds white space"),
+        ("KEY0123\n", "holds white space"),
+        ("KEY\t0123", "holds white space"),
+        ("KEY\x000123", "holds white space, a control character"),
+        ("KEY\x7f", "a control character"),
+        ("KÉY", "a character outside ASCII"),
+        ("KEY\u20280123", "a character outside ASCII"),
+    ],
+    ids=["empty", "space", "line-break", "tab", "null", "delete", "accent", "line-separator"],
+)
+def test_key_that_http_cannot_carry_is_refused(key, message):
+    """A key that no header can hold is refused without being repeated."""
+    with pytest.raises(ValueError, match=message) as caught:
+        check_key(key)
+    assert "0123" not in str(caught.value)
+
+
+def test_key_is_not_shown(monkeypatch):
+    """The key is in neither the text nor the serialised form of settings."""
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    settings = Settings()
+    assert settings.api_key == SecretStr(KEY)
+    for text in (repr(settings), str(settings), settings.model_dump_json(), str(settings.model_dump())):
+        assert KEY not in text
+
+
+# Everything else
+
+
+def test_defaults():
+    """Without a flag, a variable or a file, settings are the documented defaults."""
+    assert Settings().model_dump() == {
+        "web": {
+            "listen_address": (":10142",),
+            "systemd_socket": False,
+            "telemetry_path": "/metrics",
+            "enable_lifecycle": False,
+            "config": {"file": None},
+        },
+        "telnyx": {
+            "api_key_file": None,
+            "timeout": 60.0,
+            "page_size": 250,
+            "concurrency": 4,
+            "filter": {"connection_name": "", "fqdn": "", "outbound_voice_profile_id": ""},
+        },
+        "cache": {"ttl": 30.0, "max_stale": 600.0},
+        "metrics": {"allow": "", "deny": "", "sensitive_labels": ()},
+        "log": {"level": "info", "format": "logfmt"},
+        "api_key": None,
+        "base_url": "https://api.telnyx.com/v2",
+        "demo": False,
+        "once": False,
+        "check_config": False,
+    }
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/telnyx/metrics", "/a.b_c~d-e", "/-", "/-x"])
+def test_telemetry_path_is_a_plain_path(path):
+    """The metrics can be served below any plain path."""
+    assert Web(telemetry_path=path).telemetry_path == path
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "metrics", "/-/healthy", "/-/", "/a b", "/{path}", "/a?b", "/a#b", "/é", "/a\n"]
+)
+def test_telemetry_path_takes_nobody_elses(path):
+    """A path that is none, or that would hide the landing page or the health checks, is refused."""
+    with pytest.raises(ValidationError, match="must be a path such as /metrics, other than / and those below /-/"):
+        Web(telemetry_path=path)
+
+
+@pytest.mark.parametrize("text", ["", "abc", "東京都"])
+def test_name_filter_is_empty_or_long_enough(text):
+    """A name to filter by has three characters or more, or there is none."""
+    assert Filter(connection_name=text).connection_name == text
+
+
+@pytest.mark.parametrize("text", ["a", "ab", "東京"])
+def test_short_name_filter_is_refused(text):
+    """What Telnyx would answer with an error is refused at the start."""
+    with pytest.raises(ValidationError, match="must have at least three characters, or Telnyx refuses it"):
+        Filter(connection_name=text)
+
+
+@pytest.mark.parametrize("size", ["1", "250"])
+def test_page_size_has_telnyxs_bounds(size):
+    """A page has 1 to 250 connections."""
+    assert Telnyx(page_size=size).page_size == int(size)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"page_size": "0"},
+        {"page_size": "251"},
+        {"page_size": "abc"},
+        {"page_size": ""},
+        {"page_size": "2.5"},
+        {"concurrency": "0"},
+        {"concurrency": "33"},
+        {"timeout": "0s"},
+    ],
+    ids=str,
+)
+def test_numbers_have_bounds(fields):
+    """Numbers out of their bounds, and what is no number, are refused."""
+    with pytest.raises(ValidationError):
+        Telnyx(**fields)
+
+
+@pytest.mark.parametrize("name", ["allow", "deny"])
+def test_regex_is_compiled_at_the_start(name):
+    """A regular expression that is none is refused with the place of its fault."""
+    assert getattr(Metrics(**{name: "telnyx_(up|api_.*)"}), name) == "telnyx_(up|api_.*)"
+    with pytest.raises(ValidationError, match="must be a regular expression: unterminated character set at position 0"):
+        Metrics(**{name: "[a"})
+
+
+@pytest.mark.parametrize("regex", ["a{99999999999999999999}", "(" * 5_000 + ")" * 5_000], ids=["repetition", "depth"])
+def test_regex_beyond_all_bounds_is_refused(regex):
+    """A regular expression that overwhelms the compiler is refused like one with a fault."""
+    with pytest.raises(ValidationError, match="must be a regular expression"):
+        Metrics(allow=regex)
+
+
+def test_regex_of_another_dialect_is_refused():
+    """One that Python reads otherwise than its author, such as with a POSIX class, is refused."""
+    with pytest.raises(ValidationError, match="must be a regular expression: "):
+        Metrics(allow="[[:alpha:]_]+")
+
+
+@pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("", ()),
+        (" , ", ()),
+        ("user_name", ("user_name",)),
+        ("user_name, ani_override,", ("user_name", "ani_override")),
+        (",".join(SENSITIVE_LABELS), SENSITIVE_LABELS),
+        (("user_name",), ("user_name",)),
+    ],
+    ids=["none", "commas", "one", "blanks", "all", "in-code"],
+)
+def test_sensitive_labels_are_a_list_of_names(value, names):
+    """Names are separated by commas; blanks and empty ones don't count."""
+    assert Metrics(sensitive_labels=value).sensitive_labels == names
+
+
+@pytest.mark.parametrize("name", ["password", "USER_NAME", "user_name;ani_override"])
+def test_unknown_sensitive_label_is_refused(name):
+    """Only fields that are known to be sensitive can be asked for, and a password never."""
+    with pytest.raises(
+        ValidationError, match="is none of user_name, ani_override, webhook_event_url, webhook_event_fa"
+    ):
+        Metrics(sensitive_labels=name)
+
+
+@pytest.mark.parametrize("fields", [{"level": "INFO"}, {"level": "trace"}, {"format": "xml"}], ids=str)
+def test_log_has_known_levels_and_formats(fields):
+    """Levels and formats other than the documented ones are refused."""
+    with pytest.raises(ValidationError, match="Input should be"):
+        Log(**fields)
+
+
+def test_connections_vanish_no_sooner_than_they_are_refreshed():
+    """`max_stale` can equal `ttl`, for no staleness at all, but not be shorter."""
+    assert Cache(ttl="1m", max_stale="1m").max_stale == 60.0
+    with pytest.raises(ValidationError, match=r"--cache\.max-stale must not be shorter than --cache\.ttl"):
+        Cache(ttl="61s", max_stale="1m")
+
+
+def test_group_knows_its_fields():
+    """A field that a group does not have is refused."""
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        Cache(tll="30s")
+
+
+@pytest.mark.parametrize("group", ["", "web", "telnyx", "cache", "metrics", "log"])
+def test_settings_are_frozen(group):
+    """What was read at the start stays as it is."""
+    model = getattr(Settings(), group) if group else Settings()
+    for name in type(model).model_fields:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(model, name, getattr(model, name))
+
+
+def test_variables_are_read_in_any_case(monkeypatch):
+    """Variables are recognised in any case, and an empty one is as good as none."""
+    monkeypatch.setenv(f"{PREFIX}cache__TTL".lower(), "1m")
+    monkeypatch.setenv(f"{PREFIX}CACHE__MAX_STALE", "")
+    assert Settings().cache == Cache(ttl=60.0, max_stale=600.0)

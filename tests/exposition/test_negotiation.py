@@ -1,0 +1,138 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.exposition.negotiation import accepts_gzip, choose_format
+from exporter.exposition.response import Format
+
+PROMETHEUS_2 = (
+    "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"
+    "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+    "application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,"
+    "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+PROTOBUF = (
+    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;"
+    "escaping=allow-utf-8;q=0.7,"
+)
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        pytest.param(PROMETHEUS_2, Format.OPENMETRICS, id="prometheus-2"),
+        pytest.param(PROMETHEUS_3, Format.OPENMETRICS, id="prometheus-3"),
+        pytest.param(PROTOBUF + PROMETHEUS_3, Format.OPENMETRICS, id="prometheus-3-native-histograms"),
+        pytest.param(
+            "text/plain;version=1.0.0;escaping=underscores;q=0.5,text/plain;version=0.0.4;q=0.4,*/*;q=0.3",
+            Format.TEXT_1,
+            id="prometheus-3-text-only",
+        ),
+        pytest.param("text/plain;version=0.0.4;q=0.5,*/*;q=0.4", Format.TEXT, id="prometheus-text-0.0.4"),
+        pytest.param(BROWSER, Format.TEXT, id="browser"),
+        pytest.param("*/*", Format.TEXT, id="curl"),
+        pytest.param("", Format.TEXT, id="absent"),
+        pytest.param("text/plain", Format.TEXT, id="no-version"),
+        pytest.param("text/*", Format.TEXT, id="any-text"),
+        pytest.param("application/openmetrics-text", Format.OPENMETRICS, id="openmetrics-no-version"),
+        pytest.param("application/openmetrics-text; version=0.0.1", Format.OPENMETRICS, id="openmetrics-0.0.1"),
+        pytest.param("Application/OpenMetrics-Text ; Version = 1.0.0", Format.OPENMETRICS, id="case-and-blanks"),
+        pytest.param('text/plain; version="1.0.0"', Format.TEXT_1, id="quoted-version"),
+    ],
+)
+def test_format_is_what_the_scraper_likes_best(accept, form):
+    """Real scrapers get the best format that both sides know."""
+    assert choose_format(accept) is form
+
+
+@pytest.mark.parametrize(
+    ("accept", "form"),
+    [
+        pytest.param("text/plain;q=0.1, application/openmetrics-text;q=0.9", Format.OPENMETRICS, id="higher-wins"),
+        pytest.param("application/openmetrics-text;q=0.1, text/plain;q=0.9", Format.TEXT, id="lower-loses"),
+        pytest.param("application/openmetrics-text;q=0.5, */*;q=0.8", Format.TEXT, id="wildcard-wins"),
+        pytest.param("application/openmetrics-text;q=0.999, text/plain", Format.TEXT, id="none-is-one"),
+        pytest.param("application/openmetrics-text, text/plain;q=1.000", Format.OPENMETRICS, id="tie-first"),
+        pytest.param("text/plain;version=1.0.0, application/openmetrics-text", Format.TEXT_1, id="tie-other-first"),
+        pytest.param("application/openmetrics-text;q=0", Format.TEXT, id="refused"),
+        pytest.param("application/openmetrics-text;q=0.000, text/plain;q=0.001", Format.TEXT, id="refused-long"),
+    ],
+)
+def test_format_goes_by_quality(accept, form):
+    """The highest q-value wins, the first of equals, and what has 0 is refused."""
+    assert choose_format(accept) is form
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        pytest.param("application/openmetrics-text;version=2.0.0", id="unknown-openmetrics"),
+        pytest.param("text/plain;version=0.0.3", id="unknown-text"),
+        pytest.param("application/openmetrics-text;version=1.0.0;version=9", id="repeated-version"),
+        pytest.param("application/json", id="unknown-type"),
+        pytest.param("application/openmetrics-text;q=2", id="quality-above-one"),
+        pytest.param("application/openmetrics-text;q=-1", id="quality-below-zero"),
+        pytest.param("application/openmetrics-text;q=nan", id="quality-no-number"),
+        pytest.param("application/openmetrics-text;q=1e0", id="quality-with-exponent"),
+        pytest.param("application/openmetrics-text;q=0.1234", id="quality-too-long"),
+        pytest.param("application/openmetrics-text;q=0.\u0661", id="quality-in-other-digits"),
+        pytest.param("application/openmetrics-text;q=", id="quality-empty"),
+        pytest.param(";;;,,,===", id="garbage"),
+        pytest.param("openmetrics", id="no-type"),
+    ],
+)
+def test_format_falls_back_to_text(accept):
+    """Where nothing known is asked for, or nothing understood, the answer is Prometheus text 0.0.4."""
+    assert choose_format(accept) is Format.TEXT
+
+
+@pytest.mark.parametrize(
+    ("accept_encoding", "gzip"),
+    [
+        pytest.param("gzip", True, id="prometheus"),
+        pytest.param("gzip, deflate, br, zstd", True, id="browser"),
+        pytest.param("GZip", True, id="upper-case"),
+        pytest.param("x-gzip", True, id="old-name"),
+        pytest.param("*", True, id="any"),
+        pytest.param("br;q=1.0, *;q=0.5", True, id="any-other"),
+        pytest.param("identity;q=0.5, gzip;q=1.0", True, id="preferred"),
+        pytest.param("identity, gzip", True, id="tie"),
+        pytest.param("gzip;q=0.001", True, id="hardly"),
+        pytest.param("identity;q=0, gzip;q=0.1", True, id="identity-refused"),
+        pytest.param("", False, id="absent"),
+        pytest.param("identity", False, id="identity"),
+        pytest.param("deflate, br", False, id="others"),
+        pytest.param("gzip;q=0", False, id="refused"),
+        pytest.param("gzip;q=0, *", False, id="refused-by-name"),
+        pytest.param("*;q=0", False, id="any-refused"),
+        pytest.param("identity;q=1, gzip;q=0.5", False, id="identity-preferred"),
+        pytest.param("identity, *;q=0.5", False, id="identity-preferred-to-any"),
+        pytest.param("gzip;q=yes", False, id="quality-no-number"),
+        pytest.param("gzipped", False, id="longer-name"),
+        pytest.param(",;=,", False, id="garbage"),
+    ],
+)
+def test_gzip(accept_encoding, gzip):
+    """An answer is gzipped when the scraper takes that, and not less gladly than a plain one."""
+    assert accepts_gzip(accept_encoding) is gzip
+
+
+HEADERS = st.text() | st.lists(
+    st.sampled_from([*'*/,;=". \t', "q", "0.5", "1", "version", "1.0.0", "text", "plain", "gzip", "identity"])
+).map("".join)
+
+
+@given(HEADERS)
+def test_any_accept_has_a_format(header):
+    """Whatever the header, there is a format for it."""
+    assert choose_format(header) in Format
+
+
+@given(HEADERS)
+def test_any_accept_encoding_has_an_answer(header):
+    """Whatever the header, it is decided."""
+    assert accepts_gzip(header) in {True, False}

@@ -1,0 +1,343 @@
+import gzip as gzip_module
+import threading
+import zlib
+from datetime import datetime
+from typing import get_type_hints
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from prometheus_client import Metric, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from exporter.collectors.credential_connections import Count, Gauge, Info, Many, Selection, select
+from exporter.exposition.renderer import Renderer
+from exporter.exposition.response import EMPTY, Document, Format, Part, assemble
+from exporter.telemetry import Telemetry
+from exporter.telnyx.pages import (
+    Connection,
+    Inbound,
+    JitterBuffer,
+    NoiseSuppression,
+    Outbound,
+    Rtcp,
+    Snapshot,
+    Unreadable,
+)
+
+FORMATS = pytest.mark.parametrize("form", Format, ids=lambda form: form.name)
+SELECTION = select(sensitive=("user_name", "ani_override", "webhook_event_url", "webhook_event_failover_url"))
+
+ODD = ('"', "\\", "\n", "\r", "\t", "\0", "\x1e", "\x85", "\u2028", "\ufeff", "\u202e", "é", "☎", "𝄞", "{", "}", ",")
+TEXT = st.text(st.sampled_from((*ODD, " ", "=", "#", "%", "n", "s")) | st.characters(codec="utf-8"), max_size=12)
+INTEGERS = st.integers(-(2**53), 2**53)
+
+
+def structs(kind, **given):
+    """Return a strategy for any struct of this kind, with odd text in it."""
+    fields = {name: given.get(name, of_type(hint)) for name, hint in get_type_hints(kind).items()}
+    return st.builds(kind, **fields)
+
+
+def of_type(hint):
+    """Return a strategy for values of the type of a field."""
+    kinds = {str: TEXT, int: INTEGERS, tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple)}
+    return st.one_of([kinds.get(kind, st.from_type(kind)) for kind in getattr(hint, "__args__", (hint,))])
+
+
+CONNECTIONS = structs(
+    Connection,
+    id=TEXT.filter(bool),
+    webhook_event_url=st.none() | TEXT | TEXT.map("https://{}".format),
+    created_at=st.none() | TEXT | st.datetimes().map(datetime.isoformat),
+    inbound=st.none() | structs(Inbound),
+    outbound=st.none() | structs(Outbound),
+    jitter_buffer=st.none() | structs(JitterBuffer),
+    noise_suppression_details=st.none() | structs(NoiseSuppression),
+    rtcp_settings=st.none() | structs(Rtcp),
+)
+SNAPSHOTS = st.builds(
+    Snapshot,
+    chunks=st.lists(CONNECTIONS, max_size=2, unique_by=lambda connection: connection.id).map(
+        lambda connections: (tuple(connections[:1]), tuple(connections[1:]))
+    ),
+    unreadable=st.lists(st.just(Unreadable(None, "x")), max_size=2).map(tuple),
+    missing=st.integers(0, 3),
+)
+ANY = settings(
+    deadline=None,
+    max_examples=40,
+    phases=set(Phase) - {Phase.shrink, Phase.explain},  # they would take minutes
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+
+
+def parse(data, form):
+    """Return the families of an exposition, by the parser that is made for its format."""
+    if form is Format.OPENMETRICS:
+        return list(parse_openmetrics(data.decode()))
+    return list(parse_text(data.decode()))
+
+
+def text_of(value):
+    """Return the text that a label's value is shown as."""
+    return {True: "true", False: "false", None: ""}.get(value, value)
+
+
+def samples_of(family, source):
+    """Return the samples of a snapshot or connection, by what the family says of itself."""
+    if isinstance(family, Gauge):
+        number = family.value(family.part(source))
+        return [] if number is None else [((), number)]
+    if isinstance(family, Info):
+        return [(family.values(family.part(source)), 1)]
+    return family.samples(source)
+
+
+class Oracle:
+    """The same families as prometheus-client has them."""
+
+    def __init__(self, snapshot):
+        self._snapshot = snapshot
+
+    def collect(self):
+        """Return the families in their order."""
+        for family in SELECTION.snapshot:
+            yield self._metric(family, [({}, self._snapshot)])
+        for family in SELECTION.connection:
+            common = [
+                ({"connection_id": connection.id, "connection_name": connection.connection_name or ""}, connection)
+                for connection in self._snapshot.connections
+            ]
+            yield self._metric(family, common)
+
+    def _metric(self, family, sources):
+        name = family.name.removesuffix("_info") if family.type == "info" else family.name
+        metric = Metric(name, family.help, family.type, family.unit)
+        for labels, source in sources:
+            for values, number in samples_of(family, source):
+                further = zip(family.labels, map(text_of, values), strict=True)
+                metric.add_sample(family.name, {**labels, **dict(further)}, number)
+        return metric
+
+
+# What is read back
+
+
+TAGGED = Many(
+    "telnyx_connection_texts_info",
+    "Texts.",
+    ("first", "second"),
+    lambda connection: [((connection.user_name, connection.record_type), 1)],
+)
+
+
+def texts(form, *texts):
+    """Return what is read back of an id, a name and two labels."""
+    connection = Connection(**dict(zip(("id", "connection_name", "user_name", "record_type"), texts, strict=True)))
+    document = Renderer(Selection((), (TAGGED,)))(Snapshot(((connection,),)))
+    end = b"# EOF\n" if form is Format.OPENMETRICS else b""
+    (family,) = parse(document.part(form, gzip=False).data + end, form)
+    (sample,) = family.samples
+    assert list(sample.labels) == ["connection_id", "connection_name", "first", "second"]
+    return tuple(sample.labels.values())
+
+
+@FORMATS
+@pytest.mark.parametrize("text", [*ODD, "", "\\n", '\\"', "\\\\", '"} 1\nx{a="', "%s%%", "# EOF\n", " a "], ids=ascii)
+def test_odd_text_is_read_back(form, text):
+    """Text with characters that mean something to a format or a parser is read back exactly, from every label."""
+    assert texts(form, *[text] * 4) == (text,) * 4
+
+
+@FORMATS
+@given(four=st.tuples(TEXT, TEXT, TEXT, TEXT))
+@settings(deadline=None)
+def test_any_text_is_read_back(form, four):
+    """Any text in any label is read back exactly."""
+    assert texts(form, *four) == four
+
+
+@FORMATS
+@given(snapshot=SNAPSHOTS)
+@ANY
+def test_oracle_agrees(form, snapshot):
+    """Whatever the connections, what is rendered is read as what prometheus-client renders of the same families."""
+    end = b"# EOF\n" if form is Format.OPENMETRICS else b""
+    generate = generate_openmetrics if form is Format.OPENMETRICS else generate_latest
+    rendered = Renderer(SELECTION)(snapshot).part(form, gzip=False).data + end
+    assert parse(rendered, form) == parse(generate(Oracle(snapshot)), form)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        pytest.param(True, "true", id="true"),
+        pytest.param(False, "false", id="false"),
+        pytest.param(None, "", id="none"),
+        pytest.param("", "", id="empty"),
+        pytest.param("True", "True", id="text"),
+    ],
+)
+def test_label_values(value, text):
+    """A bool is shown in small letters, and what is absent as empty, however often each comes."""
+    assert texts(Format.TEXT, "1", "", value, value)[2:] == (text, text)
+    family = Count("telnyx_state", "State.", ("a", "b", "c"), lambda _: [((value, True, "True"), 1)])
+    document = Renderer(Selection((family,), ()))(Snapshot(()))
+    line = document.part(Format.TEXT, gzip=False).data.splitlines()[-1]
+    assert line.decode() == f'telnyx_state{{a="{text}",b="true",c="True"}} 1'
+
+
+def test_headers():
+    """Info families and units are told as OpenMetrics has them, and in Prometheus text all are gauges."""
+    families = (
+        Count("telnyx_state_info", "State.", (), lambda _: [((), 1)]),
+        Count("telnyx_age_seconds", "Age.", (), lambda _: [((), 1.5)]),
+    )
+    document = Renderer(Selection(families, ()))(Snapshot(()))
+    for form in (Format.TEXT, Format.TEXT_1):
+        assert document.part(form, gzip=False).data.decode() == (
+            "# HELP telnyx_state_info State.\n# TYPE telnyx_state_info gauge\ntelnyx_state_info 1\n"
+            "# HELP telnyx_age_seconds Age.\n# TYPE telnyx_age_seconds gauge\ntelnyx_age_seconds 1.5\n"
+        )
+    assert document.part(Format.OPENMETRICS, gzip=False).data.decode() == (
+        "# HELP telnyx_state State.\n# TYPE telnyx_state info\ntelnyx_state_info 1\n"
+        "# HELP telnyx_age_seconds Age.\n# TYPE telnyx_age_seconds gauge\n# UNIT telnyx_age_seconds seconds\n"
+        "telnyx_age_seconds 1.5\n"
+    )
+
+
+# The whole answer
+
+SNAPSHOT = Snapshot(
+    (tuple(Connection(id=str(number), connection_name=f"Café {number}", tags=("a", "b")) for number in range(50)),)
+)
+DOCUMENTS = pytest.mark.parametrize(
+    "document", [pytest.param(EMPTY, id="empty"), pytest.param(Renderer(SELECTION)(SNAPSHOT), id="fifty")]
+)
+
+
+def answer(document, form, live, *, gzip):
+    """Return the bytes of an answer."""
+    return b"".join(assemble(document.part(form, gzip=gzip), live, gzip=gzip))
+
+
+@FORMATS
+@DOCUMENTS
+@pytest.mark.parametrize("gzip", [False, True], ids=["identity", "gzip"])
+def test_answer_is_valid(document, form, gzip):
+    """The snapshot's part with the exporter's own metrics behind it is one valid exposition, compressed or not."""
+    live = Telemetry().render(form)
+    data = answer(document, form, live, gzip=gzip)
+    families = parse(gzip_module.decompress(data) if gzip else data, form)
+    names = [family.name for family in families]
+    assert len(set(names)) == len(names)
+    assert "telnyx_up" in names
+    assert ("telnyx_connections" in names) is (document is not EMPTY)
+
+
+@FORMATS
+@DOCUMENTS
+@pytest.mark.parametrize(
+    "live",
+    [b"", b"x", b"# EOF\n", bytes(range(256)) * 1000],
+    ids=["nothing", "one", "end", "much"],
+)
+def test_gzip_is_one_member(document, form, live):
+    """A gzip answer is a single member, with nothing behind it, and the same text as the plain one."""
+    plain = answer(document, form, live, gzip=False)
+    data = answer(document, form, live, gzip=True)
+    assert gzip_module.decompress(data) == plain
+    decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    assert decompressor.decompress(data) == plain
+    assert decompressor.eof
+    assert (decompressor.unused_data, decompressor.unconsumed_tail) == (b"", b"")
+
+
+@given(live=st.lists(st.binary(), max_size=4), text=TEXT)
+@settings(deadline=None)
+def test_part_is_used_again(live, text):
+    """The same part goes, as it is, into every answer, whatever is behind it."""
+    document = Renderer(SELECTION)(Snapshot(((Connection(id="1", connection_name=text),),)))
+    part = document.part(Format.TEXT, gzip=True)
+    for last in live:
+        first, rest = assemble(part, last, gzip=True)
+        assert first is part.data
+        assert gzip_module.decompress(first + rest) == document.part(Format.TEXT, gzip=False).data + last
+
+
+def test_gzip_saves():
+    """Compression is worth it: series of many connections shrink to less than a tenth."""
+    document = Renderer(SELECTION)(SNAPSHOT)
+    plain, packed = (len(document.part(Format.TEXT, gzip=gzip).data) for gzip in (False, True))
+    assert packed < plain / 10
+
+
+# Keeping what is made
+
+
+def test_empty_document():
+    """Without a snapshot there is nothing to show, and that is valid, too."""
+    assert EMPTY.part(Format.TEXT, gzip=False) == Part(b"")
+    assert gzip_module.decompress(answer(EMPTY, Format.TEXT, b"", gzip=True)) == b""
+
+
+def test_part_is_made_when_asked_for():
+    """Each format and encoding is made at the first call, kept, and told; no other is."""
+    document = Document()
+    assert set(document.made) == set()
+    part = document.part(Format.TEXT, gzip=True)
+    assert set(document.made) == {(Format.TEXT, True)}
+    assert document.part(Format.TEXT, gzip=True) is part
+    document.part(Format.TEXT, gzip=False)
+    document.part(Format.OPENMETRICS, gzip=True)
+    assert set(document.made) == {(Format.TEXT, True), (Format.TEXT, False), (Format.OPENMETRICS, True)}
+
+
+def test_part_is_made_once_for_many_threads():
+    """However many threads ask at the same time, the part is made once and all get the same."""
+    document = Renderer(SELECTION)(SNAPSHOT)
+    start, parts = threading.Barrier(16), []
+
+    def ask():
+        start.wait()
+        parts.append(document.part(Format.TEXT, gzip=True))
+
+    threads = [threading.Thread(target=ask) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(parts) == 16
+    assert len(set(map(id, parts))) == 1
+
+
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [
+        (Format.TEXT, "text/plain; version=0.0.4; charset=utf-8"),
+        (Format.TEXT_1, "text/plain; version=1.0.0; charset=utf-8; escaping=underscores"),
+        (Format.OPENMETRICS, "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_content_types(form, kind):
+    """Each format is sent with its content type and version."""
+    assert form.value == kind
+
+
+def test_who_waited_takes_what_another_made(monkeypatch):
+    """Who waits while another thread makes the same part takes that one, and makes none."""
+    document, theirs = Document(), Part(b"theirs")
+
+    class Turn:
+        def __enter__(self):
+            document._parts[Format.TEXT, False] = theirs
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(document, "_lock", Turn())
+    assert document.part(Format.TEXT, gzip=False) is theirs

@@ -1,0 +1,57 @@
+"""The Grafana dashboards as files, and what Grafana puts in the place of their variables."""
+
+import json
+import re
+from pathlib import Path
+
+FILES = sorted((Path(__file__).parents[2] / "grafana/dashboards").glob("*.json"))
+DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in FILES}
+PANELS = {
+    f"{uid}: {panel['title']}": panel
+    for uid, dashboard in DASHBOARDS.items()
+    for panel in dashboard["panels"]
+    if panel["type"] != "row"
+}
+TARGETS = {
+    f"{name} {target['refId']}": (target["expr"], target.get("legendFormat", ""))
+    for name, panel in PANELS.items()
+    for target in panel["targets"]
+}
+VARIABLES = {
+    f"{uid}: {variable['name']}": variable
+    for uid, dashboard in DASHBOARDS.items()
+    for variable in dashboard["templating"]["list"]
+    if variable["type"] == "query"
+}
+SHOW = [
+    option["value"]
+    for variable in DASHBOARDS["telnyx-connections"]["templating"]["list"]
+    if variable["name"] == "show"
+    for option in variable["options"]
+]
+"""The choices of the list of connections."""
+
+SUBSTITUTES = {
+    "job": ".+",
+    "instance": ".+",
+    "show": "all",
+    "__rate_interval": "5s",
+    "__interval_ms": "1000",
+    "__interval": "1s",
+    "__range_s": "10",
+    "__range": "10s",
+}
+
+
+def substituted(promql, **more):
+    """Put values in the place of Grafana's variables. What is not a variable of ours stays, such as $1."""
+    values = SUBSTITUTES | more
+    return re.sub(r"\$([a-z_]+)\b", lambda found: values[found[1]], promql)
+
+
+def links(panel):
+    """Return the links of a panel's values and cells."""
+    config = panel["fieldConfig"]
+    properties = [item for override in config["overrides"] for item in override["properties"]]
+    cells = [link for item in properties if item["id"] == "links" for link in item["value"]]
+    return [*(config["defaults"].get("links") or ()), *cells]

@@ -1,0 +1,128 @@
+"""Real programs for end-to-end tests: each is started on loopback and ended by its own process."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.parse
+import urllib.request
+
+import pytest
+import uvicorn
+
+from exporter.sandbox import create_app
+from exporter.web import server
+
+PATIENCE = 30.0
+"""Seconds for anything to start or to be seen."""
+
+
+def binary(*names):
+    """Return the path of a program, by whichever of its names; without it the test is skipped, in CI it fails."""
+    for name in names:
+        if path := shutil.which(name):
+            return path
+    missing = f"{names[0]} is not installed"
+    if os.environ.get("CI"):
+        pytest.fail(missing)
+    return pytest.skip(missing)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def until(look, what):
+    """Return what `look` finds, once that is true; fail after a while."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            if found := look():
+                return found
+        time.sleep(0.1)
+    return pytest.fail(f"{what} did not happen in {PATIENCE:g} s")
+
+
+def get(url, **headers):
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=PATIENCE) as answer:
+        return answer.read().decode()
+
+
+def get_json(url, **parameters):
+    return json.loads(get(f"{url}?{urllib.parse.urlencode(parameters)}"))
+
+
+@contextlib.contextmanager
+def running(*command, log, **environment):
+    """Run a program, with its standard error in the file `log`; in the end it gets SIGTERM."""
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, cwd=log.parent, env={**os.environ, **environment})
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=PATIENCE)
+
+
+@contextlib.contextmanager
+def sandbox(account, api_key):
+    """Serve an account from a thread of this process, where a test can change it, and give the base URL."""
+    config = uvicorn.Config(create_app(account, api_key=api_key), log_config=None, log_level="warning", lifespan="off")
+    api = uvicorn.Server(config)
+    with server.listen("127.0.0.1:0") as listener:
+        thread = threading.Thread(target=api.run, args=([listener],))
+        thread.start()
+        try:
+            yield f"{server.url(listener)}/v2"
+        finally:
+            api.should_exit = True
+            thread.join(PATIENCE)
+
+
+@contextlib.contextmanager
+def exporter(folder, *flags, **environment):
+    """Run the exporter and give its URL."""
+    log = folder / "exporter.log"
+    command = (sys.executable, "-m", "exporter", "--web.listen-address=127.0.0.1:0", *flags)
+    with running(*command, log=log, **environment):
+        yield until(lambda: re.search(r"page=(http://\S+)/", log.read_text()), "listening")[1]
+
+
+@contextlib.contextmanager
+def prometheus(folder, config, *flags):
+    """Run Prometheus on this configuration and give its URL."""
+    (folder / "prometheus.yml").write_text(config)
+    url = f"http://127.0.0.1:{free_port()}"
+    command = (
+        binary("prometheus"),
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={url.removeprefix('http://')}",
+        *flags,
+    )
+    with running(*command, log=folder / "prometheus.log"):
+        until(lambda: get(f"{url}/-/ready"), "Prometheus being ready")
+        yield url
+
+
+@contextlib.contextmanager
+def alertmanager(folder, config):
+    """Run Alertmanager on this configuration file, alone, and give its URL."""
+    url = f"http://127.0.0.1:{free_port()}"
+    command = (
+        binary("alertmanager", "prometheus-alertmanager"),
+        f"--config.file={config}",
+        f"--storage.path={folder / 'alertmanager'}",
+        f"--web.listen-address={url.removeprefix('http://')}",
+        "--cluster.listen-address=",
+    )
+    with running(*command, log=folder / "alertmanager.log"):
+        until(lambda: get(f"{url}/-/ready"), "Alertmanager being ready")
+        yield url

@@ -1,0 +1,264 @@
+import itertools
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from grafana_files import DASHBOARDS, PANELS, SHOW, TARGETS, links
+
+from exporter.collectors.credential_connections import CONNECTION_FAMILIES, SNAPSHOT_FAMILIES
+
+ROOT = Path(__file__).parents[2]
+GRAFANA = ROOT / "grafana"
+DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+UNITS = {"none", "s", "bytes", "percentunit", "reqps", "ops", "dateTimeAsIso", "dateTimeFromNow"}
+
+SELECTOR = re.compile(r"(\w+){([^}]*)}")
+FUNCTIONS = {
+    *("changes", "histogram_quantile", "increase", "label_replace", "max_over_time", "rate"),
+    *("count", "count_values", "group", "max", "min", "sum", "time", "timestamp", "topk", "vector"),
+}
+
+each_dashboard = pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
+each_panel = pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
+each_target = pytest.mark.parametrize(("promql", "legend"), TARGETS.values(), ids=TARGETS)
+
+
+@pytest.fixture(scope="module")
+def known():
+    """Return the labels of every metric by the name of its samples."""
+    labels = {family.name: set(family.labels) for family in SNAPSHOT_FAMILIES}
+    labels |= {family.name: {"connection_id", "connection_name", *family.labels} for family in CONNECTION_FAMILIES}
+    for metric in runpy.run_path(str(ROOT / "docs/generate.py"))["_observed"]().values():
+        for sample in metric.samples:
+            labels.setdefault(sample.name, set()).update(sample.labels)
+    labels["up"] = set()
+    return {name: {"job", "instance", *of} for name, of in labels.items()}
+
+
+def generate(*flags):
+    command = [sys.executable, GRAFANA / "dashboards.py", *flags]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_json_is_what_the_generator_writes():
+    """Nobody has edited a dashboard by hand, or a generator without running it."""
+    assert generate("--check").stderr == ""
+
+
+def test_what_is_out_of_date_is_named(tmp_path, monkeypatch):
+    """A dashboard that differs is refused, with what to do about it; a run without flags writes all of them."""
+    monkeypatch.syspath_prepend(GRAFANA)  # as for a script
+    script = runpy.run_path(str(GRAFANA / "dashboards.py"))["main"]
+    monkeypatch.setitem(script.__globals__, "FOLDER", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["dashboards.py"])
+    script()
+    assert {path.stem for path in tmp_path.iterdir()} == set(DASHBOARDS)
+    (tmp_path / "telnyx-exporter.json").write_text("{}")
+    monkeypatch.setattr(sys, "argv", ["dashboards.py", "--check"])
+    with pytest.raises(SystemExit, match=r"telnyx-exporter.json is out of date: run python grafana/dashboards.py"):
+        script()
+
+
+# The rules of Grafana's dashboard-linter, by its names for them, and without exceptions. It has more, about Loki.
+
+
+@each_dashboard
+def test_template_datasource(dashboard):
+    """template-datasource-rule: the data source is a variable, the first and with the customary name."""
+    variable = dashboard["templating"]["list"][0]
+    assert (variable["type"], variable["query"]) == ("datasource", "prometheus")
+    assert (variable["name"], variable["label"]) == ("datasource", "Data source")
+
+
+@pytest.mark.parametrize("name", ["job", "instance"])
+@each_dashboard
+def test_template_job_and_instance(dashboard, name):
+    """template-job-rule, template-instance-rule: any number of jobs and instances can be chosen, or all."""
+    (variable,) = (variable for variable in dashboard["templating"]["list"] if variable["name"] == name)
+    assert (variable["type"], variable["label"]) == ("query", name.title())
+    assert (variable["multi"], variable["includeAll"], variable["allValue"]) == (True, True, ".+")
+
+
+@each_dashboard
+def test_template_queries(dashboard, known):
+    """template-label-promql-rule, template-on-time-change-reload-rule: variables are asked for of the data source."""
+    for variable in dashboard["templating"]["list"][1:]:
+        if variable["type"] == "custom":
+            continue
+        assert variable["datasource"] == DATASOURCE
+        assert variable["refresh"] == 2
+        query = variable["query"]["query"]
+        assert re.match(r"(label_values|query_result)\(.+\)$", query)
+        assert set(re.findall(r"telnyx_\w+", query)) <= set(known)
+
+
+@each_panel
+def test_panel_datasource(panel):
+    """panel-datasource-rule: no panel or query goes elsewhere than to the chosen data source."""
+    assert [panel["datasource"], *(target["datasource"] for target in panel["targets"])] == [
+        DATASOURCE,
+        *(DATASOURCE for _ in panel["targets"]),
+    ]
+
+
+@each_panel
+def test_panel_says_what_it_shows(panel):
+    """panel-title-description-rule, panel-units-rule, panel-no-targets-rule: each has words, a unit and a query."""
+    assert panel["title"]
+    assert panel["description"].endswith(".")
+    if panel["type"] != "table":
+        assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+    properties = [item for override in panel["fieldConfig"]["overrides"] for item in override["properties"]]
+    assert {item["value"] for item in properties if item["id"] == "unit"} <= UNITS
+    assert panel["targets"]
+
+
+@each_panel
+def test_only_numbers_in_a_table_have_a_unit(panel):
+    """Grafana reads text that has a unit as a number, and would round an id; numbers have one, as elsewhere."""
+    if panel["type"] == "table":
+        assert not panel["fieldConfig"]["defaults"].get("unit")
+        names = panel["transformations"][-1]["options"]["renameByName"]
+        numbers = {title for name, title in names.items() if name.startswith("Value")}
+        overrides = panel["fieldConfig"]["overrides"]
+        assert numbers == {
+            override["matcher"]["options"]
+            for override in overrides
+            if any(item["id"] == "unit" for item in override["properties"])
+        }
+
+
+@each_target
+def test_target_is_made_of_what_there_is(promql, legend, known):
+    """target-promql-rule, target-job-rule, target-instance-rule: metrics and labels exist, selectors are limited."""
+    selectors = SELECTOR.findall(promql)
+    labels = {"job", "instance", "pod"}.union(*(known[name] for name, _ in selectors))
+    for name, matchers in selectors:
+        assert matchers.endswith('job=~"$job",instance=~"$instance"')
+        assert set(re.findall(r'(\w+)=~?"', matchers)) <= known[name]
+    made = set(re.findall(r'(?:count_values\(|, )"(\w+)", ', promql))
+    sources = set(re.findall(r'"\$1", "(\w+)"', promql))
+    rest = re.sub(r'"[^"]*"', "", SELECTOR.sub("", promql))
+    grouped = re.findall(r"\b(?:by|without|on|group_left) \(([\w, ]*)\)", rest)
+    named = {label for labels in grouped for label in labels.split(", ") if label}
+    assert sources | named | set(re.findall(r"{{(\w+)}}", legend)) <= labels | made
+    rest = re.sub(r"\b(?:by|without|on|group_left) \([\w, ]*\)|\[[^]]*\]|\$__\w+|\b[\d.]+\b", "", rest)
+    assert set(re.findall(r"\w+", rest)) <= FUNCTIONS | {"or", "and", "unless", "offset"}
+
+
+@each_target
+def test_target_counts_over_the_rate_interval(promql, legend):
+    """target-rate-interval-rule, target-counter-agg-rule: counters are only shown by what they grow by."""
+    selectors = SELECTOR.sub(r"\1", promql)
+    grown = re.findall(r"\b(?:rate|increase)\((\w+)\[\$__rate_interval\]\)", selectors)
+    assert grown == re.findall(r"\w+_(?:total|bucket)\b", selectors)
+    assert len(grown) == len(re.findall(r"\b(?:rate|irate|increase)\(", selectors))
+
+
+@each_dashboard
+def test_uneditable(dashboard):
+    """uneditable-dashboard: the files are the only place to edit."""
+    assert dashboard["editable"] is False
+
+
+# What the linter does not look at.
+
+
+def test_there_are_three():
+    """The fleet, one connection, the exporter; each file is named as its dashboard's identifier, which is for good."""
+    assert {uid: dashboard["uid"] for uid, dashboard in DASHBOARDS.items()} == {
+        uid: uid for uid in ("telnyx-connection", "telnyx-connections", "telnyx-exporter")
+    }
+
+
+@each_dashboard
+def test_a_dashboard_needs_nothing_from_its_importer(dashboard):
+    """It is imported as it is, has its tag, and leads to the others with time and variables kept."""
+    assert not {"__inputs", "__requires", "id"} & set(dashboard)
+    assert dashboard["tags"] == ["telnyx"]
+    (link,) = dashboard["links"]
+    assert (link["type"], link["tags"], link["keepTime"], link["includeVars"]) == ("dashboards", ["telnyx"], True, True)
+
+
+@each_dashboard
+def test_firing_alerts_are_marked(dashboard):
+    """Alerts of the exporter's rules are shown in every graph."""
+    (annotation,) = dashboard["annotations"]["list"]
+    assert annotation["datasource"] == DATASOURCE
+    assert annotation["expr"].startswith('ALERTS{alertstate="firing",alertname=~"Telnyx.*"')
+
+
+@each_dashboard
+def test_every_place_on_the_grid_is_taken_once(dashboard):
+    """Panels have identifiers of their own, stay within the grid, and don't overlap."""
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    titles = [(panel["type"], panel["title"]) for panel in panels]
+    assert len(set(titles)) == len(titles)
+    places = [
+        place
+        for at in (panel["gridPos"] for panel in panels)
+        for place in itertools.product(range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"]))
+    ]
+    assert len(set(places)) == len(places)
+    assert max(x for x, _ in places) < 24
+
+
+@each_panel
+def test_links_lead_to_dashboards_and_variables_that_exist(panel):
+    """A link names a dashboard of ours and all its variables, and a value of one or a column of the table's queries."""
+    for link in links(panel):
+        _, uid, query = re.split(r"/d/|\?", link["url"])
+        kept, given = re.findall(r"\${(\w+):queryparam}", query), dict(re.findall(r"var-(\w+)=([^&]+)", query))
+        variables = {variable["name"]: variable for variable in DASHBOARDS[uid]["templating"]["list"]}
+        assert {*kept, *given} == variables.keys()
+        assert "${__url_time_range}" in query
+        for name, value in given.items():
+            if variables[name]["type"] == "custom":
+                assert value in {option["value"] for option in variables[name]["options"]}
+            else:
+                field = re.fullmatch(r"\${__data\.fields\.(\w+):percentencode}", value)[1]
+                assert all(re.search(rf"\b{field}\b", target["expr"]) for target in panel["targets"])
+
+
+def test_every_headline_number_links_to_its_rows():
+    """Each number at the top of the connections dashboard leads to the list, and each choice of the list has one."""
+    stats = [
+        panel for name, panel in PANELS.items() if name.startswith("telnyx-connections:") and panel["type"] == "stat"
+    ]
+    shown = [re.search(r"var-show=(\w+)", link["url"])[1] for stat in stats for link in links(stat)]
+    assert shown == SHOW
+    assert len(shown) == len(stats)
+
+
+@each_panel
+def test_a_legend_is_what_a_person_would_write(panel):
+    """A graph's every line has a name, and a name of its own."""
+    if panel["type"] in ("timeseries", "state-timeline"):
+        legends = [target["legendFormat"] for target in panel["targets"]]
+        assert len(set(legends)) == len(legends)
+
+
+def test_every_setting_of_a_connection_is_shown():
+    """Each metric of a connection, and each of its labels, is on the connection's own dashboard."""
+    queries = [promql for name, (promql, _) in TARGETS.items() if name.startswith("telnyx-connection:")]
+    for family in CONNECTION_FAMILIES:
+        about = [promql for promql in queries if re.search(rf"\b{family.name}{{", promql)]
+        assert about, family.name
+        for label in family.labels:
+            assert any(re.search(rf"\b{label}\b", promql) for promql in about), (family.name, label)
+
+
+def test_provisioning_finds_data_source_and_dashboards():
+    """Grafana is told of one data source, and of a folder of files that nobody edits in the browser."""
+    (datasources,) = (GRAFANA / "provisioning/datasources").iterdir()
+    (source,) = yaml.safe_load(datasources.read_text())["datasources"]
+    assert (source["type"], source["isDefault"]) == ("prometheus", True)
+    (providers,) = (GRAFANA / "provisioning/dashboards").iterdir()
+    (provider,) = yaml.safe_load(providers.read_text())["providers"]
+    assert (provider["type"], provider["allowUiUpdates"]) == ("file", False)
+    assert provider["options"]["path"] in (ROOT / "README.md").read_text()

@@ -1,0 +1,129 @@
+"""The mutation run over the rules, tried on small example rules."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+from stack import binary
+
+SCRIPT = Path(__file__).parents[2] / ".ci" / "mutate_rules.py"
+ALERT = {
+    "alert": "Down",
+    "expr": 'up{job="api"} == 0',
+    "for": "2m",
+    "labels": {"severity": "critical"},
+    "annotations": {"summary": "It is down."},
+}
+DOWN = {"series": 'up{job="api"}', "values": "1x2 0x10"}
+FIRING = {"exp_labels": {"severity": "critical", "job": "api"}, "exp_annotations": {"summary": "It is down."}}
+
+
+def case(series, *times):
+    """Return a group of tests in which the alert fires at the times that are given with a true value."""
+    checks = [
+        {"eval_time": time, "alertname": "Down", "exp_alerts": [FIRING] if fires else []} for time, fires in times
+    ]
+    return {"interval": "1m", "input_series": series, "alert_rule_test": checks}
+
+
+FIRES = case([DOWN], ("2m", False), ("4m30s", False), ("5m", True))
+OTHER_JOB = case([{"series": 'up{job="other"}', "values": "0x10"}], ("5m", False))
+
+
+@pytest.fixture
+def run(tmp_path, capsys):
+    """Return what runs the mutants of a rule against these groups of tests, and gives the fault and the output."""
+    binary("promtool")
+    main = runpy.run_path(str(SCRIPT))["main"]
+    for folder in ("rules", "tests"):
+        (tmp_path / folder).mkdir()
+
+    def run(*groups, rules=(ALERT,), equivalent=()):
+        document = {"groups": [{"name": "all", "rules": list(rules)}]}
+        tests = {"evaluation_interval": "30s", "tests": list(groups)}
+        (tmp_path / "rules" / "some.yaml").write_text(json.dumps(document))
+        (tmp_path / "tests" / "Down.yaml").write_text(json.dumps(tests))
+        fault = main(tmp_path, dict.fromkeys(equivalent, "a reason"))
+        return fault, capsys.readouterr().out
+
+    return run
+
+
+def test_good_tests_kill_every_mutant(run):
+    """Tests of the time, of another job and of the texts leave no survivor, and the run passes."""
+    fault, output = run(FIRES, OTHER_JOB)
+    assert fault is None
+    assert "0 equivalent, 0 survived" in output
+
+
+def test_an_equivalent_mutant_may_survive(run):
+    """A change that can't make a difference is listed with a reason, and the run passes."""
+    rule = {**ALERT, "expr": 'max_over_time(up{job="api"}[1m]) == 0'}
+    fault, _ = run(FIRES, OTHER_JOB, rules=[rule])
+    survivors = [line.partition(": ")[2] for line in fault.splitlines()]
+    fault, output = run(FIRES, OTHER_JOB, rules=[rule], equivalent=survivors)
+    assert fault is None
+    assert f"{len(survivors)} equivalent, 0 survived" in output
+
+
+def test_a_survivor_is_named(run):
+    """Without a test of another job, the mutant that ignores the job survives, and the run fails."""
+    fault, output = run(FIRES)
+    assert 'survived, add a test that kills it: Down: {job="api"} -> nothing' in fault.splitlines()
+    assert "0 survived" not in output
+
+
+def test_an_alert_without_tests_survives_everything(run):
+    """No test, no kill."""
+    fault, output = run()
+    assert ": 0 killed, 0 equivalent" in output
+    assert all(line.startswith("survived") for line in fault.splitlines())
+
+
+def test_a_mutant_that_is_killed_is_not_equivalent(run):
+    """The list of equivalent mutants holds none that a test kills."""
+    fault, _ = run(FIRES, OTHER_JOB, equivalent=["Down: for: 2m -> 60s"])
+    assert "not equivalent, a test kills it: Down: for: 2m -> 60s" in fault.splitlines()
+
+
+def test_the_list_of_equivalent_mutants_has_no_strangers(run):
+    """A mutant that no longer exists, because its rule changed, is taken off the list."""
+    fault, _ = run(FIRES, OTHER_JOB, equivalent=["Gone: == -> !="])
+    assert "listed as equivalent, but there is no such mutant: Gone: == -> !=" in fault.splitlines()
+
+
+def test_a_recording_rule_is_tested_by_the_alerts_that_use_it(run):
+    """A change of what an alert is made of is killed by the tests of the alert."""
+    record = {"record": "job:up:min", "expr": 'min by (job) (up{job="api"})'}
+    fault, _ = run(FIRES, OTHER_JOB, rules=(record, {**ALERT, "expr": "job:up:min == 0"}))
+    assert "job:up:min: by (job) -> by ()" not in fault
+    assert "job:up:min: min -> max" in fault
+
+
+def test_each_kind_of_change_is_made():
+    """Lists of labels, matchers, comparisons, set operators, functions, windows, waits and texts are all changed."""
+    script = runpy.run_path(str(SCRIPT))
+    rule = {
+        **ALERT,
+        "expr": 'max by (a, b) (increase(x{c=~"d|e"}[10m])) > 0 unless on (a) y',
+        "keep_firing_for": "5m",
+    }
+    changed = {mutant.name.removeprefix("Down: ") for mutant in script["mutants"]([rule])}
+    assert {
+        "by (a, b) -> by ()",
+        "by (a, b) -> by (a)",
+        "d|e -> d",
+        "> -> >=",
+        "0 unless -> 1 unless",
+        "increase -> delta",
+        "[10m] -> [540s]",
+        "max -> min",
+        "on (a) -> on ()",
+        "unless -> and",
+        "unless on (a) y -> nothing",
+        "for: 2m -> nothing",
+        "keep_firing_for: 5m -> 240s",
+        "severity: another text",
+        "summary: another text",
+    } <= changed

@@ -1,0 +1,253 @@
+import pytest
+from sandbox_client import KEY, PATH, client_of, get, ids
+
+from exporter.sandbox import Account, create_app
+
+
+def error_of(response):
+    """Return the status and the code of an answer with one error."""
+    (error,) = response.json()["errors"]
+    return response.status_code, error["code"]
+
+
+# Paging, sorting, filtering
+
+
+@pytest.mark.parametrize(
+    ("number", "size", "rows", "pages"),
+    [
+        (1, 250, slice(0, 55), 1),
+        (1, 20, slice(0, 20), 3),
+        (3, 20, slice(40, 55), 3),
+        (2, 55, slice(0, 0), 1),
+        (999_999_999, 1, slice(0, 0), 55),
+    ],
+    ids=["whole", "first", "last", "past-the-end", "far-past-the-end"],
+)
+async def test_pages(account, number, size, rows, pages):
+    """A page holds its rows in the order of creation, and `meta` tells where it stands; past the end it is empty."""
+    response = await get(account, **{"page[number]": number, "page[size]": size})
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {
+        "data": account.rows[rows],
+        "meta": {"total_pages": pages, "total_results": 55, "page_number": number, "page_size": size},
+    }
+
+
+async def test_defaults():
+    """Without parameters the answer is the first page of 250, by creation time."""
+    account = Account(251, step=0)
+    answer = (await get(account)).json()
+    assert answer["data"] == account.rows[:250]
+    assert answer["meta"] == {"total_pages": 2, "total_results": 251, "page_number": 1, "page_size": 250}
+
+
+async def test_an_empty_list_is_a_page():
+    """An account without connections answers an empty page."""
+    answer = (await get(Account(0, step=0))).json()
+    assert answer == {
+        "data": [],
+        "meta": {"total_pages": 0, "total_results": 0, "page_number": 1, "page_size": 250},
+    }
+
+
+@pytest.mark.parametrize("descending", [False, True], ids=["ascending", "descending"])
+@pytest.mark.parametrize(
+    ("sort", "key"),
+    [
+        ("created_at", lambda row: row["created_at"]),
+        ("connection_name", lambda row: row["connection_name"] or ""),
+        ("active", lambda row: (row["active"] is not False, row["created_at"])),
+    ],
+    ids=["created_at", "connection_name", "active"],
+)
+async def test_sorts(account, sort, key, descending):
+    """Each sort orders the list both ways, absent values among the rest."""
+    account.update(account.rows[9]["id"], connection_name=None, active=None)
+    response = await get(account, sort=f"-{sort}" if descending else sort)
+    assert ids(response) == [row["id"] for row in sorted(account.rows, key=key, reverse=descending)]
+
+
+async def test_filter_by_name(account):
+    """The name filter finds its text anywhere in the name, in upper or lower case, and counts what it found."""
+    account.update(account.rows[9]["id"], connection_name=None)
+    named = [account.update(account.rows[place]["id"], connection_name=f"x Søby-{place}") for place in (4, 2, 8)]
+    response = await get(account, **{"filter[connection_name][contains]": "SØB", "page[size]": 2})
+    assert response.json()["data"] == [named[1], named[0]]
+    assert response.json()["meta"] == {"total_pages": 2, "total_results": 3, "page_number": 1, "page_size": 2}
+
+
+async def test_filter_by_profile(account):
+    """The profile filter takes the whole id and leaves out rows without one."""
+    account.update(account.rows[0]["id"], outbound=None)
+    row = account.update(account.rows[1]["id"], outbound={"outbound_voice_profile_id": "12345"})
+    assert ids(await get(account, **{"filter[outbound_voice_profile_id]": "12345"})) == [row["id"]]
+    assert ids(await get(account, **{"filter[outbound_voice_profile_id]": "1234"})) == []
+
+
+async def test_filter_by_fqdn(account):
+    """No connection has an FQDN unless it is given one, which is then matched exactly."""
+    assert ids(await get(account, **{"filter[fqdn]": "sip.acme.example"})) == []
+    row = account.add(fqdn="sip.acme.example")
+    assert ids(await get(account, **{"filter[fqdn]": "sip.acme.example"})) == [row["id"]]
+    assert ids(await get(account, **{"filter[fqdn]": "SIP.acme.example"})) == []
+
+
+async def test_filters_and_sort_combine(account):
+    """A row must pass every filter, and what passes is sorted."""
+    for place, name in [(1, "zzz-b"), (2, "zzz-a"), (3, "zzz-c")]:
+        account.update(account.rows[place]["id"], connection_name=name, outbound={"outbound_voice_profile_id": "p"})
+    account.update(account.rows[3]["id"], outbound={"outbound_voice_profile_id": "q"})
+    filters = {"filter[connection_name][contains]": "zzz", "filter[outbound_voice_profile_id]": "p"}
+    response = await get(account, sort="connection_name", **filters)
+    assert ids(response) == [account.rows[2]["id"], account.rows[1]["id"]]
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("value", ["", "abc", "0", "-1", "1.5", "1e2", " 1", "1\n", "٣", "9" * 10, "9" * 5000, "\0"])
+@pytest.mark.parametrize("name", ["page[number]", "page[size]"])
+async def test_page_numbers_are_checked(account, name, value):
+    """A page number or size that is no number of the right magnitude is a bad request that names its parameter."""
+    response = await get(account, **{name: value})
+    assert error_of(response) == (400, "10015")
+    assert response.json()["errors"][0]["source"] == {"parameter": name}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("page[size]", "251"),
+        ("sort", ""),
+        ("sort", "-"),
+        ("sort", "id"),
+        ("sort", "--created_at"),
+        ("sort", "Created_at"),
+        ("filter[connection_name][contains]", ""),
+        ("filter[connection_name][contains]", "ab"),
+        ("filter[fqdn]", ""),
+        ("filter[outbound_voice_profile_id]", ""),
+    ],
+)
+async def test_bad_parameters(account, name, value):
+    """A parameter outside its bounds is a bad request that names it and doesn't repeat what was sent."""
+    response = await get(account, **{name: value})
+    assert error_of(response) == (400, "10015")
+    assert response.json()["errors"][0]["source"] == {"parameter": name}
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["%", "%ff=%fe", "&&&", "=", "page[number]", "page%5Bnumber%5D=%F0%9F%98%80", "sort=%ff%00", "a=" + "b" * 9999],
+)
+async def test_hostile_queries(account, query):
+    """No query, however broken, is more than a bad request."""
+    assert (await get(account, f"{PATH}?{query}")).status_code in {200, 400}
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer wrong",
+        f"Basic {KEY}",
+        KEY,
+        f"Bearer {KEY}x",
+        f"Bearer {KEY[:-1]}",
+        "Bearer ü",
+    ],
+)
+async def test_authentication(account, authorization):
+    """Without the right key the answer is Telnyx's 401."""
+    app = create_app(account, api_key=KEY)
+    async with client_of(app, None) as client:
+        headers = {} if authorization is None else {"authorization": authorization.encode()}
+        response = await client.get(PATH, headers=headers)
+    assert response.status_code == 401
+    (error,) = response.json()["errors"]
+    assert (error["code"], error["title"]) == ("10009", "Authentication failed")
+    assert set(error) == {"code", "title", "detail"}
+
+
+async def test_any_key_can_be_used(account):
+    """A key outside ASCII is compared like any other."""
+    app = create_app(account, api_key="clé")
+    async with client_of(app, None) as client:
+        response = await client.get(PATH, headers={"authorization": "Bearer clé".encode()})
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/"), ("GET", "/v2/fqdn_connections"), ("GET", f"{PATH}/"), ("GET", f"{PATH}/1"), ("POST", PATH)],
+)
+async def test_unknown_paths(account, method, path):
+    """Any other path or method is Telnyx's 404, never a redirect."""
+    response = await get(account, path, method=method, rate_limit=5)
+    assert error_of(response) == (404, "10005")
+    assert response.headers["x-ratelimit-remaining"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        (PATH, {}),
+        (PATH, {"sort": KEY}),
+        (PATH, {"page[number]": KEY}),
+        (PATH, {"filter[fqdn]": KEY}),
+        (f"/{KEY}", {}),
+    ],
+    ids=["list", "sort", "page", "filter", "path"],
+)
+async def test_the_key_is_never_answered(account, path, params):
+    """No answer holds the API key, wherever in the request it stood."""
+    response = await get(account, path, **params)
+    assert KEY not in response.text
+    assert KEY not in str(response.headers)
+
+
+# The rate limit
+
+
+def limits(response):
+    """Return what the headers say of the rate limit."""
+    return tuple(response.headers[f"x-ratelimit-{name}"] for name in ("limit", "remaining", "reset"))
+
+
+async def test_the_rate_limit_is_a_fixed_window(account, clock):
+    """Every answer tells what is left of the minute; one request too many is a 429, and the next minute begins anew."""
+    async with client_of(create_app(account, api_key=KEY, rate_limit=2)) as client:
+        assert limits(await client.get(PATH)) == ("2", "1", "40")
+        clock.now += 0.5
+        unauthorized = await client.get(PATH, headers={"authorization": ""})
+        assert (unauthorized.status_code, limits(unauthorized)) == (401, ("2", "0", "40"))
+        assert "retry-after" not in unauthorized.headers
+        clock.now += 38.5
+        for _ in range(2):
+            refused = await client.get(PATH)
+            assert error_of(refused) == (429, "10011")
+            assert limits(refused) == ("2", "0", "1")
+            assert refused.headers["retry-after"] == "1"
+        clock.now += 1
+        response = await client.get(PATH)
+        assert (response.status_code, limits(response)) == (200, ("2", "1", "60"))
+
+
+async def test_the_rate_limit_is_600_by_default(account):
+    """Without further words the limit is 600 a minute."""
+    async with client_of(create_app(account, api_key=KEY)) as client:
+        assert limits(await client.get(PATH))[0] == "600"
+
+
+async def test_no_rate_limit(account):
+    """A rate limit of 0 is none, and no header speaks of one."""
+    async with client_of(create_app(account, api_key=KEY, rate_limit=0)) as client:
+        for _ in range(700):
+            response = await client.get(PATH, params={"page[size]": 1})
+            assert response.status_code == 200
+    assert not [name for name in response.headers if name.startswith("x-ratelimit") or name == "retry-after"]

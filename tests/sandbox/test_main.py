@@ -1,0 +1,128 @@
+import contextlib
+import errno
+import os
+import re
+import runpy
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+
+import httpx
+import pytest
+from sandbox_client import KEY
+
+from exporter.sandbox import Account, __main__
+from exporter.sandbox.__main__ import main
+
+
+def fetch(line, key="sandbox"):
+    """Return the list from the base URL at the end of the line."""
+    url = line.split()[-1]
+    return httpx.get(
+        f"{url}/credential_connections", headers={"authorization": f"Bearer {key}"}, timeout=10, trust_env=False
+    )
+
+
+def test_command_serves_until_interrupted():
+    """The command prints its base URL in one line, serves what it was asked for there, and ends well on Ctrl-C."""
+    options = ["--size", "30", "--seed", "7", "--step", "0", "--rate-limit", "0", "--listen-address", "127.0.0.1:0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "exporter.sandbox", *options],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "TELNYX_API_KEY": KEY},
+        text=True,
+    )
+    with process:
+        try:
+            assert select.select([process.stderr], [], [], 20)[0]
+            line = process.stderr.readline()
+            assert re.fullmatch(r"A sandbox of 30 connections: http://127\.0\.0\.1:\d+/v2\n", line)
+            response = fetch(line, KEY)
+            assert response.json()["data"] == Account(30, 7, step=0).rows
+            assert not any("ratelimit" in name for name in response.headers)
+            assert fetch(line).status_code == 401
+            process.send_signal(signal.SIGINT)
+            _, rest = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert (process.returncode, rest) == (0, "")
+
+
+@pytest.mark.parametrize("environment", [None, ""], ids=["unset", "empty"])
+def test_main_without_a_key_takes_the_default_one(monkeypatch, environment):
+    """Without a key in the environment it is `sandbox`; an interrupt ends `main` with status 0."""
+    monkeypatch.delenv("TELNYX_API_KEY", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("TELNYX_API_KEY", environment)
+    answers = []
+    reader, writer = os.pipe()
+
+    def visit():
+        try:
+            answers.append(fetch(lines.readline()))
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    visitor = threading.Thread(target=visit)
+    with os.fdopen(reader) as lines, os.fdopen(writer, "w", buffering=1) as stderr, contextlib.redirect_stderr(stderr):
+        visitor.start()
+        assert main(["--listen-address", "127.0.0.1:0"]) == 0
+        visitor.join()
+    (answer,) = answers
+    assert (answer.status_code, len(answer.json()["data"])) == (200, 55)
+    assert answer.headers["x-ratelimit-limit"] == "600"
+
+
+ADDRESS = "argument --listen-address: must be a loopback address and a port, such as 127.0.0.1:18080"
+NEGATIVE = "--size, --step and --rate-limit must be 0 or more"
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--listen-address", "0.0.0.0:18080"], ADDRESS),
+        (["--listen-address", "192.0.2.1:18080"], ADDRESS),
+        (["--listen-address", ":18080"], ADDRESS),
+        (["--listen-address", "127.0.0.1"], ADDRESS),
+        (["--listen-address", "127.0.0.1:http"], ADDRESS),
+        (["--listen-address", "127.0.0.1:65536"], ADDRESS),
+        (["--listen-address", "127.0.0.1:-1"], ADDRESS),
+        (["--size", "many"], "argument --size: invalid int value: 'many'"),
+        (["--size", "-1"], NEGATIVE),
+        (["--step", "-1"], NEGATIVE),
+        (["--rate-limit", "-1"], NEGATIVE),
+        (["--sise", "1"], "unrecognized arguments: --sise 1"),
+    ],
+    ids=lambda value: "=".join(value) if isinstance(value, list) else "",
+)
+def test_user_errors_are_one_line(capsys, options, problem):
+    """What a user gets wrong is one line, and status 2."""
+    with pytest.raises(SystemExit) as exit_:
+        main(options)
+    assert exit_.value.code == 2
+    assert capsys.readouterr() == ("", f"python -m exporter.sandbox: {problem}\n")
+
+
+def test_a_port_in_use_is_one_line(capsys):
+    """A port that is taken is one line that names it, and status 2."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(SystemExit) as exit_:
+            main(["--listen-address", address])
+    assert exit_.value.code == 2
+    line = capsys.readouterr().err
+    assert line == f"python -m exporter.sandbox: cannot listen on {address}: {os.strerror(errno.EADDRINUSE)}\n"
+
+
+def test_module_runs_as_a_program(monkeypatch, capsys):
+    """`python -m exporter.sandbox` runs `main`, whose help tells every option."""
+    monkeypatch.setattr(sys, "argv", ["sandbox", "--help"])
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_path(__main__.__file__, run_name="__main__")
+    assert exit_.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"--{name}" in text for name in ("listen-address", "size", "seed", "step", "rate-limit"))

@@ -1,0 +1,474 @@
+import contextlib
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.telnyx.pages import (
+    Connection,
+    Inbound,
+    JitterBuffer,
+    Meta,
+    NoiseSuppression,
+    Outbound,
+    Page,
+    Rtcp,
+    Snapshot,
+    Unreadable,
+    decode_page,
+)
+
+CANARY = "canary-7f3a"
+DOCUMENTED = {
+    "id": "1293384261075731499",
+    "record_type": "credential_connection",
+    "active": True,
+    "connection_name": 'Berlin "Nord" \\ 2. OG\n☎',
+    "user_name": f"user-{CANARY}",
+    "password": f"password-{CANARY}",
+    "created_at": "2018-02-02T22:25:27.521Z",
+    "updated_at": "2018-02-03T22:25:27.521Z",
+    "anchorsite_override": "Frankfurt, Germany",
+    "encrypted_media": "SRTP",
+    "dtmf_type": "RFC 2833",
+    "sip_uri_calling_preference": "unrestricted",
+    "default_on_hold_comfort_noise_enabled": True,
+    "encode_contact_header_enabled": False,
+    "onnet_t38_passthrough_enabled": True,
+    "call_cost_in_webhooks": False,
+    "ios_push_credential_id": "ec0c8e5d-439e-4620-a0c1-9d9c8d02a836",
+    "android_push_credential_id": "06b09dfd-7154-4980-8b75-cebf7a9d4f8e",
+    "webhook_event_url": f"https://{CANARY}@example.com/{CANARY}?key={CANARY}",
+    "webhook_event_failover_url": f"https://failover.example.com/{CANARY}",
+    "webhook_api_version": "2",
+    "webhook_timeout_secs": 25,
+    "tags": ["tag1", "zwei"],
+    "noise_suppression": "both",
+    "noise_suppression_details": {"engine": "deep_filter_net", "attenuation_limit": 80},
+    "jitter_buffer": {"enable_jitter_buffer": True, "jitterbuffer_msec_min": 60, "jitterbuffer_msec_max": 200},
+    "rtcp_settings": {"port": "rtcp-mux", "capture_enabled": True, "report_frequency_secs": 10},
+    "inbound": {
+        "ani_number_format": "E.164-national",
+        "dnis_number_format": "e164",
+        "codecs": ["G722", "OPUS", "G711U"],
+        "default_routing_method": "round-robin",
+        "channel_limit": 10,
+        "generate_ringback_tone": True,
+        "isup_headers_enabled": False,
+        "prack_enabled": True,
+        "sip_compact_headers_enabled": False,
+        "shaken_stir_enabled": True,
+        "simultaneous_ringing": "enabled",
+        "timeout_1xx_secs": 10,
+        "timeout_2xx_secs": 20,
+    },
+    "outbound": {
+        "call_parking_enabled": True,
+        "ani_override": f"+1{CANARY}",
+        "ani_override_type": "always",
+        "channel_limit": 7,
+        "instant_ringback_enabled": True,
+        "generate_ringback_tone": False,
+        "localization": "US",
+        "t38_reinvite_source": "telnyx",
+        "outbound_voice_profile_id": "1293384261075731500",
+    },
+}
+PARTS = {
+    "inbound": Inbound,
+    "jitter_buffer": JitterBuffer,
+    "noise_suppression_details": NoiseSuppression,
+    "outbound": Outbound,
+    "rtcp_settings": Rtcp,
+}
+FIELDS = [
+    *((name,) for name in Connection.__struct_fields__ if name != "id"),
+    *((part, name) for part, kind in PARTS.items() for name in kind.__struct_fields__),
+]
+NUMBERS = [
+    ("webhook_timeout_secs",),
+    ("noise_suppression_details", "attenuation_limit"),
+    ("jitter_buffer", "jitterbuffer_msec_min"),
+    ("jitter_buffer", "jitterbuffer_msec_max"),
+    ("rtcp_settings", "report_frequency_secs"),
+    ("rtcp_settings", "report_frequency_seconds"),
+    ("inbound", "channel_limit"),
+    ("inbound", "timeout_1xx_secs"),
+    ("inbound", "timeout_2xx_secs"),
+    ("outbound", "channel_limit"),
+]
+
+
+def body(*rows, **meta):
+    """Return an answer of the list endpoint."""
+    return json.dumps({"data": rows, "meta": meta}).encode()
+
+
+def decode(fields):
+    """Return the only row of a page, made of these fields and, unless they have one, an id."""
+    (row,) = decode_page(body({"id": "1", **fields})).rows
+    return row
+
+
+def at(path, value):
+    """Return the fields of a row in which there is this value at this path."""
+    for name in reversed(path):
+        value = {name: value}
+    return value
+
+
+def found(row, path):
+    """Return what a row has at a path."""
+    for name in path:
+        row = getattr(row, name)
+    return row
+
+
+def is_leaf(path):
+    """Tell whether the field at this path is no object."""
+    return len(path) > 1 or path[0] not in PARTS
+
+
+def test_every_documented_field_is_read():
+    """The documented row is decoded with each of its values, but for the password."""
+    page = decode_page(body(DOCUMENTED, total_pages=1, total_results=1, page_number=1, page_size=250))
+
+    assert page.meta == Meta(total_pages=1, total_results=1, page_number=1, page_size=250)
+    (row,) = page.rows
+    decoded = json.loads(msgspec.json.encode(row))
+    assert decoded["rtcp_settings"].pop("report_frequency_seconds") is None
+    assert decoded == {name: value for name, value in DOCUMENTED.items() if name != "password"}
+
+
+def test_the_password_never_becomes_an_object():
+    """The password is nowhere in what is decoded, on the fast path and on the other."""
+    odd = {"id": "2", "password": f"password-{CANARY}", "webhook_timeout_secs": "7"}
+    for page in (decode_page(body(DOCUMENTED)), decode_page(body(DOCUMENTED, odd, {**odd, "active": "no!"}))):
+        assert b"password" not in msgspec.json.encode(page)
+        assert not any(hasattr(row, "password") for row in page.rows)
+
+
+def test_a_repr_shows_nothing():
+    """No repr of a connection, a part of it or what holds it shows anything that a row holds."""
+    page = decode_page(body(DOCUMENTED, {**DOCUMENTED, "id": "2", "active": CANARY}))
+    connection, unreadable = page.rows
+    parts = [getattr(connection, name) for name in PARTS]
+
+    assert repr(connection) == "<Connection>"
+    assert [repr(part) for part in parts] == [f"<{kind.__name__}>" for kind in PARTS.values()]
+    for shown in (page, unreadable, Snapshot(((connection,),), (unreadable,))):
+        assert CANARY not in repr(shown)
+        assert CANARY not in str(shown)
+
+
+@pytest.mark.parametrize("path", FIELDS, ids=".".join)
+def test_null_means_absent(path):
+    """A field that is null reads as one that isn't there: None."""
+    row = decode(at(path, None))
+
+    assert row == decode(at(path[:-1], {}))
+    assert found(row, path) is None
+
+
+@pytest.mark.parametrize("path", [*NUMBERS, ("webhook_api_version",)], ids=".".join)
+def test_an_integral_float_is_a_number(path):
+    """10.0 is 10."""
+    value = found(decode(at(path, 10.0)), path)
+
+    assert (value, type(value)) == (10, int)
+
+
+@pytest.mark.parametrize("text", ["10", "10.0", "1e1"])
+@pytest.mark.parametrize("path", NUMBERS, ids=".".join)
+def test_a_number_in_quotes_is_a_number(path, text):
+    """Older descriptions typed some numbers as strings: "10" is 10."""
+    value = found(decode(at(path, text)), path)
+
+    assert (value, type(value)) == (10, int)
+
+
+IDS = [("id",), *(path for path in FIELDS if path[-1].endswith("_id"))]
+
+
+def test_every_id_is_among_those_tested():
+    """The next tests are about the connection's own id and those of what it refers to."""
+    assert sorted(path[-1] for path in IDS) == [
+        "android_push_credential_id",
+        "id",
+        "ios_push_credential_id",
+        "outbound_voice_profile_id",
+    ]
+
+
+@pytest.mark.parametrize("lenient", [False, True], ids=["strict", "lenient"])
+@pytest.mark.parametrize("number", [0, 2**53 + 1, 1082287356722563997, 10**30 + 1])
+@pytest.mark.parametrize("path", IDS, ids=".".join)
+def test_an_id_is_a_string_or_an_integer(path, number, lenient):
+    """Every id comes out as its exact digits, whichever of the two Telnyx sends and however long it is."""
+    more = {"webhook_timeout_secs": "7"} if lenient else {}  # a number in quotes is only read leniently
+
+    assert decode({**at(path, number), **more}) == decode({**at(path, str(number)), **more})
+    assert found(decode({**at(path, number), **more}), path) == str(number)
+
+
+@pytest.mark.parametrize("path", IDS, ids=".".join)
+def test_an_id_that_is_not_exact_is_unreadable(path):
+    """A float can't hold the digits of an id, so it is refused rather than rounded."""
+    assert isinstance(decode(at(path, 1082287356722563997.0)), Unreadable)
+
+
+def test_an_unreadable_row_is_known_by_an_integer_too():
+    """The log can name a row whose id is an integer."""
+    row = decode({"id": 1082287356722563997, "inbound": CANARY})
+
+    assert row == Unreadable("1082287356722563997", row.problem)
+
+
+def test_an_id_of_thousands_of_digits_is_unreadable():
+    """An integer that Python refuses to write out spoils its own row, not the page."""
+    rows = decode_page(b'{"data":[{"id":%b},{"id":"2"}]}' % (b"9" * 5000)).rows
+
+    assert [(type(row), row.id) for row in rows] == [(Unreadable, None), (Connection, "2")]
+
+
+@pytest.mark.parametrize("version", ["2", 2], ids=["string", "number"])
+def test_a_webhook_version_is_a_string_or_a_number(version):
+    """The version of webhooks is kept as it comes."""
+    assert decode({"webhook_api_version": version}).webhook_api_version == version
+
+
+@pytest.mark.parametrize(
+    ("rtcp", "interval"),
+    [
+        ({}, None),
+        ({"report_frequency_secs": 10}, 10),
+        ({"report_frequency_seconds": 20}, 20),
+        ({"report_frequency_secs": None, "report_frequency_seconds": 20}, 20),
+        ({"report_frequency_secs": 10, "report_frequency_seconds": 20}, 10),
+        ({"report_frequency_secs": 0, "report_frequency_seconds": 20}, 0),
+    ],
+    ids=["none", "new", "old", "new null", "both", "zero"],
+)
+def test_the_rtcp_interval_has_two_names(rtcp, interval):
+    """The interval between RTCP reports is read under both of its names, and the new one counts."""
+    assert decode({"rtcp_settings": rtcp}).rtcp_settings.report_interval == interval
+
+
+def test_unknown_fields_are_ignored():
+    """Whatever Telnyx adds, to the answer, to a row or to a part, changes nothing."""
+    new = {"new": [{"deep": [1.5, None, "x"]}]}
+    rows = [{**DOCUMENTED, **new, "inbound": DOCUMENTED["inbound"] | new}]
+
+    assert decode_page(json.dumps({"data": rows, "meta": new, **new}).encode()) == decode_page(body(DOCUMENTED))
+
+
+@pytest.mark.parametrize("meta", [{}, {"meta": None}, {"meta": {}}], ids=["absent", "null", "empty"])
+def test_nothing_of_meta_is_needed(meta):
+    """A page whose meta is absent, null or empty says nothing of the list."""
+    assert decode_page(json.dumps({"data": [], **meta}).encode()) == Page((), Meta())
+
+
+def test_numbers_of_meta_can_be_in_quotes():
+    """Meta is read as leniently as rows."""
+    assert decode_page(body(total_pages="3", total_results=7.0)).meta == Meta(total_pages=3, total_results=7)
+
+
+@pytest.mark.parametrize("path", [path for path in FIELDS if path != ("webhook_api_version",)], ids=".".join)
+def test_a_row_that_cannot_be_read_keeps_its_id(path):
+    """A value of another type makes its row unreadable, known by its id, with a problem that quotes no value."""
+    wrong = {CANARY: CANARY} if is_leaf(path) else [CANARY]
+    good, bad, after = decode_page(body({"id": "good"}, {**at(path, wrong), "id": "bad"}, {"id": "after"})).rows
+
+    assert (good.id, after.id) == ("good", "after")
+    assert isinstance(bad, Unreadable)
+    assert bad.id == "bad"
+    assert path[-1] in bad.problem
+    assert CANARY not in bad.problem
+
+
+@pytest.mark.parametrize(
+    "value", [CANARY, "", " 7 ", 7.5, "7.5", "7s", "Infinity", [7], True], ids=lambda value: repr(value).strip("'")
+)
+def test_what_is_no_whole_number_is_unreadable(value):
+    """A number that isn't whole, or text that is no number, makes its row unreadable."""
+    row = decode({"inbound": {"channel_limit": value}})
+
+    assert isinstance(row, Unreadable)
+    assert row.id == "1"
+    assert CANARY not in row.problem
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, f'"{"9" * 5000}"', "1e400", '"1e400"'])
+def test_a_number_too_large_to_be_one_is_unreadable(number):
+    """A number beyond all bounds spoils its own row, not the page."""
+    rows = decode_page(b'{"data":[{"id":"1","webhook_timeout_secs":%b},{"id":"2"}]}' % number.encode()).rows
+
+    assert [(type(row), row.id) for row in rows] == [(Unreadable, "1"), (Connection, "2")]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {},
+        {"id": None},
+        {"id": ""},
+        {"id": 7.5},
+        {"id": True},
+        {"id": [CANARY]},
+        {"connection_name": CANARY},
+        None,
+        7,
+        CANARY,
+        [],
+        True,
+    ],
+    ids=json.dumps,
+)
+def test_a_row_without_an_id_is_unreadable(row):
+    """A row with no id, or an empty one, is left out without one, and its neighbours stay."""
+    good, bad, after = decode_page(body({"id": "good"}, row, {"id": "after"})).rows
+
+    assert (good.id, after.id) == ("good", "after")
+    assert isinstance(bad, Unreadable)
+    assert bad.id is None
+    assert CANARY not in bad.problem
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        (r"\ud800", "�"),
+        (r"\uDFFF", "�"),
+        (r"a\udc00b", "a�b"),
+        (r"\ud800\ud800", "��"),
+        (r"\udc00\ud83d", "��"),
+        (r"\ud83dx\ude00", "�x�"),
+        (r"\ud800\ud83d\ude00", "�😀"),
+        (r"\ud83d\ude00\ude00", "😀�"),
+        (r"\ud83d\ude00", "😀"),
+        (r"\uD83D\uDE00", "😀"),
+        (r"\\ud800", r"\ud800"),
+        (r"\\\ud800", "\\�"),
+        (r"\\\\ud800", r"\\ud800"),
+        (r"\"\ud800\"", '"�"'),
+        (r"\ud7ff\ue000", "\ud7ff\ue000"),
+    ],
+)
+@pytest.mark.parametrize("beside", ["", r"\udead"], ids=["alone", "beside half a pair"])
+def test_half_a_surrogate_pair_is_replaced(written, name, beside):
+    """Half a pair is JSON but no Unicode and reads as U+FFFD; pairs, and backslashes that only look like it, stay."""
+    data = f'{{"data":[{{"id":"1","connection_name":"{written}"}},{{"id":"2{beside}"}}]}}'
+    row, other = decode_page(data.encode()).rows
+
+    assert row.connection_name == name
+    assert other.id == ("2�" if beside else "2")
+
+
+def test_invalid_utf8_spoils_one_row():
+    """A text that is no UTF-8 makes its row unreadable; in a field that isn't read it does nothing."""
+    data = b'{"data":[{"id":"1","connection_name":"%b\xff"},{"id":"\xff"},{"id":"3","password":"\xff"}]}'
+    named, nameless, good = decode_page(data % CANARY.encode()).rows
+
+    assert (type(named), named.id) == (Unreadable, "1")
+    assert CANARY not in named.problem
+    assert (type(nameless), nameless.id) == (Unreadable, None)
+    assert (type(good), good.id) == (Connection, "3")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b" ",
+        b"null",
+        b"true",
+        b"[]",
+        b"7",
+        b'"data"',
+        b"{}",
+        b'{"data":null}',
+        b'{"data":{}}',
+        b'{"data":"rows"}',
+        b'{"meta":{}}',
+        b'{"data":[',
+        b'{"data":[{"id":"1"',
+        b'{"data":[{"id":"1"},]}',
+        b'{"data":[]}{',
+        b'{"data":[],"meta":[]}',
+        b'{"data":[],"meta":{"total_pages":"canary-7f3a"}}',
+        b'{"data":[],"meta":{"total_pages":"\xff"}}',
+        b'\xef\xbb\xbf{"data":[]}',
+        b'{"\x00',
+        b"<html><body>canary-7f3a</body></html>",
+        b'{"errors":[{"code":"10009","title":"canary-7f3a"}]}',
+    ],
+    ids=repr,
+)
+def test_what_is_no_page_is_refused(answer):
+    """An answer that is no list of rows is a ValueError which quotes nothing."""
+    with pytest.raises(ValueError, match=f"^(?!.*{CANARY})"):
+        decode_page(answer)
+
+
+@pytest.mark.parametrize("around", ["%s", '{"data":%s}', '{"data":[%s]}', '{"data":[{"id":"1","x":%s}]}'])
+@pytest.mark.parametrize("nested", ["[" * 100_000, '{"a":' * 100_000, "[" * 100_000 + "]" * 100_000])
+def test_deep_nesting_is_refused(around, nested):
+    """JSON nested a hundred thousand deep is a ValueError and no crash."""
+    with pytest.raises(ValueError, match=r"recursion|Expected"):
+        decode_page((around % nested).encode())
+
+
+def test_structs_are_frozen():
+    """Nothing can be changed once it is decoded."""
+    with pytest.raises(AttributeError):
+        decode({}).active = False
+
+
+texts = st.text(st.characters(exclude_categories=()), max_size=5)  # half surrogate pairs among them
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
+names = st.sampled_from(["data", "meta", "id", *(path[-1] for path in FIELDS), *Meta.__struct_fields__]) | texts
+anything = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4),
+    max_leaves=6,
+)
+
+
+@given(answer=anything | st.fixed_dictionaries({"data": anything}, optional={"meta": anything}))
+def test_any_json_is_a_page_or_refused(answer):
+    """Whatever JSON comes, it gives a page or a ValueError, and nothing else."""
+    with contextlib.suppress(ValueError):
+        assert isinstance(decode_page(json.dumps(answer).encode()), Page)
+
+
+@given(answer=st.binary() | st.binary().map(lambda data: b'{"data":[{"id":"%b"}]}' % data))
+def test_any_bytes_are_a_page_or_refused(answer):
+    """Whatever bytes come, they give a page or a ValueError, and nothing else."""
+    with contextlib.suppress(ValueError):
+        assert isinstance(decode_page(answer), Page)
+
+
+@given(rows=st.lists(anything | st.dictionaries(names, anything, max_size=4), max_size=3))
+def test_any_row_has_its_place(rows):
+    """Whatever the rows are, each has its place on the page: a connection with an id, or what can't be read."""
+    page = decode_page(body(*rows))
+
+    assert len(page.rows) == len(rows)
+    assert all(isinstance(row, Unreadable) or row.id for row in page.rows)
+
+
+@given(name=st.text(), tags=st.lists(st.text()), ascii_only=st.booleans())
+@pytest.mark.parametrize(
+    "other",
+    ["{}", '{"id":"2"}', '{"id":"2","webhook_timeout_secs":"7"}', r'{"id":"2","user_name":"\ud800"}'],
+    ids=["unreadable", "plain", "number in quotes", "half a pair"],
+)
+def test_any_text_survives(other, name, tags, ascii_only):
+    """Any text comes out as it went in, escaped or not, whatever else the page holds."""
+    row = json.dumps({"id": "1", "connection_name": name, "tags": tags}, ensure_ascii=ascii_only)
+    connection = decode_page(f'{{"data":[{row},{other}]}}'.encode()).rows[0]
+
+    assert connection.connection_name == name
+    assert list(connection.tags) == tags

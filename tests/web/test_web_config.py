@@ -1,0 +1,424 @@
+import asyncio
+import contextlib
+import re
+import ssl
+
+import pytest
+import structlog
+from certificates import authority, identity, write
+from cryptography import x509
+
+from exporter.web import web_config as webconfig
+from exporter.web.tls import MAX_PEM
+from exporter.web.web_config import WebConfigFile, load
+
+CA = authority("ca")
+SERVER = identity("server", x509.DNSName("localhost"), by=CA)
+HASH = "$2y$10$X0h1gDsPszWURQaxFh.zoubFi6DXncSjhoQNJgRrnGs7EsimhC7zG"
+TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a folder with the files that a configuration can name."""
+    write(tmp_path, SERVER, CA)
+    (tmp_path / "encrypted.key").write_text(SERVER.encrypted_key_pem)
+    (tmp_path / "other.key").write_text(identity("other").key_pem)
+    (tmp_path / "empty.pem").write_text("")
+    (tmp_path / "junk.pem").write_text("é hunter2")
+    (tmp_path / "large.pem").write_text("x" * (MAX_PEM + 1))
+    return tmp_path
+
+
+@pytest.fixture
+def path(folder):
+    return folder / "web.yml"
+
+
+def tls(*lines):
+    return TLS + "".join(f"  {line}\n" for line in lines)
+
+
+def indented(pem):
+    return "|\n" + "".join(f"    {line}\n" for line in pem.splitlines())
+
+
+GOOD = {
+    "empty": "",
+    "sections without a value": "tls_server_config:\nbasic_auth_users: ~\nhttp_server_config: null\n",
+    "sample": f'{TLS}basic_auth_users:\n  alice: {HASH}\n  bob: {HASH}\nrate_limit:\n  interval: "1s"\n  burst: 20\n',
+    "users without TLS": f"basic_auth_users:\n  alice: {HASH}\n  123: {HASH.replace('2y', '2a')}\n",
+    "inline": f"tls_server_config:\n  cert: {indented(SERVER.pem)}  key: {indented(SERVER.key_pem)}",
+    "inline key": f"tls_server_config:\n  cert_file: server.crt\n  key: {indented(SERVER.key_pem)}",
+    "inline client CA": tls("client_auth_type: VerifyClientCertIfGiven", f"client_ca: {indented(CA.pem)}"),
+    "client CA": tls('client_auth_type: "RequireAndVerifyClientCert"', 'client_ca_file: "ca.pem"'),
+    "client CA of the system": tls("client_auth_type: VerifyClientCertIfGiven"),
+    "SANs": tls(
+        "client_auth_type: RequireAndVerifyClientCert", "client_ca_file: ca.pem", "client_allowed_sans: [one, two]"
+    ),
+    "all cipher suites": tls(
+        "cipher_suites:",
+        "- TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        "- TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        "- TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        "- TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        "- TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        "- TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+        "- TLS_AES_128_GCM_SHA256",
+        "- TLS_AES_256_GCM_SHA384",
+        "- TLS_CHACHA20_POLY1305_SHA256",
+        "- TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+        "- TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+        "- TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+        "- TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+    ),
+    "versions": tls("min_version: TLS12", "max_version: TLS12", "prefer_server_cipher_suites: false"),
+    "one curve": tls("min_version: TLS13", "curve_preferences:", "- CurveP521"),
+    "no HTTP/2": f"{TLS}http_server_config:\n  http2: false\n",
+    "HTTP/2": f"{TLS}http_server_config:\n  http2: true\n",
+    "headers": """\
+http_server_config:
+  headers:
+    X-Frame-Options: deny
+    Strict-Transport-Security: max-age=31536000; includeSubDomains
+    X-Content-Type-Options: nosniff
+    X-XSS-Protection: 1
+    Content-Security-Policy: "default-src 'self' *.test.example.net"
+""",
+    "blank header": 'http_server_config:\n  headers:\n    X-Frame-Options: ""\n',
+    "no rate limit": "rate_limit:\n  interval: 0\n  burst: 0\n",
+}
+
+POLICIES = "NoClientCert, VerifyClientCertIfGiven, RequireAndVerifyClientCert"
+UNVERIFIED = "is not supported: Python's ssl verifies each certificate that it asks for"
+OLD = "is broken (RFC 8996), and OpenSSL does not speak it as it comes"
+HEADERS = (
+    "Content-Security-Policy, Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options, X-XSS-Protection"
+)
+
+BAD = {
+    "not YAML": (f"basic_auth_users:\n  alice: *{HASH[:3]}hunter2\n", "is not YAML, line 2"),
+    "unprintable": ("\x01", "is not YAML"),
+    "nested": ("[" * 5000, "is not YAML"),
+    "not UTF-8": (b"\xff", "is not UTF-8"),
+    "large": ("#" * 2**21, "is larger than 1048576 bytes"),
+    "junk": ("hWkNKCp3fvIx3jKnsaBI\nTuEjdwNS8A2vYdFbiKqr\n", "must be a mapping"),
+    "unknown section": ("tls_config: {}\n", "tls_config: unknown key"),
+    "unknown key": ("tls_server_config:\n  cert_filse: x\n", "tls_server_config.cert_filse: unknown key"),
+    "unprintable key": ('"a\\nb": x\n', "'a\\nb': unknown key"),
+    "key twice": (f"{TLS}  key_file: server.key\n", "line 4: a key that is there twice, or is not text"),
+    "key that is a list": ("? [a]\n: b\n", "line 1: a key that is there twice, or is not text"),
+    "section that is text": ("http_server_config: x\n", "http_server_config: must be a mapping"),
+    "text that is a list": ("tls_server_config:\n  cert_file: []\n", "tls_server_config.cert_file: must be text"),
+    "list that is text": (tls("cipher_suites: x"), "tls_server_config.cipher_suites: must be a list"),
+    "no certificate": (
+        "tls_server_config:\n  cert_file: ''\n  key_file: server.key\n",
+        "tls_server_config: needs cert or cert_file",
+    ),
+    "no key": ("tls_server_config:\n  cert_file: server.crt\n", "tls_server_config: needs key or key_file"),
+    "nothing but a version": (
+        "tls_server_config:\n  min_version: TLS13\n",
+        "tls_server_config: needs cert or cert_file",
+    ),
+    "certificate twice": (tls("cert: x"), "tls_server_config: has both cert and cert_file"),
+    "key twice, inline": (tls("key: hunter2"), "tls_server_config: has both key and key_file"),
+    "missing certificate": (
+        TLS.replace("server.crt", "somefile"),
+        "tls_server_config.cert_file: No such file or directory",
+    ),
+    "missing key": (TLS.replace("server.key", "somefile"), "tls_server_config.key_file: No such file or directory"),
+    "large key": (TLS.replace("server.key", "large.pem"), "tls_server_config.key_file: is larger than 65536 bytes"),
+    "encrypted key": (
+        TLS.replace("server.key", "encrypted.key"),
+        "tls_server_config: cert, key: must be PEM, the key unencrypted and the certificate's",
+    ),
+    "another's key": (
+        TLS.replace("server.key", "other.key"),
+        "tls_server_config: cert, key: must be PEM, the key unencrypted and the certificate's",
+    ),
+    "junk for a key": (
+        TLS.replace("server.key", "junk.pem"),
+        "tls_server_config: cert, key: must be PEM, the key unencrypted and the certificate's",
+    ),
+    "junk for a certificate": (
+        "tls_server_config:\n  cert: é hunter2\n  key_file: server.key\n",
+        "tls_server_config: cert, key: must be PEM, the key unencrypted and the certificate's",
+    ),
+    "client CA without a policy": (
+        tls("client_ca_file: ca.pem"),
+        "tls_server_config: has a client CA, which needs a client_auth_type",
+    ),
+    "missing client CA": (
+        tls("client_auth_type: RequireAndVerifyClientCert", "client_ca_file: somefile"),
+        "tls_server_config.client_ca_file: No such file or directory",
+    ),
+    "empty client CA": (
+        tls("client_auth_type: RequireAndVerifyClientCert", "client_ca_file: empty.pem"),
+        "tls_server_config: client_ca: holds no certificate in PEM",
+    ),
+    "junk for a client CA": (
+        tls("client_auth_type: RequireAndVerifyClientCert", "client_ca_file: junk.pem"),
+        "tls_server_config: client_ca: holds no certificate in PEM",
+    ),
+    "unknown policy": (
+        tls("client_auth_type: x"),
+        f"tls_server_config.client_auth_type: 'x' is none of {POLICIES}",
+    ),
+    **{
+        policy: (
+            tls(f"client_auth_type: {policy}"),
+            f"tls_server_config.client_auth_type: {policy} {UNVERIFIED}; there is {POLICIES}",
+        )
+        for policy in ("RequestClientCert", "RequireAnyClientCert", "RequireClientCert")
+    },
+    "SANs without a policy": (
+        tls("client_auth_type: VerifyClientCertIfGiven", "client_allowed_sans: [one]"),
+        "tls_server_config: has client_allowed_sans, which needs client_auth_type RequireAndVerifyClientCert",
+    ),
+    "unknown version": (
+        tls("min_version: TLS111"),
+        "tls_server_config.min_version: 'TLS111' is none of TLS12, TLS13",
+    ),
+    "old version": (
+        tls("min_version: TLS10"),
+        f"tls_server_config.min_version: TLS10 {OLD}; there is TLS12, TLS13",
+    ),
+    "versions in the wrong order": (
+        tls("min_version: TLS13", "max_version: TLS12"),
+        "tls_server_config: has a min_version above its max_version",
+    ),
+    "unknown cipher suite": (
+        tls("cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA2048]"),
+        "tls_server_config.cipher_suites.0: 'TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA2048' is none of ",
+    ),
+    "unknown curve": (
+        tls("curve_preferences: [CurveP257]"),
+        "tls_server_config.curve_preferences.0: 'CurveP257' is none of CurveP256, CurveP384, CurveP521, X25519",
+    ),
+    "several curves": (
+        tls("curve_preferences: [CurveP256, X25519]"),
+        "tls_server_config.curve_preferences: can name one curve only: Python's ssl knows no order of them",
+    ),
+    "not a boolean": (
+        "http_server_config:\n  http2: maybe\n",
+        "http_server_config.http2: must be true or false",
+    ),
+    "other header": (
+        "http_server_config:\n  headers:\n    Content-Type: foo\n",
+        f"http_server_config.headers: 'Content-Type' is none of {HEADERS}",
+    ),
+    "header's value": (
+        "http_server_config:\n  headers:\n    X-Frame-Options: foo\n",
+        "http_server_config.headers: X-Frame-Options must be deny or sameorigin",
+    ),
+    "header with a line break": (
+        'http_server_config:\n  headers:\n    X-XSS-Protection: "a\\r\\nb: c"\n',
+        "http_server_config.headers: X-XSS-Protection holds a control character or a character outside ASCII",
+    ),
+    "password that is no hash": (
+        "basic_auth_users:\n  john: hunter2\n",
+        "basic_auth_users: the password of user 1 is not a bcrypt hash, such as htpasswd -nBC 10 gives",
+    ),
+    "name and hash swapped": (
+        f"basic_auth_users:\n  {HASH}: john\n",
+        "basic_auth_users: the password of user 1 is not a bcrypt hash, such as htpasswd -nBC 10 gives",
+    ),
+    "password that is a list": (
+        f"basic_auth_users:\n  john: {HASH}\n  jane: [hunter2]\n",
+        "basic_auth_users: the password of user 2 is not a bcrypt hash, such as htpasswd -nBC 10 gives",
+    ),
+    "name that can't be sent": (
+        f"basic_auth_users:\n  'a:b': {HASH}\n",
+        "basic_auth_users: the name of user 1 has a colon, which basic authentication can't send",
+    ),
+    "users that are a list": (
+        "basic_auth_users: [hunter2]\n",
+        "basic_auth_users: must be a mapping of names to bcrypt hashes",
+    ),
+    "interval": (
+        "rate_limit:\n  interval: soon\n  burst: 1\n",
+        "rate_limit.interval: must be a duration such as 90s, 1m30s or 500ms",
+    ),
+    "burst": ("rate_limit:\n  burst: some\n", "rate_limit.burst: must be a whole number"),
+    "no burst": ("rate_limit:\n  interval: 1s\n", "rate_limit: needs a burst, or no request would pass"),
+}
+
+
+@pytest.mark.parametrize("text", GOOD.values(), ids=GOOD)
+def test_good_files(path, text):
+    """A file that the ecosystem's documentation describes can be used."""
+    path.write_text(text)
+    web = WebConfigFile(path)
+    assert web.config == load(path)
+    assert (web.tls is not None) == ("cert" in text)
+
+
+@pytest.mark.parametrize(("text", "message"), BAD.values(), ids=BAD)
+def test_bad_files(path, text, message):
+    """A file that breaks a rule is refused with one line that names key and reason, and holds no secret."""
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=r".") as refusal:
+        WebConfigFile(path)
+    said = str(refusal.value)
+    assert said.startswith(message) if message.endswith(" ") else said == message
+    assert "hunter2" not in said
+    assert HASH not in said
+
+
+def test_a_missing_file(path):
+    """A file that is not there is refused."""
+    with pytest.raises(ValueError, match="No such file or directory"):
+        load(path)
+
+
+def test_secrets_are_not_shown(path):
+    """What is logged or printed of a configuration holds neither key nor hash."""
+    path.write_text(GOOD["sample"])
+    shown = repr(load(path))
+    assert HASH not in shown
+    assert "PRIVATE" not in shown
+
+
+class Told:
+    """What it was told of the web configuration: times, and None for each failure."""
+
+    def __init__(self):
+        self.events = asyncio.Queue()
+
+    def configured(self, source, at):
+        """Keep the time."""
+        assert source == "web"
+        self.events.put_nowait(at)
+
+    def misconfigured(self, source):
+        """Keep that it failed."""
+        assert source == "web"
+        self.events.put_nowait(None)
+
+
+@pytest.fixture
+async def watched(path, monkeypatch):
+    """Return a way to watch a file: an async context that gives the configuration and what is told."""
+    monkeypatch.setattr(webconfig, "INTERVAL", 0.01)
+
+    @contextlib.asynccontextmanager
+    async def watching(text):
+        path.write_text(text)
+        web, told = WebConfigFile(path), Told()
+        task = asyncio.create_task(web.watch(told, clock=lambda: 42.0))
+        async with asyncio.timeout(20):
+            yield web, told.events
+        task.cancel()
+
+    return watching
+
+
+def certificate(web):
+    """Return the certificate that a new connection is shown."""
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context(cadata=CA.pem).wrap_bio(down, up, server_hostname="localhost")
+    server = web.tls().wrap_bio(up, down, server_side=True)
+    for end in (client, server, client):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    return client.getpeercert(binary_form=True)
+
+
+async def test_a_changed_file_is_used(path, watched):
+    """New users count without a restart."""
+    async with watched("") as (web, told):
+        path.write_text(f"basic_auth_users:\n  alice: {HASH}\n")
+        assert await told.get() == 42.0
+        assert set(web.config.basic_auth_users) == {"alice"}
+
+
+async def test_a_changed_certificate_is_used(folder, watched):
+    """A renewed certificate is shown to new connections though the file that names it is as it was."""
+    async with watched(TLS) as (web, told):
+        before = certificate(web)
+        write(folder, renewed := identity("server", x509.DNSName("localhost"), by=CA))
+        while await told.get() is None:  # looked at between the two files
+            pass
+        assert certificate(web) == ssl.PEM_cert_to_DER_cert(renewed.pem) != before
+
+
+async def test_a_file_can_be_read_at_once(path):
+    """Whoever knows that the file changed need not wait, and is told why it can't be used, which changes nothing."""
+    path.write_text("")
+    web = WebConfigFile(path)
+    path.write_text(f"basic_auth_users:\n  alice: {HASH}\n")
+    await web.reload()
+    config = web.config
+    assert set(config.basic_auth_users) == {"alice"}
+    path.write_text("nonsense: 1\n")
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: nonsense: unknown key$"):
+        await web.reload()
+    assert web.config is config
+
+
+async def test_what_was_said_at_once_is_not_said_again(path, watched):
+    """The watch repeats nothing that whoever read the file at once was told, and says when it is good again."""
+    with structlog.testing.capture_logs() as logs:
+        async with watched("") as (web, told):
+            path.write_text("nonsense: 1\n")
+            with pytest.raises(ValueError, match="unknown key"):
+                await web.reload()
+            assert await told.get() is None
+            assert not logs
+            path.write_text("")
+            assert await told.get() == 42.0
+    (again,) = logs
+    assert again["event"] == "web configuration read again"
+
+
+async def test_what_does_not_change_is_not_read_anew(path, watched):
+    """Another comment is no other configuration."""
+    async with watched(TLS) as (web, told):
+        config = web.config
+        path.write_text(f"{TLS}# a comment\n")
+        await asyncio.sleep(0.1)
+        assert web.config is config
+        assert told.empty()
+
+
+async def test_a_broken_file_changes_nothing_and_is_said_once(path, watched):
+    """A file that can't be used leaves the last one in use and says so once, until it is good again."""
+    with structlog.testing.capture_logs() as logs:
+        async with watched(TLS) as (web, told):
+            config = web.config
+            path.write_text("basic_auth_users:\n  alice: hunter2\n")
+            assert [await told.get() for _ in range(3)] == [None] * 3
+            assert web.config is config
+            path.write_text(TLS)
+            while await told.get() is None:
+                pass
+            assert web.config is config
+    warning, again = [entry for entry in logs if entry["log_level"] != "debug"]
+    assert warning["event"] == "web configuration can't be used, keeping the last one"
+    assert warning["file"] == str(path)
+    assert warning["problem"].startswith("basic_auth_users: the password of user 1 is not a bcrypt hash")
+    assert again["event"] == "web configuration read again"
+
+
+@pytest.mark.parametrize("after", ["", "basic_auth_users:\n", TLS], ids=["cut off", "no users", "others"])
+async def test_users_do_not_all_go(path, watched, after):
+    """A file that is cut off in the middle of a copy does not let everybody in."""
+    with structlog.testing.capture_logs() as logs:
+        async with watched(f"basic_auth_users:\n  alice: {HASH}\n") as (web, told):
+            path.write_text(after)
+            assert await told.get() is None
+            assert set(web.config.basic_auth_users) == {"alice"}
+    assert "can't" in logs[0]["problem"]
+
+
+@pytest.mark.parametrize(("before", "after"), [(TLS, ""), ("", TLS)], ids=["goes", "comes"])
+async def test_tls_stays_what_it_was(path, watched, before, after):
+    """Whether connections are secured can't change: nobody sends a password in the clear because of an edit."""
+    with structlog.testing.capture_logs() as logs:
+        async with watched(before) as (web, told):
+            path.write_text(after)
+            assert await told.get() is None
+            assert (web.tls is not None) == bool(before)
+            assert await told.get() is None
+    (warning,) = logs
+    assert warning["problem"] == "tls_server_config: can't come or go while the exporter runs"
