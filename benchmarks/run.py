@@ -31,17 +31,17 @@ from typing import TYPE_CHECKING, Self
 
 from prometheus_client import Metric, generate_latest
 
-from exporter.collectors.credential_connections import Gauge, Info, select
+from exporter.collectors.credential_connections import COLLECTOR, Connection
+from exporter.collectors.families import Gauge, Info
 from exporter.exposition.renderer import Renderer
 from exporter.exposition.response import Format
 from exporter.sandbox import Account
-from exporter.telnyx.pages import Snapshot, decode_page
+from exporter.telnyx.pages import PageDecoder, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from exporter.collectors.credential_connections import Family, LabelValue, Many, Sample
-    from exporter.telnyx.pages import Connection
+    from exporter.collectors.families import Family, LabelValue, MultiGauge, Sample
 
 HERE = Path(__file__).parent
 KEY = "sandbox"
@@ -97,11 +97,12 @@ def sandbox(connections: int) -> Iterator[str]:
         process.wait()
 
 
-def snapshot_of(connections: int) -> Snapshot:
+def snapshot_of(connections: int) -> Snapshot[Connection]:
     """Return the same list as a snapshot."""
-    rows = list(Account(connections, step=0).encoded())
+    decode = PageDecoder(Connection)
+    rows = list(Account(connections, step=0).encoded_rows())
     pages = (b'{"data":[' + b",".join(rows[start : start + 250]) + b"]}" for start in range(0, connections, 250))
-    return Snapshot(tuple(decode_page(page).rows for page in pages))  # type: ignore[misc]  # all rows can be read
+    return Snapshot(tuple(decode(page).rows for page in pages))  # type: ignore[misc]  # all rows can be read
 
 
 # Rendering
@@ -111,20 +112,21 @@ class Families:
     """The same families as prometheus-client has them, ready to be rendered."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        selection = select()
+        selection = COLLECTOR
         counts = [
-            self._metric(family, [({}, sample) for sample in family.samples(snapshot)]) for family in selection.snapshot
+            self._metric(family, [({}, sample) for sample in family.samples(snapshot)])
+            for family in selection.snapshot_families
         ]
         each = [
             self._metric(
                 family,
                 [
                     ({"connection_id": connection.id, "connection_name": connection.connection_name or ""}, sample)
-                    for connection in snapshot.connections
+                    for connection in snapshot.rows
                     for sample in self._samples(family, connection)
                 ],
             )
-            for family in selection.connection
+            for family in selection.row_families
         ]
         self._metrics = [*counts, *each]
 
@@ -133,7 +135,7 @@ class Families:
         return self._metrics
 
     @staticmethod
-    def _samples(family: Gauge | Info | Many, connection: Connection) -> Iterable[Sample]:
+    def _samples(family: Gauge | Info | MultiGauge, connection: Connection) -> Iterable[Sample]:
         if isinstance(family, Gauge):
             number = family.value(family.part(connection))
             return [] if number is None else [((), number)]
@@ -154,8 +156,8 @@ class Families:
 def rendering(connections: int, rounds: int) -> tuple[float, int]:
     """Compare rendering; return the seconds that prometheus-client takes, and the length of the text."""
     snapshot = snapshot_of(connections)
-    selection = select()
-    text = Renderer(selection)(snapshot).part(Format.TEXT, gzip=False).data
+    selection = COLLECTOR
+    text = Renderer(selection)(snapshot).encode(Format.TEXT, gzip=False).data
     samples = sum(not line.startswith(b"#") for line in text.splitlines())
     families = Families(snapshot)
     theirs = measure(rounds, lambda: generate_latest(families))  # type: ignore[arg-type]  # collect() is all it calls
@@ -163,8 +165,8 @@ def rendering(connections: int, rounds: int) -> tuple[float, int]:
     renderer = Renderer(selection)
     renderer(snapshot)
     same = measure(rounds, lambda: renderer(snapshot))
-    last = (*snapshot.chunks[-1][:1], *snapshot.chunks[-1][1:])  # equal, and yet another page
-    turns = itertools.cycle((Snapshot((*snapshot.chunks[:-1], last)), snapshot))
+    last = (*snapshot.pages[-1][:1], *snapshot.pages[-1][1:])  # equal, and yet another page
+    turns = itertools.cycle((Snapshot((*snapshot.pages[:-1], last)), snapshot))
     some = measure(rounds, lambda: renderer(next(turns)))
     row(f"rendering {samples} samples, all new, s", new, theirs, f"{theirs.median / new.median:.1f} times")
     row("the same, one page of the list changed, s", some, theirs, f"{theirs.median / some.median:.0f} times")
@@ -321,14 +323,19 @@ print(time.perf_counter() - started)
 
 WALK = """
 import asyncio, time, uvloop
-from exporter.telnyx.client import Client, Query
+from exporter.collectors.credential_connections import COLLECTOR
+from exporter.config.settings import Filter
+from exporter.telnyx.client import Client
+from exporter.telnyx.lists import ListReader
 from exporter.logs import configure
 from exporter.telemetry import Telemetry
 configure("error", "logfmt")
 async def main():
-    client = Client(Query(base_url={url!r}), lambda: {key!r}, Telemetry())
+    telemetry = Telemetry()
+    client = Client({url!r}, lambda: {key!r}, telemetry)
+    reader = ListReader(client, COLLECTOR.query(Filter(), page_size=250), telemetry)
     started = time.perf_counter()
-    assert (await client.fetch()).size == {size}
+    assert (await reader.fetch()).row_count == {size}
     print(time.perf_counter() - started)
 uvloop.run(main())
 """

@@ -15,13 +15,15 @@ import time
 import uvloop
 
 from exporter.cache import Cache
-from exporter.collectors.credential_connections import select
+from exporter.collectors.credential_connections import COLLECTOR
+from exporter.config.settings import Filter
 from exporter.exposition.renderer import Renderer
 from exporter.exposition.response import Format
 from exporter.logs import configure
 from exporter.refresh import Refresher, View
 from exporter.telemetry import Telemetry
-from exporter.telnyx.client import Client, Query
+from exporter.telnyx.client import Client
+from exporter.telnyx.lists import ListReader
 from exporter.web import server
 from exporter.web.app import create_app
 
@@ -30,8 +32,9 @@ KEY = "sandbox"
 
 def exporter(base_url: str, telemetry: Telemetry) -> tuple[Client, Refresher]:
     """Build what refreshes, with nothing known yet."""
-    client = Client(Query(base_url=base_url), lambda: KEY, telemetry)
-    return client, Refresher(client, Renderer(select()), telemetry)
+    client = Client(base_url, lambda: KEY, telemetry)
+    reader = ListReader(client, COLLECTOR.query(Filter(), page_size=250), telemetry)
+    return client, Refresher(reader, Renderer(COLLECTOR), telemetry)
 
 
 async def refresh(base_url: str) -> None:
@@ -41,7 +44,7 @@ async def refresh(base_url: str) -> None:
     for name in ("new", "unchanged", "unchanged"):
         wall, cpu = time.perf_counter(), time.process_time()
         view = await refresher()
-        view.document.part(Format.TEXT, gzip=True)
+        view.document.encode(Format.TEXT, gzip=True)
         figures[f"{name} seconds"] = time.perf_counter() - wall
         figures[f"{name} cpu seconds"] = time.process_time() - cpu
     figures["MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

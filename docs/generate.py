@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.cache import Entry
-from exporter.collectors.credential_connections import CONNECTION_FAMILIES, SNAPSHOT_FAMILIES, Info
+from exporter.collectors.credential_connections import COLLECTOR
+from exporter.collectors.families import Info
 from exporter.config.flags import OPTIONS
 from exporter.telemetry import Telemetry, family_name
 from exporter.telnyx.responses import RateLimit
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
-    from exporter.collectors.credential_connections import Family
+    from exporter.collectors.families import Family
 
 REFERENCE = Path(__file__).with_name("metrics.md")
 README = Path(__file__).parent.with_name("README.md")
@@ -85,12 +86,12 @@ def _sensitive(family: Family) -> tuple[str, ...]:
 def _observed() -> dict[str, Metric]:
     """Return the exporter's own families, each with a sample, so that their labels are there to be read."""
     telemetry = Telemetry()
-    telemetry.cache_configured(1, 1)
-    telemetry.requested("200", 0.1)
-    telemetry.rate_limited(RateLimit(1, 1, 1))
-    telemetry.refreshed(1, 1)
-    telemetry.configured("settings", 1)
-    telemetry.scraped(Entry(None, None, stale=False, error=None, hit=False))
+    telemetry.record_cache_settings(1, 1)
+    telemetry.record_request("200", 0.1)
+    telemetry.record_rate_limit(RateLimit(1, 1, 1))
+    telemetry.record_refresh(1, 1)
+    telemetry.record_config_loaded("settings", 1)
+    telemetry.record_scrape(Entry(None, None, stale=False, error=None, hit=False))
     return {family_name(metric): metric for metric in telemetry.collect()}
 
 
@@ -106,11 +107,11 @@ def reference() -> str:
         (
             INTRODUCTION,
             SNAPSHOT,
-            *(f"| `{f.name}` | {_labels(f.labels)} | {f.help.rstrip('.')} |\n" for f in SNAPSHOT_FAMILIES),
+            *(f"| `{f.name}` | {_labels(f.labels)} | {f.help.rstrip('.')} |\n" for f in COLLECTOR.snapshot_families),
             CONNECTION,
             *(
                 f"| `{f.name}` | {_labels(f.labels, _sensitive(f))} | {f.help.rstrip('.')} |\n"
-                for f in CONNECTION_FAMILIES
+                for f in COLLECTOR.row_families
             ),
             TELEMETRY,
             *(_row(name, metric) for name, metric in own.items() if name.startswith("telnyx_")),

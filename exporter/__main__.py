@@ -9,13 +9,13 @@ from exporter import __version__
 
 
 def run() -> None:
-    """Run the command and end the process with its status."""
+    """Run the command and exit with its status."""
     if sys.argv[1:] == ["--version"]:
-        print(f"telnyx-exporter {__version__}")  # noqa: T201 -- the answer to the question
+        print(f"telnyx-exporter {__version__}")  # noqa: T201 -- the output of the command
         sys.exit(0)
-    # Until there is what reads configuration again, SIGHUP would end the process.
+    # Without a handler, SIGHUP would end the process. Block it until the handler that reloads is installed.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-    from exporter.cli import main  # noqa: PLC0415 -- a third of a second of imports, which --version need not wait for
+    from exporter.cli import main  # noqa: PLC0415 -- imports take 0.3 s, and --version should not wait for them
 
     sys.exit(main(sys.argv[1:]))
 

@@ -1,4 +1,4 @@
-"""One account, as the settings say: what reads it, and what is on show of it."""
+"""A Telnyx account: its client, its collectors, and the cache of what was read."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from exporter.cache import Cache
-from exporter.collectors.credential_connections import matching, select
+from exporter.collectors.families import name_filter
+from exporter.collectors.registry import COLLECTORS
 from exporter.exposition.renderer import Renderer
-from exporter.refresh import Refresher, holdoff
-from exporter.telnyx.client import Client, Query
+from exporter.refresh import Refresher, retry_after
+from exporter.telnyx.client import Client
+from exporter.telnyx.lists import ListReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,62 +20,73 @@ if TYPE_CHECKING:
     from exporter.refresh import View
     from exporter.telemetry import Telemetry
 
-PUNCTUALITY = 0.95
-"""Of the TTL, when a value counts as stale: scrapes as regular as the TTL must not come a moment too early for it."""
+TTL_TOLERANCE = 0.95
+"""Fraction of the TTL after which a value is stale. Scrapes exactly one TTL apart must each find a stale value."""
 
 
 class Account:
-    """A client of its own that reads the account at `base_url`, and a cache of its own for what it read."""
+    """Reads the account at `base_url` with its own client and caches the result."""
 
-    def __init__(self, settings: Settings, base_url: str, key: Callable[[], str], telemetry: Telemetry) -> None:
+    def __init__(self, settings: Settings, base_url: str, api_key: Callable[[], str], telemetry: Telemetry) -> None:
         telnyx, metrics = settings.telnyx, settings.metrics
-        self._shows = (base_url, telnyx.filter, metrics)
+        self._exposes = (base_url, telnyx.filter, metrics)
+        """The settings that determine what is exposed."""
         self._telemetry = telemetry
-        self._client = Client(
-            Query(base_url=base_url, page_size=telnyx.page_size, **telnyx.filter.model_dump()),
-            key,
+        self._client = Client(base_url, api_key, telemetry, timeout=telnyx.timeout, concurrency=telnyx.concurrency)
+        (collector,) = COLLECTORS
+        reader = ListReader(
+            self._client,
+            collector.query(telnyx.filter, telnyx.page_size),
             telemetry,
             timeout=telnyx.timeout,
             concurrency=telnyx.concurrency,
         )
-        renderer = Renderer(select(matching(metrics.allow, metrics.deny), metrics.sensitive_labels))
-        self.refresh = Refresher(self._client, renderer, telemetry)
-        ttl = settings.cache.ttl * PUNCTUALITY
-        self.cache: Cache[View] = Cache(self.refresh, ttl=ttl, max_stale=settings.cache.max_stale, holdoff=holdoff)
-        telemetry.cache_configured(settings.cache.ttl, settings.cache.max_stale)
+        is_exposed = name_filter(metrics.allow, metrics.deny)
+        renderer = Renderer(collector.select(is_exposed, metrics.sensitive_labels))
+        self.refresh = Refresher(reader, renderer, telemetry)
+        self.cache: Cache[View] = Cache(
+            self.refresh,
+            ttl=settings.cache.ttl * TTL_TOLERANCE,
+            max_stale=settings.cache.max_stale,
+            retry_after=retry_after,
+        )
+        telemetry.record_cache_settings(settings.cache.ttl, settings.cache.max_stale)
 
-    def succeed(self, before: Account) -> None:
-        """Show what another account does, at its age, where that is what this one would show, too; else begin anew."""
-        if self._shows == before._shows:
-            self.cache.adopt(before.cache)
+    def take_over(self, previous: Account) -> None:
+        """Adopt the cached snapshot of the previous account if both expose the same data.
+
+        Otherwise start with an empty cache.
+        """
+        if self._exposes == previous._exposes:
+            self.cache.adopt(previous.cache)
         else:
-            self._telemetry.began()
+            self._telemetry.reset_refresh_metrics()
 
     async def close(self) -> None:
-        """Break off a refresh that is under way, and close the connections to Telnyx."""
+        """Cancel a running refresh and close the connections to Telnyx."""
         await self.cache.close()
         await self._client.close()
 
 
 class CurrentAccount:
-    """The account in use; `make` makes the one that takes its place when settings are read again."""
+    """Holds the account in use. On reload, `rebuild` returns the account that replaces it."""
 
-    def __init__(self, first: Account, make: Callable[[], Account]) -> None:
-        self._account = first
-        self._make = make
+    def __init__(self, account: Account, rebuild: Callable[[], Account]) -> None:
+        self._account = account
+        self._rebuild = rebuild
 
     @property
     def cache(self) -> Cache[View]:
-        """What is on show now."""
+        """The cache of the account in use."""
         return self._account.cache
 
     async def reload(self) -> None:
-        """Put another in its place. Raises `ValueError` where `make` does."""
-        before, after = self._account, await asyncio.to_thread(self._make)
-        after.succeed(before)
-        self._account = after
-        await after.cache.get(0.0)
-        await before.close()
+        """Replace the account and start its first refresh. Raises `ValueError` if `rebuild` does."""
+        previous, account = self._account, await asyncio.to_thread(self._rebuild)
+        account.take_over(previous)
+        self._account = account
+        await account.cache.get(0.0)
+        await previous.close()
 
     async def close(self) -> None:
         """Close the account in use."""

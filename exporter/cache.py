@@ -1,4 +1,4 @@
-"""One value, refreshed when it is asked for: a TTL, a single flight, bounded staleness, a deadline for each waiter."""
+"""A cached value with a TTL, one shared refresh, bounded staleness and a deadline for each caller."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_BACKOFF = 120.0
-"""Seconds between two attempts while refreshes fail; long enough to spare the peer, short enough to recover soon."""
+"""Longest backoff after failures, in seconds: long enough to spare the server, short enough to recover soon."""
 
-MAX_HOLDOFF = 300.0
-"""Seconds that a peer can ask to be left alone; an absurd wish must not silence the exporter for days."""
+MAX_RETRY_AFTER = 300.0
+"""Longest wait that a server can request, in seconds. An absurd value must not silence the exporter for days."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[T]):
-    """What the cache has to say at one moment."""
+    """The state of the cache at one moment."""
 
     value: T | None
-    """None while there is none, or none young enough."""
+    """None if there is no value, or if it is older than `max_stale`."""
     age: float | None
     """Seconds since the value was refreshed."""
     stale: bool
-    """Whether the value has outlived its TTL."""
+    """Whether the value is older than its TTL."""
     error: Exception | None
-    """Why the last refresh failed; None if it did not."""
+    """The error of the last refresh, or None if it succeeded."""
     hit: bool
-    """Whether the value was fresh when it was asked for."""
+    """Whether the value was fresh when it was requested."""
 
 
 class Cache(Generic[T]):
-    """A value that `refresh` makes.
+    """Caches the result of `refresh`.
 
-    `ttl` and `max_stale` are seconds. After a failure the next attempt waits a TTL, then twice that, and so on up to
-    `MAX_BACKOFF`; `holdoff` gives the seconds that a failure itself asks for, obeyed up to `MAX_HOLDOFF`.
+    `ttl` and `max_stale` are seconds. After a failure, the next refresh starts one TTL later at the earliest; each
+    further failure doubles that, up to `MAX_BACKOFF`. `retry_after` returns the seconds that an error itself asks to
+    wait, which are respected up to `MAX_RETRY_AFTER`.
     """
 
     def __init__(
@@ -49,57 +50,57 @@ class Cache(Generic[T]):
         *,
         ttl: float,
         max_stale: float,
-        holdoff: Callable[[Exception], float] = lambda _: 0.0,
+        retry_after: Callable[[Exception], float] = lambda _: 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._refresh = refresh
         self._ttl = ttl
         self._max_stale = max_stale
-        self._holdoff = holdoff
+        self._retry_after = retry_after
         self._clock = clock
         self._value: T | None = None
-        self._refreshed = 0.0
+        self._refreshed_at = 0.0
         self._error: Exception | None = None
         self._failures = 0
-        self._due = clock()
+        self._next_refresh = clock()
         self._running: asyncio.Task[None] | None = None
         self._closed = False
 
     def peek(self) -> Entry[T]:
-        """Return what there is, without a refresh."""
-        age = self._clock() - self._refreshed
+        """Return the current state without starting a refresh."""
+        age = self._clock() - self._refreshed_at
         if self._value is not None and age > self._max_stale:
-            self._value = None  # nobody may see it again, so its memory goes
+            self._value = None  # it is never returned again, so free its memory
         if self._value is None:
             return Entry(None, None, stale=False, error=self._error, hit=False)
         fresh = age < self._ttl
         return Entry(self._value, age, stale=not fresh, error=self._error, hit=fresh)
 
     @property
-    def pause(self) -> float:
-        """Seconds until a refresh can begin."""
-        return max(0.0, self._due - self._clock())
+    def backoff(self) -> float:
+        """Seconds until the next refresh can start."""
+        return max(0.0, self._next_refresh - self._clock())
 
     def adopt(self, other: Cache[T]) -> None:
-        """Take over the value of another cache, at its age."""
-        self._value, self._refreshed = other._value, other._refreshed
+        """Take over the value of another cache, with its age."""
+        self._value, self._refreshed_at = other._value, other._refreshed_at
 
-    async def get(self, timeout: float) -> Entry[T]:  # noqa: ASYNC109 -- a deadline to answer by, not to fail at
-        """Return a fresh value, or after `timeout` seconds whatever there is.
+    async def get(self, timeout: float) -> Entry[T]:  # noqa: ASYNC109 -- a deadline to return by, not an error
+        """Return a fresh value, or after `timeout` seconds the current state.
 
-        All who wait share one refresh. One who goes away leaves it running.
+        Concurrent callers share one refresh. Cancelling a caller does not cancel the refresh.
         """
         entry = self.peek()
         if entry.hit:
             return entry
-        if self._running is None and not self._closed and self._clock() >= self._due:
+        if self._running is None and not self._closed and self._clock() >= self._next_refresh:
             self._running = asyncio.create_task(self._run())
         if self._running is not None:
             await asyncio.wait((self._running,), timeout=timeout)
         return replace(self.peek(), hit=False)
 
     async def close(self) -> None:
-        """End a refresh that is under way; none begins after this."""
+        """Cancel a running refresh and start no other."""
         self._closed = True
         if self._running is not None:
             self._running.cancel()
@@ -109,14 +110,14 @@ class Cache(Generic[T]):
     async def _run(self) -> None:
         try:
             value = await self._refresh()
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the waiters must get what there is
+        except Exception as error:  # noqa: BLE001 -- callers must get the current state, whatever the error is
             self._error = error
             self._failures += 1
             backoff = min(max(self._ttl, 1.0) * 2.0 ** min(self._failures - 1, 10), max(self._ttl, MAX_BACKOFF))
-            self._due = self._clock() + max(backoff, min(self._holdoff(error), MAX_HOLDOFF))
+            self._next_refresh = self._clock() + max(backoff, min(self._retry_after(error), MAX_RETRY_AFTER))
         else:
             self._value, self._error, self._failures = value, None, 0
-            self._refreshed = self._clock()
-            self._due = self._refreshed + self._ttl
+            self._refreshed_at = self._clock()
+            self._next_refresh = self._refreshed_at + self._ttl
         finally:
             self._running = None

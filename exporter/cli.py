@@ -1,4 +1,4 @@
-"""The command: the one place where settings meet parts."""
+"""The command: composes the parts from the settings and runs them."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ import uvloop
 
 from exporter import __version__, sandbox
 from exporter.account import Account, CurrentAccount
-from exporter.collectors.credential_connections import matching
-from exporter.config.api_keys import KeyFile, describe
-from exporter.config.flags import PROGRAM, Unavailable, UsageError, check_change, load
+from exporter.collectors.families import name_filter
+from exporter.config.api_keys import KeyFile, describe_problem
+from exporter.config.flags import PROGRAM, BindError, UsageError, check_reload, load_settings
 from exporter.config.reload import Reloader
 from exporter.exposition.response import EMPTY, Format
 from exporter.logs import configure
@@ -30,7 +30,7 @@ from exporter.telemetry import Telemetry
 from exporter.telnyx.errors import TelnyxError
 from exporter.web import server
 from exporter.web.app import create_app
-from exporter.web.middleware import Guard
+from exporter.web.middleware import WebConfigMiddleware
 from exporter.web.web_config import SOURCE as WEB
 from exporter.web.web_config import WebConfigFile
 
@@ -43,30 +43,30 @@ if TYPE_CHECKING:
     from exporter.config.settings import Settings
 
 _DEMO_KEY = secrets.token_urlsafe()
-_OF_HTTPX = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
-"""Variables that httpx reads, the lower-case ones too."""
+_HTTPX_VARIABLES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+"""Environment variables that httpx reads, also in lower case."""
 
 _log = structlog.get_logger()
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command; return its exit status: 0, 1 where a poll failed, 2 for what can't be used."""
-    _hold_standard_streams()
-    if sys.stderr is None:  # Python would take standard output instead, in the middle of what is printed there
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 -- for as long as the process lasts
+    """Run the command and return its exit status: 0, 1 if a poll or binding an address failed, 2 for a usage error."""
+    _reserve_standard_descriptors()
+    if sys.stderr is None:  # otherwise Python would write errors to standard output, among the metrics
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 -- open until the process ends
     try:
-        settings = load(arguments)
+        settings = load_settings(arguments)
         configure(settings.log.level, settings.log.format)
-        telemetry = Telemetry(shown=_shown(settings), process=not settings.once)
-        key, web = _key(settings, telemetry), _web_config(settings)
+        telemetry = Telemetry(is_exposed=_name_filter(settings), process=not settings.once)
+        api_key, web_config = _api_key(settings, telemetry), _web_config(settings)
         if settings.check_config:
-            return _run(_check(settings, key, telemetry))
+            return _run(_check(settings, api_key, telemetry))
         if settings.once:
-            return _run(_once(settings, key, telemetry))
+            return _run(_once(settings, api_key, telemetry))
         with _listening(settings) as listeners:
-            return _run(_serve(arguments, settings, key, web, listeners=listeners, telemetry=telemetry))
+            return _run(_serve(arguments, settings, api_key, web_config, listeners=listeners, telemetry=telemetry))
     except UsageError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)  # noqa: T201 -- for whoever typed it, not for the log
+        print(f"{PROGRAM}: {error}", file=sys.stderr)  # noqa: T201 -- for the user, not for the log
         return error.status
     except KeyboardInterrupt:
         return 130
@@ -74,18 +74,18 @@ def main(arguments: Sequence[str]) -> int:
         try:
             sys.stderr.flush()
         except OSError:
-            _drop(sys.stderr)
+            _discard(sys.stderr)
 
 
-def _hold_standard_streams() -> None:
-    """Fill the places of closed standard streams: sockets would be given them, and uvloop aborts at that."""
+def _reserve_standard_descriptors() -> None:
+    """Open closed standard streams on /dev/null. Otherwise a socket could get their descriptor, and uvloop aborts."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 -- standard error
         pass
     os.close(descriptor)
 
 
-def _drop(stream: TextIO) -> None:
-    """Let go of what a stream could not write: Python would try again at the end, and fail by it."""
+def _discard(stream: TextIO) -> None:
+    """Discard output that could not be written. Otherwise Python would fail when it flushes the stream at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -96,20 +96,20 @@ def _print(data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
     except OSError as error:
-        _drop(sys.stdout)
+        _discard(sys.stdout)
         raise UsageError(f"standard output: {error.strerror}") from None
 
 
 def _run(coroutine: Coroutine[None, None, int]) -> int:
-    stamina.instrumentation.set_on_retry_hooks(())  # its own log and metrics are another program's style
+    stamina.instrumentation.set_on_retry_hooks(())  # the exporter has its own log and metrics
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        # One thread renders and compresses. More would not be faster, and each keeps memory that the others can't use.
+        # One thread renders and compresses. More would not be faster, and each would keep its own memory.
         runner.get_loop().set_default_executor(ThreadPoolExecutor(1))
         return runner.run(coroutine)
 
 
-def _key(settings: Settings, telemetry: Telemetry) -> Callable[[], str]:
-    """Return what gives the API key. A file wins over the variable, because only a file can be rotated."""
+def _api_key(settings: Settings, telemetry: Telemetry) -> Callable[[], str]:
+    """Return a function that returns the API key. A file takes precedence, because only a file can be rotated."""
     path = settings.telnyx.api_key_file
     if settings.demo:
         return lambda: _DEMO_KEY
@@ -117,10 +117,10 @@ def _key(settings: Settings, telemetry: Telemetry) -> Callable[[], str]:
         try:
             return KeyFile(path, telemetry)
         except (OSError, ValueError) as error:
-            raise UsageError(f"--telnyx.api-key-file={str(path)!r}: {describe(error)}") from None
+            raise UsageError(f"--telnyx.api-key-file={str(path)!r}: {describe_problem(error)}") from None
     if settings.api_key is not None:
         return settings.api_key.get_secret_value
-    raise UsageError("no API key: set TELNYX_API_KEY or --telnyx.api-key-file, or look around with --demo")
+    raise UsageError("no API key: set TELNYX_API_KEY or --telnyx.api-key-file, or try --demo")
 
 
 def _web_config(settings: Settings) -> WebConfigFile | None:
@@ -135,7 +135,7 @@ def _web_config(settings: Settings) -> WebConfigFile | None:
 def _listening(settings: Settings) -> Iterator[Sequence[socket.socket]]:
     with contextlib.ExitStack() as stack:
         if settings.web.systemd_socket:
-            yield [stack.enter_context(listener) for listener in _inherit()]
+            yield [stack.enter_context(listener) for listener in _inherit_sockets()]
             return
         listeners = []
         for address in settings.web.listen_address:
@@ -143,22 +143,22 @@ def _listening(settings: Settings) -> Iterator[Sequence[socket.socket]]:
                 listeners.append(stack.enter_context(server.listen(address)))
             except (OSError, UnicodeError) as error:
                 reason = getattr(error, "strerror", None) or error
-                raise Unavailable(f"--web.listen-address={address!r}: {reason}") from None
+                raise BindError(f"--web.listen-address={address!r}: {reason}") from None
         yield listeners
 
 
-def _inherit() -> Sequence[socket.socket]:
+def _inherit_sockets() -> Sequence[socket.socket]:
     try:
-        if listeners := server.inherit():
+        if listeners := server.inherit_sockets():
             return listeners
     except (OSError, ValueError) as error:
         raise UsageError(f"--web.systemd-socket: {error}") from None
-    raise UsageError("--web.systemd-socket: systemd passed no socket, so start the socket unit, not the service alone")
+    raise UsageError("--web.systemd-socket: systemd passed no socket; start the socket unit, not only the service")
 
 
 @contextlib.asynccontextmanager
-async def _telnyx(settings: Settings) -> AsyncIterator[str]:
-    """Give the base URL of what is polled, which for a demo is a sandbox on loopback."""
+async def _base_url(settings: Settings) -> AsyncIterator[str]:
+    """Provide the URL of the API: of Telnyx, or for a demo of a sandbox on loopback."""
     if not settings.demo:
         yield settings.base_url
         return
@@ -167,45 +167,45 @@ async def _telnyx(settings: Settings) -> AsyncIterator[str]:
         yield f"{server.url(listener)}/v2"
 
 
-def _account(settings: Settings, base_url: str, key: Callable[[], str], telemetry: Telemetry) -> Account:
-    """Return what reads the account. What httpx takes from the environment is refused in words that hold none of it."""
+def _account(settings: Settings, base_url: str, api_key: Callable[[], str], telemetry: Telemetry) -> Account:
+    """Create the account. Errors about httpx's environment variables don't quote their values."""
     try:
-        return Account(settings, base_url, key, telemetry)
+        return Account(settings, base_url, api_key, telemetry)
     except (OSError, ValueError, httpx.InvalidURL, ImportError) as error:
-        reason = "SOCKS is not supported" if isinstance(error, ImportError) else "can't be used"
-        names = ", ".join(name for name in os.environ if name.upper() in _OF_HTTPX)
+        reason = "SOCKS is not supported" if isinstance(error, ImportError) else "is invalid"
+        names = ", ".join(name for name in os.environ if name.upper() in _HTTPX_VARIABLES)
         raise UsageError(f"{names}: {reason}") from None
 
 
-async def _check(settings: Settings, key: Callable[[], str], telemetry: Telemetry) -> int:
-    await _account(settings, settings.base_url, key, telemetry).close()
+async def _check(settings: Settings, api_key: Callable[[], str], telemetry: Telemetry) -> int:
+    await _account(settings, settings.base_url, api_key, telemetry).close()
     _print(b"ok\n")
     return 0
 
 
-async def _once(settings: Settings, key: Callable[[], str], telemetry: Telemetry) -> int:
-    """Poll once and print. Process metrics are left out: a textfile collector has its own of these names."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # a terminal that is gone needs no answer
+async def _once(settings: Settings, api_key: Callable[[], str], telemetry: Telemetry) -> int:
+    """Poll once and print. Process metrics are left out, because a textfile collector exposes its own."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # end when the terminal is closed
     document, status = EMPTY, 0
-    async with _telnyx(settings) as base_url:
-        account = _account(settings, base_url, key, telemetry)
+    async with _base_url(settings) as base_url:
+        account = _account(settings, base_url, api_key, telemetry)
         try:
             document = (await account.refresh()).document
         except TelnyxError:  # the refresh has logged it
             status = 1
         finally:
             await account.close()
-    _print(document.part(Format.TEXT, gzip=False).data + telemetry.render(Format.TEXT))
+    _print(document.encode(Format.TEXT, gzip=False).data + telemetry.render(Format.TEXT))
     return status
 
 
-def _shown(settings: Settings) -> Callable[[str], bool]:
-    return matching(settings.metrics.allow, settings.metrics.deny)
+def _name_filter(settings: Settings) -> Callable[[str], bool]:
+    return name_filter(settings.metrics.allow, settings.metrics.deny)
 
 
 @contextlib.asynccontextmanager
-async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Have work done meanwhile."""
+async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run a coroutine in the background and cancel it on exit."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -213,73 +213,78 @@ async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
         task.cancel()
 
 
-async def _reload_when(told: asyncio.Event, reload: Callable[[], Coroutine[None, None, None]]) -> None:
+async def _reload_on(event: asyncio.Event, reload: Callable[[], Coroutine[None, None, None]]) -> None:
     while True:
-        await told.wait()
-        told.clear()
-        with contextlib.suppress(ValueError):  # it has logged it
+        await event.wait()
+        event.clear()
+        with contextlib.suppress(ValueError):  # the reload has logged it
             await reload()
 
 
 async def _serve(
     arguments: Sequence[str],
     settings: Settings,
-    key: Callable[[], str],
-    web: WebConfigFile | None,
+    api_key: Callable[[], str],
+    web_config: WebConfigFile | None,
     *,
     listeners: Sequence[socket.socket],
     telemetry: Telemetry,
 ) -> int:
     path = settings.web.telemetry_path
-    stop, again = asyncio.Event(), asyncio.Event()
+    stop, reload_requested = asyncio.Event(), asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
-        # First, so that any moment is an orderly end.
+        # Signal handlers come first, so that a signal at any moment ends the process in an orderly way.
         stack.enter_context(server.on_signals((signal.SIGTERM, signal.SIGINT), stop.set))
-        stack.enter_context(server.on_signals((signal.SIGHUP,), again.set))
-        base_url = await stack.enter_async_context(_telnyx(settings))
+        stack.enter_context(server.on_signals((signal.SIGHUP,), reload_requested.set))
+        base_url = await stack.enter_async_context(_base_url(settings))
         account = CurrentAccount(
-            _account(settings, base_url, key, telemetry), lambda: _anew(arguments, settings, base_url, telemetry)
+            _account(settings, base_url, api_key, telemetry),
+            rebuild=lambda: _rebuild_account(arguments, settings, base_url, telemetry),
         )
         sources: dict[str, Source] = {"settings": account}
-        if web is not None:
-            sources[WEB] = web
-        telemetry.configured("settings", time.time())
+        if web_config is not None:
+            sources[WEB] = web_config
+        telemetry.record_config_loaded("settings", time.time())
         reload = Reloader(sources, telemetry)
-        await stack.enter_async_context(_beside(_reload_when(again, reload)))
+        await stack.enter_async_context(_background(_reload_on(reload_requested, reload)))
         app: ASGIApp = create_app(
             lambda: account.cache,
             telemetry,
             metrics_path=path,
             reload=reload if settings.web.enable_lifecycle else None,
         )
-        if web is not None:
-            await stack.enter_async_context(_beside(web.watch(telemetry)))
-            app = Guard(app, lambda: web.config)
-        tls = None if web is None else web.tls
+        if web_config is not None:
+            await stack.enter_async_context(_background(web_config.watch(telemetry)))
+            app = WebConfigMiddleware(app, lambda: web_config.config)
+        tls = None if web_config is None else web_config.tls
         await stack.enter_async_context(server.serving(app, *listeners, tls=tls))
-        stack.push_async_callback(account.close)  # first, so that scrapes that wait for it are answered at once
+        stack.push_async_callback(account.close)  # closed before the server, so that waiting scrapes are served at once
         if settings.demo:
-            _log.info("a demo of made-up connections, no Telnyx account is read")
+            _log.info("demo with generated connections, no Telnyx account is read")
         for listener in listeners:
-            _log.info("listening", version=__version__, **_where(listener, "http" if tls is None else "https", path))
+            urls = _urls(listener, "http" if tls is None else "https", path)
+            _log.info("listening", version=__version__, **urls)
         await account.cache.get(0.0)
         await stop.wait()
         _log.info("stopping")
     return 0
 
 
-def _anew(arguments: Sequence[str], first: Settings, base_url: str, telemetry: Telemetry) -> Account:
-    """Return the account as the settings are now, and go by those that are about the whole process. A demo's stays."""
-    settings = load(arguments)
-    check_change(first, settings)
-    key = _key(settings, telemetry)
-    account = _account(settings, base_url if settings.demo else settings.base_url, key, telemetry)
+def _rebuild_account(arguments: Sequence[str], first: Settings, base_url: str, telemetry: Telemetry) -> Account:
+    """Load the settings again, apply those of the log and the metrics, and return a new account.
+
+    A demo keeps its sandbox. Raises `UsageError`.
+    """
+    settings = load_settings(arguments)
+    check_reload(first, settings)
+    api_key = _api_key(settings, telemetry)
+    account = _account(settings, base_url if settings.demo else settings.base_url, api_key, telemetry)
     configure(settings.log.level, settings.log.format)
-    telemetry.show(_shown(settings))
+    telemetry.set_filter(_name_filter(settings))
     return account
 
 
-def _where(listener: socket.socket, scheme: str, path: str) -> dict[str, str]:
+def _urls(listener: socket.socket, scheme: str, path: str) -> dict[str, str]:
     if listener.family is socket.AF_UNIX:
         return {"socket": os.fsdecode(listener.getsockname()), "metrics": path}
     url = server.url(listener, scheme)

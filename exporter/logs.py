@@ -1,4 +1,4 @@
-"""The log: one line for each event, on standard error, in logfmt or JSON."""
+"""The log: one line per event, on standard error, as logfmt or JSON."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ if TYPE_CHECKING:
 _LOGFMT = structlog.processors.LogfmtRenderer(key_order=("time", "level", "msg"), bool_as_flag=False)
 
 
-def _logfmt(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
-    """Render a line that stays one, whatever control characters an id that Telnyx sent may hold."""
+def _render_logfmt(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+    """Render one line, and escape control characters, which an id from Telnyx could contain."""
     for name, value in event.items():
         if isinstance(value, str) and not value.isprintable():
             event[name] = "".join(char if char.isprintable() else repr(char)[1:-1] for char in value)
     return str(_LOGFMT(logger, method, event))
 
 
-_RENDERERS: dict[str, Processor] = {"logfmt": _logfmt, "json": structlog.processors.JSONRenderer()}
+_RENDERERS: dict[str, Processor] = {"logfmt": _render_logfmt, "json": structlog.processors.JSONRenderer()}
 
 
-def place(error: BaseException | None) -> str:
-    """Return an exception's type and where it was raised, without its text, which could quote anything."""
+def error_location(error: BaseException | None) -> str:
+    """Return the type of an exception and where it was raised, without its message, which could quote anything."""
     frames = traceback.extract_tb(error.__traceback__) if error else ()
     where = f" at {frames[-1].name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{where}"
 
 
 def configure(level: Literal["debug", "info", "warning", "error"], form: Literal["logfmt", "json"]) -> None:
-    """Set up structlog, and the standard library's logging for what libraries have to say.
+    """Configure structlog, and the standard library's logging, which libraries use.
 
-    Libraries are heard from `warning` on, whatever the level: at `debug` some would log headers.
+    Libraries log at `warning` or higher, whatever the level, because at `debug` some would log headers.
     """
-    stream = cast("TextIO", _Forgiving(sys.stderr))
+    stream = cast("TextIO", _ErrorIgnoringStream(sys.stderr))
     shared: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        _shorten,
+        _shorten_traceback,
         structlog.processors.EventRenamer("msg"),
     ]
     structlog.configure(
@@ -62,11 +62,11 @@ def configure(level: Literal["debug", "info", "warning", "error"], form: Literal
         )
     )
     logging.basicConfig(handlers=[handler], level=max(logging.WARNING, getattr(logging, level.upper())), force=True)
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns of each bad request, which anyone can send
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns about each bad request, which anyone can send
 
 
-class _Forgiving:
-    """A stream whose troubles are its own: a log that can't be written must not end what it tells of."""
+class _ErrorIgnoringStream:
+    """A stream that ignores write errors: a log that can't be written must not stop the exporter."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -80,10 +80,10 @@ class _Forgiving:
             self._stream.flush()
 
 
-def _shorten(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace a traceback by the place where it ends."""
+def _shorten_traceback(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace a traceback by the location of its last frame."""
     exc_info = event.pop("exc_info", None)
     error = exc_info[1] if isinstance(exc_info, tuple) else sys.exc_info()[1] if exc_info is True else exc_info
     if isinstance(error, BaseException):
-        event["exception"] = place(error)
+        event["exception"] = error_location(error)
     return event

@@ -1,4 +1,4 @@
-"""The exporter's metrics about itself and about its talks with Telnyx, on prometheus-client."""
+"""The exporter's metrics about itself and its API requests, with prometheus-client."""
 
 from __future__ import annotations
 
@@ -36,149 +36,153 @@ if TYPE_CHECKING:
     from exporter.refresh import View
 
 REVISION = os.environ.get("EXPORTER_REVISION", "unknown")
-"""The commit that this was built from; the container image sets it."""
+"""The commit of this build. The container image sets it."""
 
 _SUFFIXES = {"counter": "_total", "info": "_info"}
 
 
 def family_name(metric: Metric) -> str:
-    """Return the name that a metric of prometheus-client has in the Prometheus text format."""
+    """Return the name of a prometheus-client metric in the Prometheus text format."""
     return metric.name + _SUFFIXES.get(metric.type, "")
 
 
 class Telemetry:
-    """Counts and remembers what happens; the parts that it happens to tell it.
+    """Records events of the exporter and exposes them as metrics.
 
-    Only metrics whose name is `shown` are exposed, and `telnyx_up` always. Without `process` those about the process
-    and the Python runtime are left out.
+    Only metrics that `is_exposed` accepts are exposed, and always `telnyx_up`. Without `process`, metrics about the
+    process and the Python runtime are left out.
     """
 
-    def __init__(self, *, shown: Callable[[str], bool] = lambda _: True, process: bool = True) -> None:
+    def __init__(self, *, is_exposed: Callable[[str], bool] = lambda _: True, process: bool = True) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._shown = shown
+        self._is_exposed = is_exposed
         self._latest = _Latest()
         self._registry = CollectorRegistry()
         self._registry.register(self._latest)
         counter = partial(Counter, registry=self._registry)
-        self._refreshes = counter("telnyx_refreshes_total", "Refreshes of the list, failed ones too.")
+        self._refreshes = counter("telnyx_refreshes_total", "Refreshes of the list, including failed ones.")
         self._failures = counter("telnyx_refresh_failures_total", "Failed refreshes, by reason.", ["reason"])
         for reason in REASONS:
             self._failures.labels(reason)
         self._requests = counter(
-            "telnyx_api_requests_total", "Requests to Telnyx by HTTP status; none where there was no answer.", ["code"]
+            "telnyx_api_requests_total", "Requests to the Telnyx API, by HTTP status; none without response.", ["code"]
         )
-        self._duration = Histogram(
+        self._request_duration = Histogram(
             "telnyx_api_request_duration_seconds",
-            "How long requests to Telnyx took.",
+            "Duration of requests to the Telnyx API.",
             buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0),
             registry=self._registry,
         )
-        self._restarts = counter(
-            "telnyx_list_restarts_total", "Walks over the list begun again because it changed underneath."
+        self._list_restarts = counter(
+            "telnyx_list_restarts_total", "Times that reading the list restarted because the list changed."
         )
-        self._gets = counter("telnyx_exporter_cache_requests_total", "Scrapes that asked the cache.")
-        self._hits = counter("telnyx_exporter_cache_hits_total", "Scrapes that found a fresh snapshot.")
-        self._stales = counter("telnyx_exporter_stale_responses_total", "Scrapes that were shown a stale snapshot.")
-        build = Info("telnyx_exporter_build", "What the exporter was built from.", registry=self._registry)
+        self._cache_requests = counter("telnyx_exporter_cache_requests_total", "Scrapes that queried the cache.")
+        self._cache_hits = counter("telnyx_exporter_cache_hits_total", "Scrapes that found a fresh snapshot.")
+        self._stale_responses = counter("telnyx_exporter_stale_responses_total", "Scrapes that got a stale snapshot.")
+        build = Info("telnyx_exporter_build", "Version and build of the exporter.", registry=self._registry)
         build.info({"version": __version__, "revision": REVISION, "pythonversion": platform.python_version()})
         if process:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
                 collector(registry=self._registry)
 
-    def show(self, shown: Callable[[str], bool]) -> None:
-        """Expose other metrics from now on."""
-        self._shown = shown
+    def set_filter(self, is_exposed: Callable[[str], bool]) -> None:
+        """Change which metrics are exposed."""
+        self._is_exposed = is_exposed
 
-    def began(self) -> None:
-        """Take that the list is read as if it never had been; what the configuration is goes on."""
-        self._latest.forget()
+    def reset_refresh_metrics(self) -> None:
+        """Reset the metrics of the last refresh. The configuration metrics keep their values."""
+        self._latest.reset()
 
-    def cache_configured(self, ttl: float, max_stale: float) -> None:
+    def record_cache_settings(self, ttl: float, max_stale: float) -> None:
         """Record the settings of the cache, in seconds."""
         self._latest.ttl, self._latest.max_stale = ttl, max_stale
 
-    def requested(self, code: str, seconds: float) -> None:
-        """Count a request to Telnyx."""
+    def record_request(self, code: str, seconds: float) -> None:
+        """Record a request to the Telnyx API."""
         self._requests.labels(code).inc()
-        self._duration.observe(seconds)
+        self._request_duration.observe(seconds)
 
-    def rate_limited(self, limit: RateLimit) -> None:
-        """Keep what Telnyx says of its rate limit."""
+    def record_rate_limit(self, limit: RateLimit) -> None:
+        """Record the rate limit that Telnyx stated."""
         self._latest.limit = limit
 
-    def restarted(self) -> None:
-        """Count a walk that began again."""
-        self._restarts.inc()
+    def record_list_restart(self) -> None:
+        """Record that reading restarted because the list changed while it was being read."""
+        self._list_restarts.inc()
 
-    def refreshed(self, seconds: float, at: float) -> None:
-        """Take a refresh that succeeded `at` this Unix time."""
+    def record_refresh(self, seconds: float, at: float) -> None:
+        """Record a refresh that succeeded `at` this Unix time."""
         self._refreshes.inc()
         self._latest.up, self._latest.duration, self._latest.success = True, seconds, at
 
-    def failed(self, seconds: float, reason: str) -> None:
-        """Take a refresh that failed."""
+    def record_refresh_failure(self, seconds: float, reason: str) -> None:
+        """Record a refresh that failed."""
         self._refreshes.inc()
         self._failures.labels(reason).inc()
         self._latest.up, self._latest.duration = False, seconds
 
-    def configured(self, source: str, at: float) -> None:
-        """Take that the configuration from this source was read `at` this Unix time."""
-        self._latest.misconfigured.discard(source)
-        self._latest.configuration = at
+    def record_config_loaded(self, source: str, at: float) -> None:
+        """Record that this configuration source was loaded `at` this Unix time."""
+        self._latest.invalid_sources.discard(source)
+        self._latest.config_loaded = at
 
-    def misconfigured(self, source: str) -> None:
-        """Take that the configuration from this source can't be used as it is now."""
-        self._latest.misconfigured.add(source)
+    def record_config_error(self, source: str) -> None:
+        """Record that this configuration source is invalid."""
+        self._latest.invalid_sources.add(source)
 
-    def scraped(self, entry: Entry[View]) -> None:
-        """Count a scrape by what the cache had for it."""
-        self._gets.inc()
+    def record_scrape(self, entry: Entry[View]) -> None:
+        """Record a scrape and the state of the cache that it found."""
+        self._cache_requests.inc()
         if entry.hit:
-            self._hits.inc()
+            self._cache_hits.inc()
         if entry.stale:
-            self._stales.inc()
+            self._stale_responses.inc()
 
     def collect(self) -> Iterator[Metric]:
-        """Return the families to expose."""
+        """Return the metric families to expose."""
         for metric in self._registry.collect():
-            if metric.name == "telnyx_up" or self._shown(family_name(metric)):
+            if metric.name == "telnyx_up" or self._is_exposed(family_name(metric)):
                 yield metric
 
     def render(self, form: Format) -> bytes:
-        """Return the metrics in this format, with the end mark that OpenMetrics wants."""
+        """Render the metrics in this format. OpenMetrics ends with its `# EOF` line."""
         generate = generate_openmetrics if form is Format.OPENMETRICS else generate_latest
         return generate(self)
 
 
 class _Latest(Collector):
-    """What is known of the last refresh; what is not known yet has no sample."""
+    """Gauges with the latest values. A value that is not known yet has no sample."""
 
     def __init__(self) -> None:
-        self.forget()
-        self.misconfigured: set[str] = set()
-        self.configuration: float | None = None
+        self.reset()
+        self.invalid_sources: set[str] = set()
+        self.config_loaded: float | None = None
         self.ttl: float | None = None
         self.max_stale: float | None = None
 
-    def forget(self) -> None:
-        """Know nothing of any refresh."""
+    def reset(self) -> None:
+        """Reset the values of the last refresh."""
         self.up = False
         self.success: float | None = None
         self.duration: float | None = None
         self.limit = RateLimit()
 
     def describe(self) -> Iterator[Metric]:
-        """Return nothing: these names are nobody else's."""
+        """Return nothing: prometheus-client needs no check for duplicate names."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
         """Return the gauges that have a value."""
         for name, text, value in (
-            ("telnyx_up", "Whether the last refresh succeeded (1) or not (0).", float(self.up)),
-            ("telnyx_last_success_timestamp_seconds", "When the list was last read, in Unix seconds.", self.success),
-            ("telnyx_refresh_duration_seconds", "How long the last refresh took.", self.duration),
-            ("telnyx_api_rate_limit", "Requests that Telnyx allows in a period.", self.limit.limit),
-            ("telnyx_api_rate_limit_remaining", "Requests left in this period.", self.limit.remaining),
+            ("telnyx_up", "Whether the last refresh succeeded (1) or failed (0).", float(self.up)),
+            (
+                "telnyx_last_success_timestamp_seconds",
+                "When the list was last read successfully, in Unix seconds.",
+                self.success,
+            ),
+            ("telnyx_refresh_duration_seconds", "Duration of the last refresh.", self.duration),
+            ("telnyx_api_rate_limit", "Requests that Telnyx allows per period.", self.limit.limit),
+            ("telnyx_api_rate_limit_remaining", "Requests that remain in this period.", self.limit.remaining),
             (
                 "telnyx_api_rate_limit_reset_timestamp_seconds",
                 "When the period of the rate limit ends, in Unix seconds.",
@@ -186,13 +190,13 @@ class _Latest(Collector):
             ),
             (
                 "telnyx_exporter_config_last_reload_successful",
-                "Whether all configuration could be used when last read (1), or some of an older one is in use (0).",
-                None if self.configuration is None else float(not self.misconfigured),
+                "Whether the last load of all configuration succeeded (1), or an older one is partly in use (0).",
+                None if self.config_loaded is None else float(not self.invalid_sources),
             ),
             (
                 "telnyx_exporter_config_last_reload_success_timestamp_seconds",
-                "When configuration was last read that can be used, in Unix seconds.",
-                self.configuration,
+                "When valid configuration was last loaded, in Unix seconds.",
+                self.config_loaded,
             ),
             (
                 "telnyx_exporter_cache_ttl_seconds",
@@ -201,7 +205,7 @@ class _Latest(Collector):
             ),
             (
                 "telnyx_exporter_cache_max_stale_seconds",
-                "Age at which the exporter stops showing connections while it can't read Telnyx (--cache.max-stale).",
+                "Age at which the exporter stops exposing connections while Telnyx is unreachable (--cache.max-stale).",
                 self.max_stale,
             ),
         ):

@@ -30,7 +30,7 @@ def names(cache):
     view = cache.peek().value
     if view is None:
         return set()
-    text = view.document.part(Format.TEXT, gzip=False).data.decode()
+    text = view.document.encode(Format.TEXT, gzip=False).data.decode()
     return {family.name for family in text_string_to_metric_families(text)}
 
 
@@ -43,7 +43,7 @@ async def test_an_account_is_read_as_its_settings_say(peer):
     )
     await account.cache.get(10.0)
     assert names(account.cache) == {"telnyx_connection_info"}
-    data = account.cache.peek().value.document.part(Format.TEXT, gzip=False).data
+    data = account.cache.peek().value.document.encode(Format.TEXT, gzip=False).data
     assert data.count(b"user_name=") == 3
     assert {request.query["page[size]"] for request in peer.requests} == {"2"}
     assert {request.query["filter[fqdn]"] for request in peer.requests} == {"sip.example"}
@@ -54,7 +54,7 @@ async def test_the_ttl_leaves_room_for_punctual_scrapes(peer):
     """A scrape that comes a moment before the TTL is over finds the value stale, as it would wait for another one."""
     account = account_of(peer, cache=Cache(ttl=1000.0, max_stale=2000.0))
     await account.cache.get(10.0)
-    assert account.cache.pause == pytest.approx(950.0, abs=5.0)
+    assert account.cache.backoff == pytest.approx(950.0, abs=5.0)
     await account.close()
 
 

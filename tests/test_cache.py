@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from exporter.cache import MAX_BACKOFF, MAX_HOLDOFF, Cache, Entry
+from exporter.cache import MAX_BACKOFF, MAX_RETRY_AFTER, Cache, Entry
 
 MOMENT = 2.0**-10
 """The shortest time that tests tell apart; like all their times it is exact as a float."""
@@ -59,9 +59,9 @@ async def settle():
 class Failure(Exception):
     """A refresh that failed, and for how long the peer asked to be left alone."""
 
-    def __init__(self, holdoff=0.0):
+    def __init__(self, retry_after=0.0):
         super().__init__()
-        self.holdoff = holdoff
+        self.retry_after = retry_after
 
 
 class Peer:
@@ -95,7 +95,7 @@ def peer():
 
 def cache_of(peer, *, ttl=10.0, max_stale=60.0):
     """Return a cache in virtual time."""
-    return Cache(peer, ttl=ttl, max_stale=max_stale, holdoff=lambda error: error.holdoff, clock=now)
+    return Cache(peer, ttl=ttl, max_stale=max_stale, retry_after=lambda error: error.retry_after, clock=now)
 
 
 async def scrape(cache, seconds, every=0.5):
@@ -219,8 +219,8 @@ async def test_each_waits_until_their_own_deadline(peer):
     peer.delay = 8.0
     began = now()
 
-    async def ask(patience):
-        entry = await cache.get(patience)
+    async def ask(scrape_timeout):
+        entry = await cache.get(scrape_timeout)
         return now() - began, entry.value, entry.age, entry.stale, entry.hit
 
     assert await asyncio.gather(ask(0.0), ask(2.0), ask(4.5), ask(10.0)) == [
@@ -342,8 +342,8 @@ async def test_backoff_never_ends(peer):
         pytest.param(0.0, 10.0, id="none"),
         pytest.param(7.0, 10.0, id="shorter-than-the-backoff"),
         pytest.param(90.0, 90.0, id="longer-than-the-backoff"),
-        pytest.param(86400.0, MAX_HOLDOFF, id="absurd"),
-        pytest.param(float("inf"), MAX_HOLDOFF, id="infinite"),
+        pytest.param(86400.0, MAX_RETRY_AFTER, id="absurd"),
+        pytest.param(float("inf"), MAX_RETRY_AFTER, id="infinite"),
         pytest.param(-5.0, 10.0, id="negative"),
     ],
 )
@@ -382,16 +382,16 @@ async def test_recovery_resets(peer):
 async def test_pause_is_the_time_until_the_next_attempt(peer):
     """What a person is told on the page: when a refresh can begin, after success and after failure."""
     cache = cache_of(peer)
-    assert cache.pause == 0.0
+    assert cache.backoff == 0.0
     await cache.get(1.0)
     await asyncio.sleep(4.0)
-    assert cache.pause == 6.0
-    peer.error = Failure(holdoff=100.0)
+    assert cache.backoff == 6.0
+    peer.error = Failure(retry_after=100.0)
     await asyncio.sleep(6.0)
     await cache.get(1.0)
-    assert cache.pause == 100.0
+    assert cache.backoff == 100.0
     await asyncio.sleep(200.0)
-    assert cache.pause == 0.0
+    assert cache.backoff == 0.0
 
 
 # The end
@@ -469,7 +469,11 @@ class CacheMachine(RuleBasedStateMachine):
         """Make the cache."""
         self.ttl, self.max_stale = ttl, ttl + more
         self.cache = Cache(
-            self.refresh, ttl=ttl, max_stale=ttl + more, holdoff=lambda error: error.holdoff, clock=self.loop.time
+            self.refresh,
+            ttl=ttl,
+            max_stale=ttl + more,
+            retry_after=lambda error: error.retry_after,
+            clock=self.loop.time,
         )
 
     async def refresh(self):
@@ -481,7 +485,7 @@ class CacheMachine(RuleBasedStateMachine):
         except Failure as error:
             self.error, self.failures = error, self.failures + 1
             backoff = min(max(self.ttl, 1.0) * 2.0 ** (self.failures - 1), max(self.ttl, 120.0))
-            self.due = self.loop.time() + max(backoff, min(error.holdoff, 300.0))
+            self.due = self.loop.time() + max(backoff, min(error.retry_after, 300.0))
             raise
         finally:
             self.answer = None
@@ -497,13 +501,13 @@ class CacheMachine(RuleBasedStateMachine):
             return Entry(None, None, stale=False, error=self.error, hit=False)
         return Entry(self.refreshed, age, stale=age >= self.ttl, error=self.error, hit=age < self.ttl)
 
-    async def call(self, patience):
+    async def call(self, scrape_timeout):
         """Ask the cache, and hold its answer against the model."""
         hit = self.expected().hit
         asked = self.loop.time()
-        entry = await self.cache.get(patience)
+        entry = await self.cache.get(scrape_timeout)
         waited = self.loop.time() - asked
-        assert waited <= (0.0 if hit else patience)
+        assert waited <= (0.0 if hit else scrape_timeout)
         assert entry == replace(self.expected(), hit=hit)
 
     def run(self, coroutine=None):
@@ -519,13 +523,13 @@ class CacheMachine(RuleBasedStateMachine):
             del self.callers[caller]
             caller.result()
 
-    @rule(patience=TIMES)
-    def ask(self, patience):
+    @rule(scrape_timeout=TIMES)
+    def ask(self, scrape_timeout):
         """Ask; a refresh begins if one is due and none is under way."""
         if not (self.expected().hit or self.closed or self.answer is not None or self.loop.time() < self.due):
             self.allowed += 1
-        caller = self.loop.create_task(self.call(patience))
-        self.callers[caller] = self.loop.time() + patience
+        caller = self.loop.create_task(self.call(scrape_timeout))
+        self.callers[caller] = self.loop.time() + scrape_timeout
         self.run()
 
     @rule(seconds=TIMES, near=NEAR)
@@ -553,10 +557,10 @@ class CacheMachine(RuleBasedStateMachine):
         assert not self.callers
 
     @precondition(lambda self: self.answer is not None)
-    @rule(holdoff=st.just(0.0) | TIMES)
-    def refresh_fails(self, holdoff):
+    @rule(retry_after=st.just(0.0) | TIMES)
+    def refresh_fails(self, retry_after):
         """Let the refresh under way fail; all who waited for it are answered."""
-        self.answer.set_exception(Failure(holdoff))
+        self.answer.set_exception(Failure(retry_after))
         self.run()
         assert not self.callers
 

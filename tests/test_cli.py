@@ -172,7 +172,7 @@ def test_bad_flag_is_refused(capsys):
     [
         (None, "No such file or directory"),
         (b"", "is empty"),
-        (b"KEY0123 hush", "holds white space"),
+        (b"KEY0123 hush", "contains white space"),
         (b"\xff", "a character outside ASCII"),
     ],
     ids=["missing", "empty", "white-space", "binary"],
@@ -272,7 +272,7 @@ def test_web_configuration_that_breaks_is_told(tmp_path):
             pass
         process.terminate()
         said = [json.loads(line)["msg"] for line in process.stderr]
-    assert said.count("web configuration can't be used, keeping the last one") == 1
+    assert said.count("web configuration is invalid, keeping the previous one") == 1
     assert process.returncode == 0
 
 
@@ -300,7 +300,7 @@ def said(process, *messages):
     return next(record for record in map(json.loads, process.stderr) if record["msg"] in messages)
 
 
-READ, REFUSED = "configuration read again", "configuration can't be used, keeping the last one"
+READ, REFUSED = "configuration reloaded", "configuration is invalid, keeping the previous one"
 
 
 def test_sighup_reads_the_settings_again(telnyx, tmp_path):
@@ -338,7 +338,7 @@ def test_settings_that_break_are_told(telnyx, tmp_path):
             ("TELNYX_EXPORTER_CACHE__TTL=soon", "TELNYX_EXPORTER_CACHE__TTL in .env='soon': must be a duration"),
             ("TELNYX_EXPORTER_WEB__TELEMETRY_PATH=/x", "--web.telemetry-path can't change while the exporter runs"),
             ("TELNYX_EXPORTER_TELNYX__API_KEY_FILE=none", "--telnyx.api-key-file='none': No such file or directory"),
-            (f"TELNYX_API_KEY='{KEY} {KEY}'", "TELNYX_API_KEY in .env: holds white space"),
+            (f"TELNYX_API_KEY='{KEY} {KEY}'", "TELNYX_API_KEY in .env: contains white space"),
         ):
             dotenv.write_text(good + line)
             process.send_signal(signal.SIGHUP)
@@ -369,8 +369,8 @@ def test_post_reads_all_again(tmp_path):
         answer = client.post("/-/reload", auth=("new", "new"))
     assert answer.status_code == 500
     assert answer.text == (
-        "settings: kept as it was, TELNYX_EXPORTER_CACHE__TTL in .env='soon': must be a duration such as 90s, 1m30s or "
-        "500ms; web: kept as it was, web.yml: nonsense: unknown key\n"
+        "settings: kept the previous one, TELNYX_EXPORTER_CACHE__TTL in .env='soon': must be a duration such as 90s, "
+        "1m30s or 500ms; web: kept the previous one, web.yml: nonsense: unknown key\n"
     )
 
 
@@ -399,7 +399,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
             os.mkfifo(tmp_path / name)
         answer = httpx.post(f"{listening['page']}-/reload", timeout=PATIENCE)
         assert answer.status_code == 500
-        assert answer.text.count("is no regular file") == 2
+        assert answer.text.count("is not a regular file") == 2
         assert len(families_of(metrics_of(listening))["telnyx_connection_active"]) == 55
 
 
@@ -484,7 +484,7 @@ def test_sockets_of_systemd_are_served(tmp_path):
 def test_no_socket_of_systemd_is_refused(capsys):
     """Started without the socket unit, one line says what to start."""
     assert refusal(capsys, "--demo", "--web.systemd-socket") == (
-        "--web.systemd-socket: systemd passed no socket, so start the socket unit, not the service alone"
+        "--web.systemd-socket: systemd passed no socket; start the socket unit, not only the service"
     )
 
 
@@ -498,7 +498,8 @@ def test_socket_of_systemd_that_does_not_listen_is_refused():
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2
     assert err == (
-        "telnyx-exporter: --web.systemd-socket: systemd passed a socket that is none of ListenStream= with Accept=no\n"
+        "telnyx-exporter: --web.systemd-socket: systemd passed a socket that does not listen; "
+        "use ListenStream= and Accept=no\n"
     )
 
 
@@ -509,11 +510,11 @@ def test_socket_of_systemd_that_does_not_listen_is_refused():
 @pytest.mark.parametrize(
     ("variable", "reason"),
     [
-        ("HTTPS_PROXY=127.0.0.1:9:CANARY", "can't be used"),
-        ("https_proxy=http://user:CANARY#CANARY@127.0.0.1:9", "can't be used"),
+        ("HTTPS_PROXY=127.0.0.1:9:CANARY", "is invalid"),
+        ("https_proxy=http://user:CANARY#CANARY@127.0.0.1:9", "is invalid"),
         ("ALL_PROXY=socks5://CANARY@127.0.0.1:9", "SOCKS is not supported"),
-        ("SSL_CERT_FILE=/nowhere/CANARY", "can't be used"),
-        ("SSL_CERT_FILE=/dev/null", "can't be used"),
+        ("SSL_CERT_FILE=/nowhere/CANARY", "is invalid"),
+        ("SSL_CERT_FILE=/dev/null", "is invalid"),
     ],
     ids=["two ports", "fragment", "SOCKS", "no CAs", "empty CAs"],
 )
@@ -759,7 +760,7 @@ def test_interrupt_has_the_shells_status(monkeypatch):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "load", interrupted)
+    monkeypatch.setattr(cli, "load_settings", interrupted)
     assert cli.main([]) == 128 + signal.SIGINT
 
 

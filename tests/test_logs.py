@@ -11,7 +11,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.logs import configure, place
+from exporter.logs import configure, error_location
 
 PAIR = re.compile(r'([a-z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^ "=]*))(?: |$)')
 LIBRARIES = ["httpx", "httpcore.http11", "stamina", "asyncio"]
@@ -232,4 +232,4 @@ def test_no_exception_is_none(written, logger):
 
 def test_place_of_an_error_that_was_not_raised():
     """An error that was only made has a type and no place."""
-    assert place(ValueError("hush")) == "ValueError"
+    assert error_location(ValueError("hush")) == "ValueError"

@@ -3,12 +3,14 @@ import contextlib
 
 import pytest
 import structlog
+from connections import collector_with
 from structlog.testing import capture_logs
 
-from exporter.collectors.credential_connections import Count, Selection, select
+from exporter.collectors.credential_connections import COLLECTOR, Connection
+from exporter.collectors.families import SnapshotGauge
 from exporter.exposition.renderer import Renderer
 from exporter.exposition.response import Format
-from exporter.refresh import Refresher, holdoff
+from exporter.refresh import Refresher, retry_after
 from exporter.telnyx.errors import (
     ConnectionFailed,
     Internal,
@@ -18,7 +20,7 @@ from exporter.telnyx.errors import (
     TelnyxError,
     Unauthorized,
 )
-from exporter.telnyx.pages import Connection, Snapshot, Unreadable
+from exporter.telnyx.pages import Snapshot, UnreadableRow
 
 NOW = 1_517_610_327.5
 THREE = Snapshot(((Connection(id="0"), Connection(id="1")), (Connection(id="2"),)))
@@ -44,12 +46,12 @@ class Recorder:
         self.told = []
         self.seconds = []
 
-    def refreshed(self, seconds, at):
+    def record_refresh(self, seconds, at):
         """Take a success."""
         self.told.append(("refreshed", at))
         self.seconds.append(seconds)
 
-    def failed(self, seconds, reason):
+    def record_refresh_failure(self, seconds, reason):
         """Take a failure."""
         self.told.append(("failed", reason))
         self.seconds.append(seconds)
@@ -70,7 +72,7 @@ def recorder():
 @pytest.fixture
 def refresher(fetcher, recorder):
     """Return what refreshes from the client, at a time that stands still."""
-    return Refresher(fetcher, Renderer(select()), recorder, clock=lambda: NOW)
+    return Refresher(fetcher, Renderer(COLLECTOR), recorder, clock=lambda: NOW)
 
 
 @pytest.fixture(autouse=True)
@@ -90,10 +92,10 @@ async def refresh(refresher, logs):
 
 
 REFRESHED = ("info", "refreshed")
-FAILS = ("warning", "Telnyx can't be read")
-STILL_FAILS = ("debug", "Telnyx still can't be read")
-BACK = ("info", "Telnyx is back")
-LEFT_OUT = ("warning", "connection left out, it can't be read")
+FAILS = ("warning", "Telnyx API request failed")
+STILL_FAILS = ("debug", "Telnyx API request still fails")
+BACK = ("info", "Telnyx API is reachable again")
+LEFT_OUT = ("warning", "connection left out, it can't be decoded")
 MORE_LEFT_OUT = ("warning", "more connections left out")
 
 
@@ -101,18 +103,18 @@ async def test_view(refresher):
     """A refresh gives the rendered list, how many connections it has, and when it was read."""
     view = await refresher()
     assert (view.connections, view.refreshed_at) == (3, NOW)
-    assert b'connection_id="2"' in view.document.part(Format.TEXT, gzip=False).data
+    assert b'connection_id="2"' in view.document.encode(Format.TEXT, gzip=False).data
 
 
 async def test_time_is_unix_time_unless_given(fetcher, recorder):
     """Without a clock of its own a view carries real Unix time."""
-    assert (await Refresher(fetcher, Renderer(select()), recorder)()).refreshed_at > NOW
+    assert (await Refresher(fetcher, Renderer(COLLECTOR), recorder)()).refreshed_at > NOW
 
 
 async def test_selection_is_obeyed(fetcher, recorder):
     """Only the families that are selected are rendered."""
-    refresher = Refresher(fetcher, Renderer(select(lambda name: name == "telnyx_connection_info")), recorder)
-    text = (await refresher()).document.part(Format.TEXT, gzip=False).data.decode()
+    refresher = Refresher(fetcher, Renderer(COLLECTOR.select(lambda name: name == "telnyx_connection_info")), recorder)
+    text = (await refresher()).document.encode(Format.TEXT, gzip=False).data.decode()
     assert [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")] == ["telnyx_connection_info"]
 
 
@@ -141,7 +143,7 @@ async def test_failure_is_raised_and_recorded(fetcher, refresher, recorder, logs
     assert logs == [
         {
             "log_level": "warning",
-            "event": "Telnyx can't be read",
+            "event": "Telnyx API request failed",
             "reason": "unauthorized",
             "error": "HTTP status 401, Telnyx error 10009",
             "advice": Unauthorized.advice,
@@ -177,7 +179,7 @@ async def test_return_names_what_was_wrong(fetcher, refresher, logs):
     await refresh(refresher, logs)
     fetcher.answer = THREE
     await refresh(refresher, logs)
-    assert logs[0] == {"log_level": "info", "event": "Telnyx is back", "was": "malformed"}
+    assert logs[0] == {"log_level": "info", "event": "Telnyx API is reachable again", "last_reason": "malformed"}
 
 
 def broken_samples(_):
@@ -188,17 +190,17 @@ def broken_samples(_):
 @pytest.mark.parametrize(
     ("answer", "selection", "place"),
     [
-        pytest.param(ValueError("KEY0123-secret"), select(), "ValueError at fetch:", id="reading"),
+        pytest.param(ValueError("KEY0123-secret"), COLLECTOR, "ValueError at fetch:", id="reading"),
         pytest.param(
             THREE,
-            Selection((Count("telnyx_broken", "Broken.", (), broken_samples),), ()),
+            collector_with(snapshot_families=[SnapshotGauge("telnyx_broken", "Broken.", (), broken_samples)]),
             "ValueError at broken_samples:",
             id="rendering",
         ),
     ],
 )
 async def test_fault_of_ours_is_internal(recorder, logs, answer, selection, place):
-    """An exception that is none of ours becomes one, with its type and place but nothing of its text."""
+    """An exception that is not one of ours becomes one, with its type and place but nothing of its text."""
     with pytest.raises(Internal) as caught:
         await Refresher(Fetcher(answer), Renderer(selection), recorder)()
     assert str(caught.value).startswith(place)
@@ -228,8 +230,8 @@ async def test_cancelled_refresh_tells_nobody(refresher, fetcher, recorder, logs
 
 async def test_missing_connections_are_logged(fetcher, refresher, logs):
     """A list whose pages show fewer connections than it says it has is worth a warning, and one when that is over."""
-    missing = ("warning", "the list's pages miss connections that it says it has")
-    fetcher.answer = Snapshot(THREE.chunks, missing=2)
+    missing = ("warning", "pages lack connections that the list counts")
+    fetcher.answer = Snapshot(THREE.pages, missing=2)
     assert await refresh(refresher, logs) == [REFRESHED, missing]
     assert logs[-1]["missing"] == 2
     assert await refresh(refresher, logs) == [REFRESHED]
@@ -240,7 +242,7 @@ async def test_missing_connections_are_logged(fetcher, refresher, logs):
 
 def without(*ids):
     """Return a snapshot that rows of these ids were left out of."""
-    return Snapshot((), tuple(Unreadable(row, f"problem of {row}") for row in ids))
+    return Snapshot((), tuple(UnreadableRow(row, f"problem of {row}") for row in ids))
 
 
 def named(logs):
@@ -296,30 +298,30 @@ async def test_new_row_is_named_behind_ten_old_ones(fetcher, refresher, logs):
 async def test_unchanged_list_is_the_same_document(refresher, fetcher):
     """What is put together for a list is kept while its pages stay what they were."""
     first = (await refresher()).document
-    first.part(Format.OPENMETRICS, gzip=True)
-    fetcher.answer = Snapshot(THREE.chunks)
+    first.encode(Format.OPENMETRICS, gzip=True)
+    fetcher.answer = Snapshot(THREE.pages)
     assert (await refresher()).document is first
 
 
 async def test_formats_in_use_are_made_ahead(refresher, fetcher):
     """What scrapes asked of the last document is already made in the next, and nothing besides."""
     first = (await refresher()).document
-    made = set(first.made)  # whatever the empty document was asked for
-    first.part(Format.OPENMETRICS, gzip=True)
-    fetcher.answer = Snapshot((*THREE.chunks, (Connection(id="3"),)))
+    made = set(first.encodings)  # whatever the empty document was asked for
+    first.encode(Format.OPENMETRICS, gzip=True)
+    fetcher.answer = Snapshot((*THREE.pages, (Connection(id="3"),)))
     second = (await refresher()).document
-    assert set(second.made) == made | {(Format.OPENMETRICS, True)}
-    assert second.part(Format.OPENMETRICS, gzip=True) is not first.part(Format.OPENMETRICS, gzip=True)
+    assert set(second.encodings) == made | {(Format.OPENMETRICS, True)}
+    assert second.encode(Format.OPENMETRICS, gzip=True) is not first.encode(Format.OPENMETRICS, gzip=True)
 
 
 async def test_failure_forgets_no_format(fetcher, refresher, logs):
     """After an outage the formats that scrapes asked for before it are made ahead again."""
     document = (await refresher()).document
-    document.part(Format.TEXT_1, gzip=True)
+    document.encode(Format.TEXT_1, gzip=True)
     fetcher.answer = ConnectionFailed("x")
     await refresh(refresher, logs)
     fetcher.answer = THREE
-    assert (Format.TEXT_1, True) in (await refresher()).document.made
+    assert (Format.TEXT_1, True) in (await refresher()).document.encodings
 
 
 # Being left alone
@@ -336,4 +338,4 @@ async def test_failure_forgets_no_format(fetcher, refresher, logs):
 )
 def test_holdoff(error, seconds):
     """A failure asks for the seconds that the peer asked for with it."""
-    assert holdoff(error) == seconds
+    assert retry_after(error) == seconds

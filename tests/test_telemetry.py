@@ -103,11 +103,11 @@ def test_start(telemetry):
 def busy():
     """Return telemetry that everything has happened to."""
     telemetry = Telemetry(process=False)
-    telemetry.requested("200", 0.3)
-    telemetry.refreshed(1.5, 1_517_610_327.5)
-    telemetry.rate_limited(RateLimit(100.0, 99.0, 1_517_610_400.0))
-    telemetry.configured("settings", 1_517_610_300.0)
-    telemetry.cache_configured(30.0, 600.0)
+    telemetry.record_request("200", 0.3)
+    telemetry.record_refresh(1.5, 1_517_610_327.5)
+    telemetry.record_rate_limit(RateLimit(100.0, 99.0, 1_517_610_400.0))
+    telemetry.record_config_loaded("settings", 1_517_610_300.0)
+    telemetry.record_cache_settings(30.0, 600.0)
     return telemetry
 
 
@@ -123,7 +123,7 @@ def test_families():
 
 def test_success(telemetry):
     """A refresh that succeeds is counted, and sets up, its time and its duration."""
-    assert changes(telemetry, lambda: telemetry.refreshed(1.5, 1_517_610_327.5)) == {
+    assert changes(telemetry, lambda: telemetry.record_refresh(1.5, 1_517_610_327.5)) == {
         ("telnyx_up",): 1,
         ("telnyx_last_success_timestamp_seconds",): 1_517_610_327.5,
         ("telnyx_refresh_duration_seconds",): 1.5,
@@ -134,8 +134,8 @@ def test_success(telemetry):
 @pytest.mark.parametrize("reason", REASONS)
 def test_failure(telemetry, reason):
     """A refresh that fails is counted twice, by its reason too, and clears up, but not the time of the last success."""
-    telemetry.refreshed(1.5, 1_517_610_327.5)
-    assert changes(telemetry, lambda: telemetry.failed(2.5, reason)) == {
+    telemetry.record_refresh(1.5, 1_517_610_327.5)
+    assert changes(telemetry, lambda: telemetry.record_refresh_failure(2.5, reason)) == {
         ("telnyx_up",): 0,
         ("telnyx_refresh_duration_seconds",): 2.5,
         ("telnyx_refreshes_total",): 2,
@@ -151,22 +151,25 @@ SUCCEEDED_AT = ("telnyx_exporter_config_last_reload_success_timestamp_seconds",)
 def test_configuration(telemetry):
     """Of what was never read nothing is said; what is broken leaves the time of the last that was good."""
     assert not any("config" in name for name, *_ in series(telemetry))
-    assert changes(telemetry, lambda: telemetry.configured("web", 1e9)) == {SUCCESSFUL: 1, SUCCEEDED_AT: 1e9}
-    assert changes(telemetry, lambda: telemetry.misconfigured("web")) == {SUCCESSFUL: 0}
+    assert changes(telemetry, lambda: telemetry.record_config_loaded("web", 1e9)) == {SUCCESSFUL: 1, SUCCEEDED_AT: 1e9}
+    assert changes(telemetry, lambda: telemetry.record_config_error("web")) == {SUCCESSFUL: 0}
 
 
 def test_configuration_is_good_when_all_of_it_is(telemetry):
     """One source that can be used again does not hide another that can't."""
-    telemetry.configured("settings", 1e9)
-    telemetry.misconfigured("settings")
-    telemetry.misconfigured("web")
-    assert changes(telemetry, lambda: telemetry.configured("web", 2e9)) == {SUCCEEDED_AT: 2e9}
-    assert changes(telemetry, lambda: telemetry.configured("settings", 3e9)) == {SUCCESSFUL: 1, SUCCEEDED_AT: 3e9}
+    telemetry.record_config_loaded("settings", 1e9)
+    telemetry.record_config_error("settings")
+    telemetry.record_config_error("web")
+    assert changes(telemetry, lambda: telemetry.record_config_loaded("web", 2e9)) == {SUCCEEDED_AT: 2e9}
+    assert changes(telemetry, lambda: telemetry.record_config_loaded("settings", 3e9)) == {
+        SUCCESSFUL: 1,
+        SUCCEEDED_AT: 3e9,
+    }
 
 
 def test_cache_settings(telemetry):
     """The settings of the cache are exposed in seconds, so that alerts and dashboards use them instead of a copy."""
-    assert changes(telemetry, lambda: telemetry.cache_configured(30.0, 1800.0)) == {
+    assert changes(telemetry, lambda: telemetry.record_cache_settings(30.0, 1800.0)) == {
         ("telnyx_exporter_cache_ttl_seconds",): 30.0,
         ("telnyx_exporter_cache_max_stale_seconds",): 1800.0,
     }
@@ -174,13 +177,13 @@ def test_cache_settings(telemetry):
 
 def test_another_beginning(telemetry):
     """What is read anew was never read; what was counted, and what the configuration is, goes on."""
-    telemetry.configured("settings", 1e9)
-    telemetry.cache_configured(30.0, 600.0)
-    telemetry.rate_limited(RateLimit(1.0, 1.0, 1.0))
-    telemetry.misconfigured("web")
+    telemetry.record_config_loaded("settings", 1e9)
+    telemetry.record_cache_settings(30.0, 600.0)
+    telemetry.record_rate_limit(RateLimit(1.0, 1.0, 1.0))
+    telemetry.record_config_error("web")
     before = series(telemetry)
-    telemetry.refreshed(1.0, 1e9)
-    telemetry.began()
+    telemetry.record_refresh(1.0, 1e9)
+    telemetry.reset_refresh_metrics()
     after = series(telemetry)
     assert after.pop(("telnyx_refreshes_total",)) == 1
     gone = {("telnyx_api_rate_limit",), ("telnyx_api_rate_limit_remaining",)}
@@ -191,27 +194,27 @@ def test_another_beginning(telemetry):
 def test_shown_can_change():
     """What is exposed follows the settings that are read again; the counts go on."""
     telemetry = Telemetry(process=False)
-    telemetry.refreshed(1.0, 1e9)
-    telemetry.show("telnyx_refreshes_total".__eq__)
+    telemetry.record_refresh(1.0, 1e9)
+    telemetry.set_filter("telnyx_refreshes_total".__eq__)
     assert series(telemetry) == {("telnyx_up",): 1, ("telnyx_refreshes_total",): 1}
 
 
 def test_failure_from_the_start(telemetry):
     """While no refresh has succeeded there is no time of a success."""
-    telemetry.failed(2.5, "timeout")
+    telemetry.record_refresh_failure(2.5, "timeout")
     assert ("telnyx_last_success_timestamp_seconds",) not in series(telemetry)
 
 
 def test_request(telemetry):
     """A request is counted by its status, and its duration is observed."""
-    assert changes(telemetry, lambda: telemetry.requested("200", 0.3)) == {
+    assert changes(telemetry, lambda: telemetry.record_request("200", 0.3)) == {
         ("telnyx_api_requests_total", ("code", "200")): 1,
         ("telnyx_api_request_duration_seconds_count",): 1,
         ("telnyx_api_request_duration_seconds_sum",): 0.3,
         **{("telnyx_api_request_duration_seconds_bucket", ("le", bound)): 1 for bound in BUCKETS[3:]},
     }
-    telemetry.requested("none", 20.0)
-    telemetry.requested("200", 0.0)
+    telemetry.record_request("none", 20.0)
+    telemetry.record_request("200", 0.0)
     assert {name: value for name, value in series(telemetry).items() if name[0] == "telnyx_api_requests_total"} == {
         ("telnyx_api_requests_total", ("code", "200")): 2,
         ("telnyx_api_requests_total", ("code", "none")): 1,
@@ -233,12 +236,12 @@ def test_request(telemetry):
 )
 def test_rate_limit_is_shown_once_known(telemetry, limit, expected):
     """Of the rate limit there is what Telnyx has said, and no more."""
-    assert changes(telemetry, lambda: telemetry.rate_limited(limit)) == expected
+    assert changes(telemetry, lambda: telemetry.record_rate_limit(limit)) == expected
 
 
 def test_restart(telemetry):
     """A walk that begins again is counted."""
-    assert changes(telemetry, telemetry.restarted) == one("telnyx_list_restarts_total", 1)
+    assert changes(telemetry, telemetry.record_list_restart) == one("telnyx_list_restarts_total", 1)
 
 
 ASKED = one("telnyx_exporter_cache_requests_total", 1)
@@ -264,12 +267,12 @@ VIEW = View(EMPTY, 0, 0.0)
 )
 def test_scrape(telemetry, entry, expected):
     """A scrape is counted, as a hit if it found a fresh snapshot, and as stale if that is what it was shown."""
-    assert changes(telemetry, lambda: telemetry.scraped(entry)) == expected
+    assert changes(telemetry, lambda: telemetry.record_scrape(entry)) == expected
 
 
 def test_two_do_not_mix(telemetry):
     """Telemetry of two exporters in one process has nothing in common."""
-    Telemetry(process=False).restarted()
+    Telemetry(process=False).record_list_restart()
     assert series(telemetry)["telnyx_list_restarts_total",] == 0
 
 
@@ -306,7 +309,7 @@ def test_process_and_runtime_are_shown(name):
 )
 def test_filter(name, expected):
     """Only what is shown is exposed, by the name it has in Prometheus text; telnyx_up always is."""
-    telemetry = Telemetry(shown=lambda found: found == name)
+    telemetry = Telemetry(is_exposed=lambda found: found == name)
     families = parse_openmetrics(telemetry.render(Format.OPENMETRICS).decode())
     assert {family_name(family) for family in families} == {"telnyx_up", *expected}
     text = telemetry.render(Format.TEXT).decode()
@@ -341,5 +344,5 @@ def test_no_created_series(form):
     """No format has `_created` series, which would double the number of counters, whatever else this process did."""
     prometheus_client.enable_created_metrics()
     telemetry = Telemetry()
-    telemetry.requested("200", 0.3)
+    telemetry.record_request("200", 0.3)
     assert b"_created" not in telemetry.render(form)

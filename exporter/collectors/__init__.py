@@ -1,1 +1,1 @@
-"""The Telnyx resources that are exposed, one module for each."""
+"""The Telnyx resources that the exporter reads, one module per resource, and what their metrics are."""

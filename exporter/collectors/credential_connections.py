@@ -1,385 +1,283 @@
-"""Every metric family that is made from the list of connections, one entry each.
+"""Credential connections: SIP trunks that authenticate with a user name and a password.
 
-A label's value is text, a bool (shown as `true` or `false`) or None (shown as an empty label); a number that is None
-has no sample. The labels `connection_id` and `connection_name` are every per-connection family's first and are added
-where it is rendered.
+Source of the structs: the reference of `GET /v2/credential_connections`.
 """
 
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
-from exporter.telnyx.pages import Connection, Inbound, JitterBuffer, NoiseSuppression, Outbound, Rtcp, Snapshot
+from exporter.collectors.collector import Collector
+from exporter.collectors.families import (
+    LabelValue,
+    MultiGauge,
+    SnapshotGauge,
+    bool_as_number,
+    gauge,
+    host_of,
+    info,
+    milliseconds_as_seconds,
+    nested,
+    unix_time,
+    whole_row,
+)
+from exporter.telnyx.pages import ApiObject, Id, Int, Row, Snapshot, ids_to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Iterable, Mapping
 
-LabelValue: TypeAlias = str | bool | None
-Sample: TypeAlias = tuple[tuple[LabelValue, ...], float]
-"""The values of a family's labels, and the number."""
-Part: TypeAlias = "Callable[[Connection], Any]"
-"""Gives the part of a connection that a family is about."""
+    from exporter.collectors.families import RowFamily, Sample
+    from exporter.config.settings import Filter
 
-ANCHORSITES = (
-    "Latency",
-    "Chicago, IL",
-    "Ashburn, VA",
-    "San Jose, CA",
-    "Sydney, Australia",
-    "Amsterdam, Netherlands",
-    "London, UK",
-    "Toronto, Canada",
-    "Vancouver, Canada",
-    "Frankfurt, Germany",
+
+class Inbound(ApiObject, frozen=True, gc=False):
+    """Settings of calls from Telnyx to the connection."""
+
+    ani_number_format: str | None = None
+    dnis_number_format: str | None = None
+    codecs: tuple[str, ...] | None = None
+    default_routing_method: str | None = None
+    channel_limit: Int | None = None
+    generate_ringback_tone: bool | None = None
+    isup_headers_enabled: bool | None = None
+    prack_enabled: bool | None = None
+    sip_compact_headers_enabled: bool | None = None
+    shaken_stir_enabled: bool | None = None
+    simultaneous_ringing: str | None = None
+    timeout_1xx_secs: Int | None = None
+    timeout_2xx_secs: Int | None = None
+
+
+class Outbound(ApiObject, frozen=True, gc=False):
+    """Settings of calls from the connection to Telnyx."""
+
+    call_parking_enabled: bool | None = None
+    ani_override: str | None = None
+    ani_override_type: str | None = None
+    channel_limit: Int | None = None
+    instant_ringback_enabled: bool | None = None
+    generate_ringback_tone: bool | None = None
+    localization: str | None = None
+    t38_reinvite_source: str | None = None
+    outbound_voice_profile_id: Id | None = None
+
+    def __post_init__(self) -> None:
+        """Convert the id to text."""
+        ids_to_text(self, "outbound_voice_profile_id")
+
+
+class JitterBuffer(ApiObject, frozen=True, gc=False):
+    """Settings of the jitter buffer, in milliseconds."""
+
+    enable_jitter_buffer: bool | None = None
+    jitterbuffer_msec_min: Int | None = None
+    jitterbuffer_msec_max: Int | None = None
+
+
+class NoiseSuppression(ApiObject, frozen=True, gc=False):
+    """Settings of noise suppression. The attenuation limit is 0 to 100."""
+
+    engine: str | None = None
+    attenuation_limit: Int | None = None
+
+
+class Rtcp(ApiObject, frozen=True, gc=False):
+    """RTCP settings. The report frequency is in seconds; older responses use its old name."""
+
+    port: str | None = None
+    capture_enabled: bool | None = None
+    report_frequency_secs: Int | None = None
+    report_frequency_seconds: Int | None = None
+
+    @property
+    def report_interval(self) -> int | None:
+        """Seconds between two RTCP reports, under either name."""
+        return self.report_frequency_seconds if self.report_frequency_secs is None else self.report_frequency_secs
+
+
+class Connection(Row, frozen=True, gc=False, kw_only=True):
+    """One credential connection."""
+
+    record_type: str | None = None
+    active: bool | None = None
+    connection_name: str | None = None
+    user_name: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    anchorsite_override: str | None = None
+    encrypted_media: str | None = None
+    dtmf_type: str | None = None
+    sip_uri_calling_preference: str | None = None
+    default_on_hold_comfort_noise_enabled: bool | None = None
+    encode_contact_header_enabled: bool | None = None
+    onnet_t38_passthrough_enabled: bool | None = None
+    call_cost_in_webhooks: bool | None = None
+    ios_push_credential_id: Id | None = None
+    android_push_credential_id: Id | None = None
+    webhook_event_url: str | None = None
+    webhook_event_failover_url: str | None = None
+    webhook_api_version: str | Int | None = None
+    webhook_timeout_secs: Int | None = None
+    tags: tuple[str, ...] | None = None
+    noise_suppression: str | None = None
+    noise_suppression_details: NoiseSuppression | None = None
+    jitter_buffer: JitterBuffer | None = None
+    rtcp_settings: Rtcp | None = None
+    inbound: Inbound | None = None
+    outbound: Outbound | None = None
+
+    def __post_init__(self) -> None:
+        """Convert ids to text."""
+        ids_to_text(self, "id", "ios_push_credential_id", "android_push_credential_id")
+
+    @property
+    def anchorsite(self) -> str | None:
+        """The site where media enters Telnyx."""
+        return self.anchorsite_override
+
+    @property
+    def media_encryption(self) -> str:
+        """`SRTP`, or `none` when Telnyx sends null."""
+        return self.encrypted_media or "none"
+
+    @property
+    def webhook_version(self) -> str | None:
+        """The version of the webhook API as text. Telnyx sends text or a number."""
+        return None if self.webhook_api_version is None else str(self.webhook_api_version)
+
+    @property
+    def webhook_host(self) -> str | None:
+        """The host that receives events."""
+        return host_of(self.webhook_event_url)
+
+    @property
+    def webhook_failover_host(self) -> str | None:
+        """The host that receives events when the first one is unreachable."""
+        return host_of(self.webhook_event_failover_url)
+
+    @property
+    def noise_suppression_engine(self) -> str | None:
+        """The engine that suppresses noise."""
+        return self.noise_suppression_details.engine if self.noise_suppression_details else None
+
+
+_ANCHORSITES = (
+    *("Latency", "Chicago, IL", "Ashburn, VA", "San Jose, CA", "Sydney, Australia", "Amsterdam, Netherlands"),
+    *("London, UK", "Toronto, Canada", "Vancouver, Canada", "Frankfurt, Germany"),
 )
-"""As Telnyx documents them."""
+"""The sites that Telnyx documents."""
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
-    """A metric family: what it is called, what it says, and the labels behind the common ones."""
-
-    name: str
-    """As in the Prometheus text format."""
-    help: str
-    labels: tuple[str, ...]
-
-    @property
-    def type(self) -> str:
-        """`info` for a family whose labels are all that it says, else `gauge`."""
-        return "info" if self.name.endswith("_info") else "gauge"
-
-    @property
-    def unit(self) -> str:
-        """The unit that the name ends with, or nothing."""
-        return "seconds" if self.name.endswith("_seconds") else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Count(Family):
-    """Samples of the list as a whole."""
-
-    samples: Callable[[Snapshot], Iterable[Sample]]
-
-
-@dataclass(frozen=True, slots=True)
-class Gauge(Family):
-    """One number of each connection that has it."""
-
-    part: Part
-    value: Callable[[Any], float | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Info(Family):
-    """Settings of each connection, as labels."""
-
-    part: Part
-    attributes: tuple[str, ...]
-    """Where the labels' values come from, two or more."""
-    sensitive: tuple[str, ...] = ()
-    """Labels, named as their attributes, that are shown only when they are asked for by name."""
-
-    @property
-    def values(self) -> Callable[[Any], tuple[LabelValue, ...]]:
-        """The values of the labels, from the part."""
-        return attrgetter(*self.attributes)
-
-    def showing(self, names: Collection[str]) -> Info:
-        """Return the family with those of its sensitive labels that are named."""
-        more = tuple(name for name in self.sensitive if name in names)
-        return replace(self, labels=(*self.labels, *more), attributes=(*self.attributes, *more))
-
-
-@dataclass(frozen=True, slots=True)
-class Many(Family):
-    """Any number of samples of each connection."""
-
-    samples: Callable[[Connection], Iterable[Sample]]
-
-
-def _gauge(name: str, text: str, part: Part, value: str | Callable[[Any], float | None]) -> Gauge:
-    """Declare a number by its attribute, or by a function of the part."""
-    return Gauge(name, text, (), part, attrgetter(value) if isinstance(value, str) else value)
-
-
-def _info(name: str, text: str, part: Part, *labels: str, sensitive: tuple[str, ...] = ()) -> Info:
-    """Declare settings by their labels, which are named as their attributes are or given as `label=attribute`."""
-    pairs = [(label, attribute or label) for label, _, attribute in (label.partition("=") for label in labels)]
-    return Info(name, text, tuple(label for label, _ in pairs), part, tuple(path for _, path in pairs), sensitive)
-
-
-def _whole(connection: Connection) -> Connection:
-    return connection
-
-
-def _part(field: str, kind: type) -> Part:
-    """Return what gives a part of a connection, an empty one where it is absent."""
-    get, nothing = attrgetter(field), kind()
-    return lambda connection: get(connection) or nothing
-
-
-_inbound = _part("inbound", Inbound)
-_outbound = _part("outbound", Outbound)
-_jitter_buffer = _part("jitter_buffer", JitterBuffer)
-_noise_suppression = _part("noise_suppression_details", NoiseSuppression)
-_rtcp = _part("rtcp_settings", Rtcp)
-
-
-def _number(attribute: str) -> Callable[[Any], float | None]:
-    """Return what gives a bool as a number."""
-    get = attrgetter(attribute)
-    return lambda part: None if (value := get(part)) is None else int(value)
-
-
-def _unix_time(attribute: str) -> Callable[[Any], float | None]:
-    """Return what gives an ISO 8601 time as Unix seconds, UTC where it names no zone, None for anything else."""
-    get = attrgetter(attribute)
-
-    def unix_time(part: Any) -> float | None:
-        try:
-            time = datetime.fromisoformat(get(part) or "")
-            return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
-        except (ValueError, OverflowError):
-            return None
-
-    return unix_time
-
-
-def _seconds(attribute: str) -> Callable[[Any], float | None]:
-    """Return what gives milliseconds as seconds."""
-    get = attrgetter(attribute)
-    return lambda part: None if (value := get(part)) is None else value / 1000
-
-
-def _codecs(connection: Connection) -> Iterable[Sample]:
-    codecs = dict.fromkeys(_inbound(connection).codecs or ())
-    return [((codec,), priority) for priority, codec in enumerate(codecs, start=1)]
-
-
-def _tags(connection: Connection) -> Iterable[Sample]:
-    return [((tag,), 1) for tag in dict.fromkeys(connection.tags or ())]
-
-
-def _count(snapshot: Snapshot) -> Iterable[Sample]:
-    documented = itertools.product(("credential_connection",), (True, False), ANCHORSITES, ("SRTP", "none"))
+def _count(snapshot: Snapshot[Connection]) -> Iterable[Sample]:
+    documented = itertools.product(("credential_connection",), (True, False), _ANCHORSITES, ("SRTP", "none"))
     counts: Counter[tuple[LabelValue, ...]] = Counter(dict.fromkeys(documented, 0))
     counts.update(
-        (connection.record_type or "", connection.active, connection.anchorsite or "", connection.media_encryption)
-        for connection in snapshot.connections
+        (row.record_type or "", row.active, row.anchorsite or "", row.media_encryption) for row in snapshot.rows
     )
     return counts.items()
 
 
-SNAPSHOT_FAMILIES: tuple[Count, ...] = (
-    Count(
+def _codecs(row: Connection) -> Iterable[Sample]:
+    codecs = dict.fromkeys((row.inbound and row.inbound.codecs) or ())
+    return [((codec,), priority) for priority, codec in enumerate(codecs, start=1)]
+
+
+def _tags(row: Connection) -> Iterable[Sample]:
+    return [((tag,), 1) for tag in dict.fromkeys(row.tags or ())]
+
+
+_inbound = nested("inbound", Inbound)
+_outbound = nested("outbound", Outbound)
+_jitter_buffer = nested("jitter_buffer", JitterBuffer)
+_noise_suppression = nested("noise_suppression_details", NoiseSuppression)
+_rtcp = nested("rtcp_settings", Rtcp)
+
+# fmt: off
+_SNAPSHOT_FAMILIES: tuple[SnapshotGauge, ...] = (
+    SnapshotGauge(
         "telnyx_connections",
-        "Connections by type, state, anchorsite and media encryption; every documented combination, zeros too.",
-        ("record_type", "active", "anchorsite", "encrypted_media"),
-        _count,
-    ),
-    Count(
-        "telnyx_connections_malformed",
-        "Connections left out because they could not be read; the log names them.",
-        (),
-        lambda snapshot: (((), len(snapshot.unreadable)),),
-    ),
-    Count(
-        "telnyx_connections_missing",
-        "Connections that the list says it has and that none of its pages showed.",
-        (),
-        lambda snapshot: (((), snapshot.missing),),
-    ),
+        "Connections by type, state, anchorsite and media encryption, with zeros for all documented combinations.",
+        ("record_type", "active", "anchorsite", "encrypted_media"), _count),
+    SnapshotGauge(
+        "telnyx_connections_malformed", "Connections left out because they could not be decoded; the log names them.",
+        (), lambda snapshot: (((), len(snapshot.unreadable)),)),
+    SnapshotGauge(
+        "telnyx_connections_missing", "Connections that the list counts but that none of its pages contained.",
+        (), lambda snapshot: (((), snapshot.missing),)),
 )
-
-CONNECTION_FAMILIES: tuple[Gauge | Info | Many, ...] = (
-    _info(
-        "telnyx_connection_info",
-        "Settings of the connection as a whole.",
-        _whole,
-        "record_type",
-        "anchorsite",
-        "encrypted_media=media_encryption",
-        "dtmf_type",
-        "sip_uri_calling_preference",
-        "default_on_hold_comfort_noise_enabled",
-        "encode_contact_header_enabled",
-        "onnet_t38_passthrough_enabled",
-        "ios_push_credential_id",
-        "android_push_credential_id",
-        sensitive=("user_name",),
-    ),
-    _gauge(
-        "telnyx_connection_active",
-        "Whether the connection is active (1) or disabled (0).",
-        _whole,
-        _number("active"),
-    ),
-    _gauge(
-        "telnyx_connection_created_timestamp_seconds",
-        "When the connection was created, in Unix seconds.",
-        _whole,
-        _unix_time("created_at"),
-    ),
-    _gauge(
-        "telnyx_connection_updated_timestamp_seconds",
-        "When a setting of the connection was last changed, in Unix seconds.",
-        _whole,
-        _unix_time("updated_at"),
-    ),
-    _gauge(
-        "telnyx_connection_inbound_channel_limit",
-        "Calls to the connection allowed at the same time; absent when there is no limit.",
-        _inbound,
-        "channel_limit",
-    ),
-    _gauge(
-        "telnyx_connection_outbound_channel_limit",
-        "Calls from the connection allowed at the same time; absent when there is no limit.",
-        _outbound,
-        "channel_limit",
-    ),
-    _info(
-        "telnyx_connection_inbound_info",
-        "Settings of calls to the connection.",
-        _inbound,
-        "ani_number_format",
-        "dnis_number_format",
-        "default_routing_method",
-        "simultaneous_ringing",
-        "generate_ringback_tone",
-        "isup_headers_enabled",
-        "prack_enabled",
-        "sip_compact_headers_enabled",
-        "shaken_stir_enabled",
-    ),
-    _gauge(
-        "telnyx_connection_inbound_timeout_1xx_seconds",
-        "How long a call to the connection waits for its first provisional answer.",
-        _inbound,
-        "timeout_1xx_secs",
-    ),
-    _gauge(
-        "telnyx_connection_inbound_timeout_2xx_seconds",
-        "How long a call to the connection waits for being picked up.",
-        _inbound,
-        "timeout_2xx_secs",
-    ),
-    Many(
-        "telnyx_connection_inbound_codec_priority",
-        "Place of the codec in the order of preference; 1 is the first choice.",
-        ("codec",),
-        _codecs,
-    ),
-    _info(
-        "telnyx_connection_outbound_info",
-        "Settings of calls from the connection.",
-        _outbound,
-        "ani_override_type",
-        "localization",
-        "t38_reinvite_source",
-        "outbound_voice_profile_id",
-        "call_parking_enabled",
-        "instant_ringback_enabled",
-        "generate_ringback_tone",
-        sensitive=("ani_override",),
-    ),
-    _info(
-        "telnyx_connection_webhook_info",
-        "Where events of the connection are sent; hosts only, as a URL can hold secrets.",
-        _whole,
-        "webhook_api_version=webhook_version",
-        "webhook_host",
-        "webhook_failover_host",
-        "call_cost_in_webhooks",
-        sensitive=("webhook_event_url", "webhook_event_failover_url"),
-    ),
-    _gauge(
-        "telnyx_connection_webhook_timeout_seconds",
-        "How long an event waits for its webhook before the failover is tried.",
-        _whole,
-        "webhook_timeout_secs",
-    ),
-    _info(
-        "telnyx_connection_rtcp_info",
-        "RTCP settings.",
-        _rtcp,
-        "port",
-        "capture_enabled",
-    ),
-    _gauge(
-        "telnyx_connection_rtcp_report_interval_seconds",
-        "Time between two RTCP reports.",
-        _rtcp,
-        "report_interval",
-    ),
-    _info(
-        "telnyx_connection_noise_suppression_info",
-        "Which direction's noise is suppressed, and by what.",
-        _whole,
-        "direction=noise_suppression",
-        "engine=noise_suppression_engine",
-    ),
-    _gauge(
-        "telnyx_connection_noise_suppression_attenuation_limit",
-        "How far noise is attenuated at the most, 0 to 100.",
-        _noise_suppression,
-        "attenuation_limit",
-    ),
-    _gauge(
-        "telnyx_connection_jitter_buffer_enabled",
-        "Whether the jitter buffer is on (1) or off (0).",
-        _jitter_buffer,
-        _number("enable_jitter_buffer"),
-    ),
-    _gauge(
-        "telnyx_connection_jitter_buffer_min_seconds",
-        "Smallest size of the jitter buffer.",
-        _jitter_buffer,
-        _seconds("jitterbuffer_msec_min"),
-    ),
-    _gauge(
-        "telnyx_connection_jitter_buffer_max_seconds",
-        "Largest size of the jitter buffer.",
-        _jitter_buffer,
-        _seconds("jitterbuffer_msec_max"),
-    ),
-    Many(
-        "telnyx_connection_tag_info",
-        "A tag of the connection.",
-        ("tag",),
-        _tags,
-    ),
+_ROW_FAMILIES: tuple[RowFamily, ...] = (
+    info("telnyx_connection_info", "General settings of the connection.", whole_row,
+         "record_type", "anchorsite", "encrypted_media=media_encryption", "dtmf_type", "sip_uri_calling_preference",
+         "default_on_hold_comfort_noise_enabled", "encode_contact_header_enabled", "onnet_t38_passthrough_enabled",
+         "ios_push_credential_id", "android_push_credential_id",
+         sensitive=("user_name",)),
+    gauge("telnyx_connection_active", "Whether the connection is active (1) or disabled (0).",
+          whole_row, bool_as_number("active")),
+    gauge("telnyx_connection_created_timestamp_seconds", "When the connection was created, in Unix seconds.",
+          whole_row, unix_time("created_at")),
+    gauge("telnyx_connection_updated_timestamp_seconds",
+          "When a setting of the connection was last changed, in Unix seconds.",
+          whole_row, unix_time("updated_at")),
+    gauge("telnyx_connection_inbound_channel_limit",
+          "Maximum number of concurrent calls to the connection; absent if there is no limit.",
+          _inbound, "channel_limit"),
+    gauge("telnyx_connection_outbound_channel_limit",
+          "Maximum number of concurrent calls from the connection; absent if there is no limit.",
+          _outbound, "channel_limit"),
+    info("telnyx_connection_inbound_info", "Settings of calls to the connection.", _inbound,
+         "ani_number_format", "dnis_number_format", "default_routing_method", "simultaneous_ringing",
+         "generate_ringback_tone", "isup_headers_enabled", "prack_enabled", "sip_compact_headers_enabled",
+         "shaken_stir_enabled"),
+    gauge("telnyx_connection_inbound_timeout_1xx_seconds",
+          "How long a call to the connection waits for the first provisional response.", _inbound, "timeout_1xx_secs"),
+    gauge("telnyx_connection_inbound_timeout_2xx_seconds",
+          "How long a call to the connection waits to be answered.", _inbound, "timeout_2xx_secs"),
+    MultiGauge("telnyx_connection_inbound_codec_priority",
+               "Position of the codec in the order of preference; 1 is the first choice.", ("codec",), _codecs),
+    info("telnyx_connection_outbound_info", "Settings of calls from the connection.", _outbound,
+         "ani_override_type", "localization", "t38_reinvite_source", "outbound_voice_profile_id",
+         "call_parking_enabled", "instant_ringback_enabled", "generate_ringback_tone",
+         sensitive=("ani_override",)),
+    info("telnyx_connection_webhook_info",
+         "Where events of the connection are sent; hosts only, because a URL can contain secrets.", whole_row,
+         "webhook_api_version=webhook_version", "webhook_host", "webhook_failover_host", "call_cost_in_webhooks",
+         sensitive=("webhook_event_url", "webhook_event_failover_url")),
+    gauge("telnyx_connection_webhook_timeout_seconds",
+          "How long Telnyx waits for the webhook before it uses the failover.", whole_row, "webhook_timeout_secs"),
+    info("telnyx_connection_rtcp_info", "RTCP settings.", _rtcp, "port", "capture_enabled"),
+    gauge("telnyx_connection_rtcp_report_interval_seconds", "Time between two RTCP reports.", _rtcp, "report_interval"),
+    info("telnyx_connection_noise_suppression_info", "Direction and engine of noise suppression.", whole_row,
+         "direction=noise_suppression", "engine=noise_suppression_engine"),
+    gauge("telnyx_connection_noise_suppression_attenuation_limit", "Maximum attenuation of noise, 0 to 100.",
+          _noise_suppression, "attenuation_limit"),
+    gauge("telnyx_connection_jitter_buffer_enabled", "Whether the jitter buffer is on (1) or off (0).",
+          _jitter_buffer, bool_as_number("enable_jitter_buffer")),
+    gauge("telnyx_connection_jitter_buffer_min_seconds", "Minimum size of the jitter buffer.",
+          _jitter_buffer, milliseconds_as_seconds("jitterbuffer_msec_min")),
+    gauge("telnyx_connection_jitter_buffer_max_seconds", "Maximum size of the jitter buffer.",
+          _jitter_buffer, milliseconds_as_seconds("jitterbuffer_msec_max")),
+    MultiGauge("telnyx_connection_tag_info", "A tag of the connection.", ("tag",), _tags),
 )
+# fmt: on
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The families to show."""
-
-    snapshot: tuple[Count, ...] = SNAPSHOT_FAMILIES
-    connection: tuple[Gauge | Info | Many, ...] = CONNECTION_FAMILIES
-
-
-def matching(allow: str, deny: str) -> Callable[[str], bool]:
-    """Return what tells whether a metric is shown, by regular expressions for its whole name; no `allow` is all."""
-    allowed, denied = re.compile(allow or ".*"), re.compile(deny)
-    return lambda name: bool(allowed.fullmatch(name)) and not denied.fullmatch(name)
+def _params(filters: Filter) -> Mapping[str, str]:
+    params = {
+        "filter[connection_name][contains]": filters.connection_name,
+        "filter[fqdn]": filters.fqdn,
+        "filter[outbound_voice_profile_id]": filters.outbound_voice_profile_id,
+    }
+    return {"sort": "created_at", **{name: value for name, value in params.items() if value}}
 
 
-def select(shown: Callable[[str], bool] = lambda _: True, sensitive: Collection[str] = ()) -> Selection:
-    """Return the families whose name is `shown`, with those of their sensitive labels that are asked for."""
-    return Selection(
-        tuple(family for family in SNAPSHOT_FAMILIES if shown(family.name)),
-        tuple(
-            family.showing(sensitive) if isinstance(family, Info) else family
-            for family in CONNECTION_FAMILIES
-            if shown(family.name)
-        ),
-    )
+COLLECTOR = Collector(
+    name="credential-connections",
+    path="/credential_connections",
+    row_type=Connection,
+    params=_params,
+    identity_labels={"connection_id": "id", "connection_name": "connection_name"},
+    snapshot_families=_SNAPSHOT_FAMILIES,
+    row_families=_ROW_FAMILIES,
+)

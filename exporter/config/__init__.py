@@ -1,1 +1,1 @@
-"""Settings, API keys and their reload."""
+"""Settings, API keys, and reloading them."""

@@ -1,4 +1,4 @@
-"""Where the API key comes from."""
+"""API keys from files."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from exporter.config.files import read
-from exporter.config.settings import check_key
+from exporter.config.files import read_file
+from exporter.config.values import check_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from exporter.config.reload import Recorder
+    from exporter.config.reload import ConfigObserver
 
 SOURCE = "key"
-"""What this configuration is called where there are others."""
+"""The name of this configuration source."""
 _MAX_BYTES = 4096
 
 _log = structlog.get_logger()
 
 
 class KeyFile:
-    """The API key in a file, read at each call, so that a rotated key is used without a restart.
+    """Reads the API key from a file at each call, so that a rotated key is used without a restart.
 
-    Made with a file that can't be used, it raises `OSError` or `ValueError`; later it keeps the last good key instead.
+    The constructor raises `OSError` or `ValueError` if the file is unusable. Later, if the file becomes unusable, the
+    last valid key stays in use.
     """
 
-    def __init__(self, path: Path, recorder: Recorder, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, path: Path, observer: ConfigObserver, *, clock: Callable[[], float] = time.time) -> None:
         self._path = path
-        self._recorder = recorder
+        self._observer = observer
         self._clock = clock
         self._key = self._read()
         self._problem = ""
@@ -42,21 +43,21 @@ class KeyFile:
             self._key = self._read()
             problem = ""
         except (OSError, ValueError) as error:
-            problem = describe(error)
+            problem = describe_problem(error)
         if problem:
-            self._recorder.misconfigured(SOURCE)
+            self._observer.record_config_error(SOURCE)
         elif self._problem:
-            self._recorder.configured(SOURCE, self._clock())
-            _log.info("API key file can be used again", file=str(self._path))
+            self._observer.record_config_loaded(SOURCE, self._clock())
+            _log.info("API key file is valid again", file=str(self._path))
         if problem not in {"", self._problem}:
-            _log.warning("API key file can't be used, keeping the last key", file=str(self._path), problem=problem)
+            _log.warning("API key file is unusable, keeping the last key", file=str(self._path), problem=problem)
         self._problem = problem
         return self._key
 
     def _read(self) -> str:
-        return check_key(read(self._path, _MAX_BYTES).decode("ascii", "replace").strip())
+        return check_key(read_file(self._path, _MAX_BYTES).decode("ascii", "replace").strip())
 
 
-def describe(error: OSError | ValueError) -> str:
-    """Return why a key file can't be used, in words that hold nothing of it."""
+def describe_problem(error: OSError | ValueError) -> str:
+    """Describe why a key file is unusable, without quoting its content."""
     return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)

@@ -1,4 +1,4 @@
-"""Reading small files that somebody else writes: keys, certificates, configuration."""
+"""Reading of small files that users provide: keys, certificates, configuration."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def read(path: Path, bound: int) -> bytes:
-    """Return what a file holds, without waiting for anybody to write it.
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """Read a file without ever blocking, for example on a named pipe.
 
-    Raises `OSError`, and `ValueError` for what is no regular file, or has more than `bound` bytes.
+    Raises `OSError`, and `ValueError` if it is not a regular file or has more than `max_bytes`.
     """
-    with open(path, "rb", opener=_open) as file:
+    with open(path, "rb", opener=_open_nonblocking) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise ValueError("is no regular file")
-        content = file.read(bound + 1)
-    if len(content) > bound:
-        raise ValueError(f"is larger than {bound} bytes")
+            raise ValueError("is not a regular file")
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise ValueError(f"is larger than {max_bytes} bytes")
     return content
 
 
-def _open(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)

@@ -1,6 +1,6 @@
-"""How settings are given: flags, environment variables and a `.env` file, in this order of precedence.
+"""Loads settings from flags, environment variables and a `.env` file, in this order of precedence.
 
-The model in `settings.py` is the only list of them; names, help and error messages are derived from it here.
+Names, help and error messages of the options are derived from the model in `settings.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dotenv.parser import parse_stream
 from pydantic import BaseModel, ValidationError
 
 from exporter import __version__
-from exporter.config.files import read
+from exporter.config.files import read_file
 from exporter.config.settings import DOTENV, PREFIX, Group, Settings
 
 if TYPE_CHECKING:
@@ -27,71 +27,70 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 PROGRAM = "telnyx-exporter"
-_MAX_DOTENV = 2**20
+_MAX_DOTENV_BYTES = 2**20
 
-_FOREIGN = re.compile(rf"{PREFIX}(?:SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\w+)")
-"""Variables that Kubernetes gives to every container beside a Service of the name telnyx-exporter."""
+_KUBERNETES_VARIABLE = re.compile(rf"{PREFIX}(?:SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\w+)")
+"""Variables that Kubernetes sets in every container of a namespace that has a Service named telnyx-exporter."""
 
-
-_AT_START = frozenset({"web", "demo", "once", "check_config"})
-"""Settings, and groups of them, that decide what the process is."""
+_NEED_RESTART = frozenset({"web", "demo", "once", "check_config"})
+"""Settings, and groups of settings, that a reload can't change."""
 
 
 class UsageError(ValueError):
-    """What a user set can't be used; the message is one line that says what, where and why."""
+    """An invalid setting. The message is one line that says what is wrong, where, and why."""
 
     status = 2
-    """What the process ends with."""
+    """The exit status."""
 
 
-class Unavailable(UsageError):
-    """What a user set can't be had now, but may be another time."""
+class BindError(UsageError):
+    """An address that can't be bound. A later attempt may succeed, so the exit status is another one."""
 
     status = 1
 
 
 class Option(NamedTuple):
-    """A setting as its user sees it."""
+    """A setting as the user sees it."""
 
     path: tuple[str, ...]
-    """Where it is in the model, such as `("telnyx", "page_size")`."""
+    """The place in the model, such as `("telnyx", "page_size")`."""
     flag: str
-    """Empty where there is none."""
+    """Empty if there is none."""
     variable: str
     help: str
-    value: str
-    """What the help calls its value; empty for a switch."""
-    many: bool
-    """Whether its flag can be given several times."""
+    metavar: str
+    """Placeholder for the value in the help. Empty for a switch."""
+    repeatable: bool
+    """Whether the flag can be given several times."""
     default: str
     secret: bool
-    """Whether an error must not repeat its value."""
+    """Whether error messages must not quote the value."""
 
 
 def _fields(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
     for name, field in model.model_fields.items():
-        here = (*path, name)
+        field_path = (*path, name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, Group):
-            yield from _fields(field.annotation, here)
+            yield from _fields(field.annotation, field_path)
         else:
-            yield here, field
+            yield field_path, field
 
 
-def _option_of(path: tuple[str, ...], field: FieldInfo) -> Option:
+def _option(path: tuple[str, ...], field: FieldInfo) -> Option:
     extra: dict[str, Any] = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     return Option(
         path,
         flag=extra.get("flag", "--" + ".".join(path).replace("_", "-")),
         variable=str(field.validation_alias or PREFIX + "__".join(path).upper()),
         help=field.description or "",
-        value=extra.get("value", ""),
-        many=extra.get("many", False),
+        metavar=extra.get("metavar", ""),
+        repeatable=extra.get("repeatable", False),
         default="" if field.default in {None, False} else str(field.default),
         secret=extra.get("secret", False),
     )
 
 
-OPTIONS: tuple[Option, ...] = tuple(_option_of(path, field) for path, field in _fields(Settings))
+OPTIONS: tuple[Option, ...] = tuple(_option(path, field) for path, field in _fields(Settings))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -105,28 +104,30 @@ def _parser() -> argparse.ArgumentParser:
         usage=f"{PROGRAM} [--FLAG=VALUE ...]",
         description="Prometheus exporter for Telnyx credential connections.",
         epilog=f"The API key is read from TELNYX_API_KEY or --telnyx.api-key-file. A {DOTENV} file in the working "
-        "directory may hold any of the variables. Durations are Prometheus durations: 90s, 1m30s, 500ms.",
+        "directory may contain any of the variables. Durations are Prometheus durations: 90s, 1m30s, 500ms.",
         allow_abbrev=False,
         add_help=False,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=100),
     )
-    groups = {"": parser.add_argument_group("what to do")}
+    groups = {"": parser.add_argument_group("Modes")}
     for option in OPTIONS:
         if not option.flag:
             continue
         name = option.flag.removeprefix("--").rpartition(".")[0]
         if name not in groups:
-            groups[name] = parser.add_argument_group(name, _summary(name))
+            groups[name] = parser.add_argument_group(name, _group_title(name))
         default = f" Default: {option.default}." if option.default else ""
-        what: dict[str, Any] = {"metavar": option.value} if option.value else {"action": "store_const", "const": "true"}
-        if option.many:
-            what["action"] = "append"
+        kwargs: dict[str, Any] = (
+            {"metavar": option.metavar} if option.metavar else {"action": "store_const", "const": "true"}
+        )
+        if option.repeatable:
+            kwargs["action"] = "append"
         groups[name].add_argument(
             option.flag,
             dest=".".join(option.path),
             default=argparse.SUPPRESS,
             help=f"{option.help}{default} [{option.variable}]",
-            **what,
+            **kwargs,
         )
     groups[""].add_argument(
         "--version", action="version", version=f"{PROGRAM} {__version__}", help="Print the version."
@@ -135,36 +136,36 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _summary(name: str) -> str:
+def _group_title(name: str) -> str:
     model: type[BaseModel] = Settings
     for part in name.split("."):
         annotation = model.model_fields[part].annotation
-        assert isinstance(annotation, type)  # noqa: S101 -- a group by construction, see _fields
+        assert isinstance(annotation, type)  # noqa: S101 -- _fields only descends into groups
         model = annotation
     return (model.__doc__ or "").splitlines()[0]
 
 
 def _suggestion(name: str, known: Iterable[str], prefix: str) -> str:
-    """Return what may have been meant; the prefix that most have in common must not make them alike."""
-    rests = {other.removeprefix(prefix): other for other in known}
-    close = difflib.get_close_matches(name.removeprefix(prefix), list(rests), n=1)
-    return f"; did you mean {rests[close[0]]}?" if close else ""
+    """Suggest a known name that is similar. The common prefix is removed first, because it makes all names similar."""
+    by_rest = {other.removeprefix(prefix): other for other in known}
+    close = difflib.get_close_matches(name.removeprefix(prefix), list(by_rest), n=1)
+    return f"; did you mean {by_rest[close[0]]}?" if close else ""
 
 
 def _read_flags(arguments: Sequence[str]) -> dict[str, str]:
-    given, unknown = _parser().parse_known_args(arguments)
+    known, unknown = _parser().parse_known_args(arguments)
     if unknown:
         name = unknown[0].partition("=")[0]
         kind = "flag" if name.startswith("-") else "argument"
-        shown = name if name.isprintable() else repr(name)
+        printable = name if name.isprintable() else repr(name)
         flags = (option.flag for option in OPTIONS if option.flag)
-        raise UsageError(f"unknown {kind} {shown}{_suggestion(name, flags, '--')}")
-    return {name: ",".join(value) if isinstance(value, list) else value for name, value in vars(given).items()}
+        raise UsageError(f"unknown {kind} {printable}{_suggestion(name, flags, '--')}")
+    return {name: ",".join(value) if isinstance(value, list) else value for name, value in vars(known).items()}
 
 
 def _read_dotenv() -> dict[str, str]:
     try:
-        text = read(Path(DOTENV), _MAX_DOTENV).decode()
+        text = read_file(Path(DOTENV), _MAX_DOTENV_BYTES).decode()
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -172,34 +173,36 @@ def _read_dotenv() -> dict[str, str]:
         raise UsageError(f"{DOTENV} in the working directory: {reason}") from None
     for binding in parse_stream(io.StringIO(text)):
         if binding.error:
-            raise UsageError(f"{DOTENV} in the working directory, line {binding.original.line}: is no NAME=value")
+            raise UsageError(f"{DOTENV} in the working directory, line {binding.original.line}: must be NAME=value")
     return {name: value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
 
 
 def _check_variables(source: str, names: Iterable[str]) -> None:
     known = {option.variable for option in OPTIONS}
     for name in names:
-        if name.upper().startswith(PREFIX) and name.upper() not in known and not _FOREIGN.fullmatch(name):
+        is_ours = name.upper().startswith(PREFIX) and not _KUBERNETES_VARIABLE.fullmatch(name)
+        if is_ours and name.upper() not in known:
             raise UsageError(f"unknown variable {name}{source}{_suggestion(name.upper(), known, PREFIX)}")
 
 
 def _nest(flags: Mapping[str, str]) -> dict[str, Any]:
+    """Convert `{"telnyx.page_size": "5"}` to `{"telnyx": {"page_size": "5"}}`."""
     values: dict[str, Any] = {}
     for path, value in flags.items():
         *groups, name = path.split(".")
-        place = values
+        group_values = values
         for group in groups:
-            place = place.setdefault(group, {})
-        place[name] = value
+            group_values = group_values.setdefault(group, {})
+        group_values[name] = value
     return values
 
 
 def _explain(error: ValidationError, flags: Mapping[str, str], dotenv: Mapping[str, str]) -> str:
-    """Say what was set where, and why it can't be used, for the first thing that is wrong."""
+    """Describe the first invalid setting: where it was set, to what, and why it is invalid."""
     problem = error.errors(include_url=False)[0]
     message = str(problem["ctx"]["error"]) if problem["type"] == "value_error" else problem["msg"].lower()
-    places = {option.path: option for option in OPTIONS} | {(option.variable,): option for option in OPTIONS}
-    option = places.get(tuple(str(part) for part in problem["loc"]))
+    by_path = {option.path: option for option in OPTIONS} | {(option.variable,): option for option in OPTIONS}
+    option = by_path.get(tuple(str(part) for part in problem["loc"]))
     if option is None:
         return message
     environment = {name.upper(): value for name, value in os.environ.items() if value}
@@ -213,10 +216,10 @@ def _explain(error: ValidationError, flags: Mapping[str, str], dotenv: Mapping[s
     return f"{where}: {message}" if option.secret else f"{where}={value!r}: {message}"
 
 
-def check_change(before: Settings, after: Settings) -> None:
-    """Raise `UsageError` where settings that are read again differ in what is decided once, at the start."""
+def check_reload(before: Settings, after: Settings) -> None:
+    """Raise `UsageError` if a setting changed that needs a restart."""
     for option in OPTIONS:
-        if option.path[0] in _AT_START and _value(before, option.path) != _value(after, option.path):
+        if option.path[0] in _NEED_RESTART and _value(before, option.path) != _value(after, option.path):
             raise UsageError(f"{option.flag} can't change while the exporter runs: restart it")
 
 
@@ -227,10 +230,10 @@ def _value(settings: Settings, path: Iterable[str]) -> object:
     return value
 
 
-def load(arguments: Sequence[str]) -> Settings:
-    """Return the settings of these command line arguments, the environment and `.env`.
+def load_settings(arguments: Sequence[str]) -> Settings:
+    """Load the settings from command line arguments, the environment and `.env`.
 
-    Raises `UsageError` for the first thing that is wrong. `--help` and `--version` print and raise `SystemExit`.
+    Raises `UsageError` for the first problem. `--help` and `--version` print and raise `SystemExit`.
     """
     flags = _read_flags(arguments)
     dotenv = _read_dotenv()

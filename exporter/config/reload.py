@@ -1,4 +1,4 @@
-"""Reading configuration again while the exporter runs."""
+"""Reloading of the configuration while the exporter runs."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ _log = structlog.get_logger()
 
 
 class Source(Protocol):
-    """Where configuration comes from."""
+    """A part of the configuration that can be reloaded, for example a file."""
 
     async def reload(self) -> None:
-        """Read it again and go by it.
+        """Read the source again and apply it.
 
-        Raises `ValueError`, with one line that says what and why, where it can't be used; then all stays as it was.
+        Raises `ValueError`, with a one-line message, if it is invalid. Then the previous configuration stays in use.
         """
 
 
-class Recorder(Protocol):
-    """Is told how it went."""
+class ConfigObserver(Protocol):
+    """Receives the results of loading configuration."""
 
-    def configured(self, source: str, at: float) -> None:
-        """Take that this source was read again at this Unix time."""
+    def record_config_loaded(self, source: str, at: float) -> None:
+        """Record that this source was loaded `at` this Unix time."""
 
-    def misconfigured(self, source: str) -> None:
-        """Take that what this source says can't be used."""
+    def record_config_error(self, source: str) -> None:
+        """Record that this source is invalid."""
 
 
 class Reloader:
-    """Reads all sources again, one call after the other; one that can't be used does not keep the others from it."""
+    """Reloads all sources. A source that is invalid does not affect the others. Concurrent calls run one by one."""
 
     def __init__(
-        self, sources: Mapping[str, Source], recorder: Recorder, *, clock: Callable[[], float] = time.time
+        self, sources: Mapping[str, Source], observer: ConfigObserver, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._sources = sources
-        self._recorder = recorder
+        self._observer = observer
         self._clock = clock
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def __call__(self) -> None:
-        """Read again. Raises `ValueError` with one line that says of each source what became of it, if one failed."""
-        async with self._turn:
-            outcomes = {name: await self._read(name, source) for name, source in self._sources.items()}
-        if any(outcomes.values()):
-            told = (f"{name}: {problem or 'read again'}" for name, problem in outcomes.items())
-            raise ValueError("; ".join(told))
+        """Reload. If a source is invalid, raise `ValueError` with one line that states the result of each source."""
+        async with self._lock:
+            problems = {name: await self._reload(name, source) for name, source in self._sources.items()}
+        if any(problems.values()):
+            results = (f"{name}: {problem or 'reloaded'}" for name, problem in problems.items())
+            raise ValueError("; ".join(results))
 
-    async def _read(self, name: str, source: Source) -> str:
-        """Read one source again, and return why it can't be used, if it can't."""
+    async def _reload(self, name: str, source: Source) -> str:
+        """Reload one source and return why it failed, or an empty text."""
         try:
             await source.reload()
         except ValueError as error:
-            self._recorder.misconfigured(name)
-            _log.warning("configuration can't be used, keeping the last one", source=name, problem=str(error))
-            return f"kept as it was, {error}"
-        self._recorder.configured(name, self._clock())
-        _log.info("configuration read again", source=name)
+            self._observer.record_config_error(name)
+            _log.warning("configuration is invalid, keeping the previous one", source=name, problem=str(error))
+            return f"kept the previous one, {error}"
+        self._observer.record_config_loaded(name, self._clock())
+        _log.info("configuration reloaded", source=name)
         return ""

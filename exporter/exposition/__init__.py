@@ -1,1 +1,1 @@
-"""From rows to the bytes of a response."""
+"""From snapshots to the body of a scrape response."""

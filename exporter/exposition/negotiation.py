@@ -1,4 +1,4 @@
-"""Choosing the format and the encoding that a scraper asks for."""
+"""Chooses the format and the encoding that a scraper prefers."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _QUALITY = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?", re.ASCII)
 
 
 def choose_format(accept: str) -> Format:
-    """Return the format that the `Accept` header likes best, the first of equals.
+    """Return the format with the highest quality in the `Accept` header; the first of equals.
 
-    Prometheus text 0.0.4 where none is known: a scraper with odd wishes is better served than refused.
+    If no format matches, return Prometheus text 0.0.4 rather than an error, because most clients can read it.
     """
     best, best_quality = Format.TEXT, 0.0
-    for kind, parameters in _items(accept):
-        form = _FORMATS.get((kind, parameters.get("version", "")))
+    for media_type, parameters in _parse(accept):
+        form = _FORMATS.get((media_type, parameters.get("version", "")))
         quality = _quality(parameters)
         if form is not None and quality > best_quality:
             best, best_quality = form, quality
@@ -39,13 +39,14 @@ def choose_format(accept: str) -> Format:
 
 
 def accepts_gzip(accept_encoding: str) -> bool:
-    """Tell whether the `Accept-Encoding` header takes gzip, and not less gladly than a plain answer."""
-    qualities = {coding: _quality(parameters) for coding, parameters in _items(accept_encoding)}
+    """Return whether the `Accept-Encoding` header accepts gzip and does not prefer an uncompressed response."""
+    qualities = {coding: _quality(parameters) for coding, parameters in _parse(accept_encoding)}
     gzip = qualities.get("gzip", qualities.get("x-gzip", qualities.get("*", 0.0)))
     return gzip > 0 and gzip >= qualities.get("identity", 0.0)
 
 
-def _items(header: str) -> Iterator[tuple[str, dict[str, str]]]:
+def _parse(header: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Return the items of a header, each with its parameters."""
     for item in header.lower().split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
         pairs = (parameter.partition("=") for parameter in parameters)
@@ -53,6 +54,6 @@ def _items(header: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _quality(parameters: dict[str, str]) -> float:
-    """Return the q-value; what has none is worth 1, what is no number is worth nothing."""
+    """Return the q-value: 1 if it is absent, 0 if it is not a number."""
     text = parameters.get("q", "1")
     return float(text) if _QUALITY.fullmatch(text) else 0.0

@@ -1,124 +1,128 @@
-"""A snapshot to the lines of its samples, by the column: one family of one chunk of the list at a time.
+"""Renders the rows of a snapshot to exposition lines, one metric family of one page at a time.
 
-A line has three pieces: the family's name, the label text that all series of a connection share, and a tail with the
-further labels and the number. The common text is made once for each connection, and a tail once for each combination of
-values, of which there are few. A chunk that is the same as in the last snapshot is not rendered again.
+A line has three parts: the family's name, the identity labels, which all series of a row share, and a suffix with the
+other labels and the number. Identity labels are rendered once per row, and a suffix once per distinct value, of which
+there are few. A page that is the same object as in the last snapshot is not rendered again.
 """
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from exporter.collectors.credential_connections import Gauge, Info
+from exporter.collectors.families import Gauge, Info
 from exporter.exposition.response import EMPTY, Document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from exporter.collectors.credential_connections import Family, LabelValue, Many, Part, Sample, Selection
-    from exporter.telnyx.pages import Connection, Snapshot
+    from exporter.collectors.collector import Collector
+    from exporter.collectors.families import Family, Getter, LabelValue, RowFamily, Sample
+    from exporter.telnyx.pages import Snapshot
 
-    Chunk: TypeAlias = tuple[Connection, ...]
+    Page: TypeAlias = tuple[Any, ...]
 
 
 class Renderer:
-    """Renders snapshots, each with what it can keep of the one before."""
+    """Renders the snapshots of a collector and reuses what did not change since the last one."""
 
-    def __init__(self, selection: Selection) -> None:
-        self._selection = selection
-        self._families = (*selection.snapshot, *selection.connection)
-        self._chunks: dict[int, tuple[Chunk, list[bytes]]] = {}
+    def __init__(self, collector: Collector[Any]) -> None:
+        self._collector = collector
+        self._families = (*collector.snapshot_families, *collector.row_families)
+        self._identity_template = "{" + ",".join(f'{label}="%s"' for label in collector.identity_labels)
+        self._identity = attrgetter(*collector.identity_labels.values())
+        self._rendered: dict[int, tuple[Page, list[bytes]]] = {}
         self._document = EMPTY
 
-    def __call__(self, snapshot: Snapshot) -> Document:
-        """Return the rendered snapshot; the same document as before if nothing in it changed."""
-        columns = [(family, _Tails(family)) for family in self._selection.connection]
-        chunks = {
-            id(chunk): self._chunks.get(id(chunk)) or (chunk, _render(chunk, columns)) for chunk in snapshot.chunks
+    def __call__(self, snapshot: Snapshot[Any]) -> Document:
+        """Render a snapshot. Return the previous document if nothing changed."""
+        suffixes = [_SuffixCache(family) for family in self._collector.row_families]
+        rendered = {
+            id(page): self._rendered.get(id(page)) or (page, self._render_page(page, suffixes))
+            for page in snapshot.pages
         }
-        self._chunks = chunks
+        self._rendered = rendered
         blocks = [
-            *([_count_lines(family, family.samples(snapshot))] for family in self._selection.snapshot),
-            *([chunks[id(chunk)][1][place] for chunk in snapshot.chunks] for place in range(len(columns))),
+            *([_render_samples(family, family.samples(snapshot))] for family in self._collector.snapshot_families),
+            *([rendered[id(page)][1][index] for page in snapshot.pages] for index in range(len(suffixes))),
         ]
         if blocks != self._document.blocks:
             self._document = Document(self._families, blocks)
         return self._document
 
+    def _render_page(self, page: Page, suffixes: Sequence[_SuffixCache]) -> list[bytes]:
+        """Return the lines of each row family for these rows."""
+        identities = [self._render_identity(row) for row in page]
+        sources = _SourceCache(page)
+        blocks = []
+        for family, suffix in zip(self._collector.row_families, suffixes, strict=True):
+            if isinstance(family, Gauge):
+                numbers = map(family.value, sources[family.source])
+                lines = [
+                    identity + suffix[number]
+                    for identity, number in zip(identities, numbers, strict=True)
+                    if number is not None
+                ]
+            elif isinstance(family, Info):
+                labels = map(family.values, sources[family.source])
+                lines = [identity + suffix[values] for identity, values in zip(identities, labels, strict=True)]
+            else:
+                lines = [
+                    identity + suffix[sample]
+                    for identity, row in zip(identities, page, strict=True)
+                    for sample in family.samples(row)
+                ]
+            name = family.name.encode()
+            blocks.append(name + name.join(lines) if lines else b"")
+        return blocks
 
-class _Tails(dict[Any, bytes]):
-    """What follows the common labels in the lines of a family, by what it is made from, made when it is first needed.
+    def _render_identity(self, row: Any) -> bytes:
+        return (self._identity_template % tuple([_escape(value or "") for value in self._identity(row)])).encode()
 
-    That is the number of a gauge, the label values of an info, or a pair of both.
+
+class _SuffixCache(dict[Any, bytes]):
+    """The end of a line, after the identity labels, by its values. It is rendered when it is first needed.
+
+    The key is the number of a gauge, the label values of an info, or a sample with both.
     """
 
-    def __init__(self, family: Gauge | Info | Many) -> None:
+    def __init__(self, family: RowFamily) -> None:
         self._family = family
         self._template = "".join(f',{label}="%s"' for label in family.labels) + "} %s\n"
 
     def __missing__(self, key: Any) -> bytes:
         if isinstance(self._family, Gauge):
-            tail = f"}} {key}\n".encode()
+            suffix = f"}} {key}\n".encode()
         else:
             values, number = (key, 1) if isinstance(self._family, Info) else key
-            tail = (self._template % (*map(_text, values), number)).encode()
-        self[key] = tail
-        return tail
+            suffix = (self._template % (*map(_label_text, values), number)).encode()
+        self[key] = suffix
+        return suffix
 
 
-class _Parts(dict["Part", "list[Any]"]):
-    """The parts of a chunk's connections, by what gives them: several families are about the same."""
+class _SourceCache(dict["Getter", "list[Any]"]):
+    """The sources of a page's rows by getter, because several families have the same source."""
 
-    def __init__(self, chunk: Chunk) -> None:
-        self._chunk = chunk
+    def __init__(self, page: Page) -> None:
+        self._page = page
 
-    def __missing__(self, part: Part) -> list[Any]:
-        self[part] = list(map(part, self._chunk))
-        return self[part]
-
-
-def _render(chunk: Chunk, columns: Sequence[tuple[Gauge | Info | Many, _Tails]]) -> list[bytes]:
-    """Return the lines of each family for these connections."""
-    commons = [_common(connection) for connection in chunk]
-    parts = _Parts(chunk)
-    blocks = []
-    for family, tails in columns:
-        if isinstance(family, Gauge):
-            numbers = map(family.value, parts[family.part])
-            lines = [
-                common + tails[number] for common, number in zip(commons, numbers, strict=True) if number is not None
-            ]
-        elif isinstance(family, Info):
-            settings = map(family.values, parts[family.part])
-            lines = [common + tails[labels] for common, labels in zip(commons, settings, strict=True)]
-        else:
-            lines = [
-                common + tails[sample]
-                for common, connection in zip(commons, chunk, strict=True)
-                for sample in family.samples(connection)
-            ]
-        name = family.name.encode()
-        blocks.append(name + name.join(lines) if lines else b"")
-    return blocks
+    def __missing__(self, getter: Getter) -> list[Any]:
+        self[getter] = list(map(getter, self._page))
+        return self[getter]
 
 
-def _count_lines(family: Family, samples: Iterable[Sample]) -> bytes:
-    """Return the lines of a family that has none of the common labels."""
+def _render_samples(family: Family, samples: Iterable[Sample]) -> bytes:
+    """Return the lines of a family without identity labels."""
     labels = ",".join(f'{label}="%s"' for label in family.labels)
     template = f"{family.name}{{{labels}}} %s\n" if labels else f"{family.name} %s\n"
-    return "".join([template % (*map(_text, values), number) for values, number in samples]).encode()
+    return "".join([template % (*map(_label_text, values), number) for values, number in samples]).encode()
 
 
-def _common(connection: Connection) -> bytes:
-    name = _escape(connection.connection_name or "")
-    return f'{{connection_id="{_escape(connection.id)}",connection_name="{name}"'.encode()
+_CONSTANTS: dict[LabelValue, str] = {None: "", True: "true", False: "false"}
 
 
-_WORDS: dict[LabelValue, str] = {None: "", True: "true", False: "false"}
-
-
-def _text(value: LabelValue) -> str:
-    return _WORDS.get(value) or _escape(value or "")  # type: ignore[arg-type]  # True is among the words
+def _label_text(value: LabelValue) -> str:
+    return _CONSTANTS.get(value) or _escape(value or "")  # type: ignore[arg-type]  # bools are constants
 
 
 def _escape(text: str) -> str:

@@ -1,10 +1,10 @@
-"""Rendered families to answers, for each format and encoding.
+"""Encodes rendered families as the body of a response, for each format and encoding.
 
-A sample's line is the same in every format, so that a further format costs its headers only. What was put together is
-kept for the life of the document. A scrape sends it with the exporter's own metrics behind.
+Sample lines are the same in all formats, so another format only adds its headers. An encoded document is kept as long
+as the document. A scrape sends it, followed by the exporter's own metrics.
 
-A gzip answer compresses only these: the document's part is kept as raw deflate blocks that end in a full flush, to
-which others can be appended, and the CRC and length of the whole are run on from those of the part.
+With gzip, a scrape only compresses the exporter's own metrics: the document is kept as deflate blocks that end with a
+full flush, so that more blocks can follow. CRC and length of the whole are continued from those of the document.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from exporter.collectors.credential_connections import Family
+    from exporter.collectors.families import Family
 
 
 class Format(Enum):
-    """An exposition format; its value is the content type that it is sent with."""
+    """An exposition format. The value is its content type."""
 
     TEXT = "text/plain; version=0.0.4; charset=utf-8"
     TEXT_1 = "text/plain; version=1.0.0; charset=utf-8; escaping=underscores"
@@ -33,8 +33,8 @@ _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _LEVEL = 6
 
 
-class Part(NamedTuple):
-    """The snapshot's part of an answer: the bytes to send, and CRC and length of the text that is gzipped in them."""
+class Encoded(NamedTuple):
+    """An encoded document: the bytes to send. With gzip also CRC and length of the text that they contain."""
 
     data: bytes
     crc: int = 0
@@ -42,49 +42,49 @@ class Part(NamedTuple):
 
 
 class Document:
-    """A rendered snapshot: for each family the blocks of lines that it has."""
+    """A rendered snapshot: blocks of lines for each family."""
 
     def __init__(self, families: Sequence[Family] = (), blocks: Sequence[Sequence[bytes]] = ()) -> None:
         self.families = families
         self.blocks = blocks
-        self._parts: dict[tuple[Format, bool], Part] = {}
+        self._encoded: dict[tuple[Format, bool], Encoded] = {}
         self._lock = threading.Lock()
 
     @property
-    def made(self) -> Collection[tuple[Format, bool]]:
-        """The formats, each with whether it is gzipped, whose part is made and costs nothing more."""
-        return self._parts.keys()
+    def encodings(self) -> Collection[tuple[Format, bool]]:
+        """The formats, with and without gzip, in which the document is already encoded."""
+        return self._encoded.keys()
 
-    def part(self, form: Format, *, gzip: bool) -> Part:
-        """Return the part in this format; made at the first call, by one thread for all."""
-        if (form, gzip) in self._parts:  # without the lock, which another format may hold for long
-            return self._parts[form, gzip]
+    def encode(self, form: Format, *, gzip: bool) -> Encoded:
+        """Return the encoded document. The first call encodes it; concurrent calls wait for that one."""
+        if (form, gzip) in self._encoded:  # without the lock, which encoding another format can hold for long
+            return self._encoded[form, gzip]
         with self._lock:
-            if (form, gzip) not in self._parts:
-                self._parts[form, gzip] = _deflate(self._texts(form)) if gzip else Part(b"".join(self._texts(form)))
-            return self._parts[form, gzip]
+            if (form, gzip) not in self._encoded:
+                self._encoded[form, gzip] = _compress(self._text(form)) if gzip else Encoded(b"".join(self._text(form)))
+            return self._encoded[form, gzip]
 
-    def _texts(self, form: Format) -> Iterator[bytes]:
+    def _text(self, form: Format) -> Iterator[bytes]:
         for family, blocks in zip(self.families, self.blocks, strict=True):
             yield _header(family, form)
             yield from blocks
 
 
 EMPTY = Document()
-"""What there is to show without a snapshot."""
+"""The document when there is no snapshot."""
 
 
-def assemble(part: Part, live: bytes, *, gzip: bool) -> tuple[bytes, bytes]:
-    """Return the two pieces of an answer: the snapshot's part as it is, and behind it the exporter's own metrics."""
+def response_body(document: Encoded, own_metrics: bytes, *, gzip: bool) -> tuple[bytes, bytes]:
+    """Return the two parts of a response body: the document as it is, and the exporter's own metrics."""
     if not gzip:
-        return part.data, live
+        return document.data, own_metrics
     deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    trailer = struct.pack("<LL", zlib.crc32(live, part.crc), (part.length + len(live)) & 0xFFFFFFFF)
-    return part.data, deflate.compress(live) + deflate.flush() + trailer
+    crc, length = zlib.crc32(own_metrics, document.crc), (document.length + len(own_metrics)) & 0xFFFFFFFF
+    return document.data, deflate.compress(own_metrics) + deflate.flush() + struct.pack("<LL", crc, length)
 
 
-def _deflate(texts: Iterable[bytes]) -> Part:
-    """Return a gzip header and the texts as deflate blocks that others can be appended to."""
+def _compress(texts: Iterable[bytes]) -> Encoded:
+    """Return a gzip header and the texts as deflate blocks, to which more blocks can be appended."""
     deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
     pieces, crc, length = [_GZIP_HEADER], 0, 0
     for text in texts:
@@ -92,7 +92,7 @@ def _deflate(texts: Iterable[bytes]) -> Part:
         crc = zlib.crc32(text, crc)
         length += len(text)
     pieces.append(deflate.flush(zlib.Z_FULL_FLUSH))
-    return Part(b"".join(pieces), crc, length)
+    return Encoded(b"".join(pieces), crc, length)
 
 
 def _header(family: Family, form: Format) -> bytes:

@@ -1,1 +1,1 @@
-"""The client of the Telnyx API."""
+"""The Telnyx API: requests, lists, pages and rows. Collectors define what the rows contain."""

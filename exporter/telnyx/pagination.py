@@ -1,91 +1,95 @@
-"""Reading a whole list by pages while it can change between any two of them.
+"""Reads a whole list page by page, although rows can be added or removed between two requests.
 
-Pages are cut by offset from a list in the order of creation. What is added lands at its end; what is removed moves all
-that follows towards the front, over the border of a page, where a walk from the front never sees it. So:
+Pages are cut by offset, and the list is sorted by creation time. A new row appears at the end. When a row is removed,
+all rows after it move forward; a row that moves across a page boundary is missed by a reader that goes forward. Hence
+two strategies:
 
-- *Across* reads all pages at the same time, between two reads of the last one. If the rows of that last page stayed
-  where they were, nothing before them was removed in between, and all pages belong together.
-- *Backwards* reads from the last page to the first. A row can only move towards the pages that are still to be read, so
-  no row that was there all the time is missed, whatever happens; but it is one page after the other.
+- *Concurrently*: read the last page, then all others at the same time, then the last page again. If the rows of the
+  last page did not move, no row before them was removed, and the pages are consistent.
+- *Backwards*: read from the last page to the first. Rows only move towards pages that are still to be read, so a row
+  that exists all the time is never missed. This needs one request after the other.
 
-The first walk goes across. If the list changed under it, the next goes backwards.
+The first attempt reads concurrently. If the list changed meanwhile, the next attempts read backwards.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 import msgspec
 
 from exporter.telnyx.errors import BadRequest, Malformed
-from exporter.telnyx.pages import Connection, Meta, Page, Snapshot, Unreadable
+from exporter.telnyx.pages import Meta, Page, RowT, Snapshot, UnreadableRow
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from typing import TypeAlias
 
-    Read = Callable[[int], Awaitable[Page]]
+    ReadPage: TypeAlias = Callable[[int], Awaitable[Page[RowT]]]
 
-MAX_WALKS = 3
+MAX_ATTEMPTS = 3
 MAX_PAGES = 100_000
-"""More than any account has; what says it has more is not believed."""
-MAX_EMPTY = 10
-"""No list shrinks by more pages than this during one walk."""
+"""More pages than any account has. A list that claims more is refused."""
+MAX_EMPTY_PAGES = 10
+"""More pages than a list loses during one attempt."""
 
-_EMPTY = Page((), Meta())
+_EMPTY: Page[Any] = Page((), Meta())
 
 
-async def walk(read: Read, *, concurrency: int = 4, restarted: Callable[[], None] = lambda: None) -> Snapshot:
-    """Return the whole list, where `read` gives the page of a number, counted from 1, or raises.
+async def read_list(
+    read_page: ReadPage[RowT], *, concurrency: int = 4, on_restart: Callable[[], None] = lambda: None
+) -> Snapshot[RowT]:
+    """Read the whole list. `read_page` returns the page of a number, counted from 1, or raises.
 
-    A walk that the list changed under, or whose rows don't add up to what the list says of itself, is made again, three
-    times at most, each told to `restarted`; then the one that misses least counts. Raises what `read` raises, and
-    `Malformed` for a list that can't be what it says.
+    If the list changed while it was read, or the number of rows contradicts the list's own totals, the list is read
+    again, three times in total. `on_restart` is called before each repetition. Then the attempt that misses the fewest
+    rows counts. Raises the errors of `read_page`, and `Malformed` for a list whose totals are impossible.
     """
-    best: Snapshot | None = None
-    believed = True
-    for attempt in range(MAX_WALKS):
+    best: Snapshot[RowT] | None = None
+    trust_totals = True
+    for attempt in range(MAX_ATTEMPTS):
         if attempt:
-            restarted()
-        pages = _Pages(read)
-        first = await pages(1)
-        last = _stated(first) if believed else None
+            on_restart()
+        reader = _PageReader(read_page)
+        first = await reader(1)
+        last = _stated_page_count(first) if trust_totals else None
         if last is None:
-            walked: Sequence[Page] | None = await _backwards(pages, await _count(read, first))
+            pages: Sequence[Page[RowT]] | None = await _read_backwards(reader, await _find_last(read_page, first))
         elif attempt:
-            walked = await _backwards(pages, last)
+            pages = await _read_backwards(reader, last)
         else:
-            walked = await _across(pages, first, last, concurrency)
-        if walked is None:
+            pages = await _read_concurrently(reader, first, last, concurrency)
+        if pages is None:
             continue
-        snapshot = _join(walked, pages.totals)
-        rows = _rows(snapshot)
-        totals = pages.totals or {rows}
-        if pages.refusal is None and min(totals) <= rows <= max(totals):
+        snapshot = _join(pages, reader.totals)
+        rows = _row_count(snapshot)
+        totals = reader.totals or {rows}
+        if reader.refusal is None and min(totals) <= rows <= max(totals):
             return snapshot
-        if pages.refusal is not None and attempt == MAX_WALKS - 1:
-            raise pages.refusal
-        believed = believed and rows <= max(totals)
-        if best is None or (snapshot.missing, -rows) < (best.missing, -_rows(best)):
+        if reader.refusal is not None and attempt == MAX_ATTEMPTS - 1:
+            raise reader.refusal
+        trust_totals = trust_totals and rows <= max(totals)
+        if best is None or (snapshot.missing, -rows) < (best.missing, -_row_count(best)):
             best = snapshot
-    assert best is not None  # noqa: S101 -- walking backwards always ends in a snapshot or an error
+    assert best is not None  # noqa: S101 -- reading backwards always returns pages or raises
     return best
 
 
-class _Pages:
-    """Reads pages for one walk, and remembers what they said of the list on the way."""
+class _PageReader(Generic[RowT]):
+    """Reads pages for one attempt and remembers what they state about the list."""
 
-    def __init__(self, read: Read) -> None:
-        self._read = read
+    def __init__(self, read_page: ReadPage[RowT]) -> None:
+        self._read_page = read_page
         self._received: dict[int, str] = {}
         self.totals: set[int] = set()
         self.refusal: BadRequest | None = None
 
-    async def __call__(self, number: int) -> Page:
-        """Return the page of this number, an empty one where it is past the end, in whatever way the API says so."""
+    async def __call__(self, number: int) -> Page[RowT]:
+        """Return the page of this number, or an empty page past the end, however the API signals that."""
         try:
-            page = await self._read(number)
+            page = await self._read_page(number)
         except BadRequest as error:
             if number == 1:
                 raise
@@ -94,50 +98,52 @@ class _Pages:
             return _EMPTY
         if page.meta.total_results is not None:
             self.totals.add(page.meta.total_results)
-        if _is_another(page, number):
+        if _is_other_page(page, number):
             self._received[number] = f"page {page.meta.page_number}"
             return _EMPTY
         self._received[number] = f"{len(page.rows)} rows"
         return page
 
-    def received(self, numbers: Iterable[int]) -> str:
-        """Describe the answers to the requests for these pages, for example `0 rows (8 times), page 2 (3 times)`."""
+    def describe(self, numbers: Iterable[int]) -> str:
+        """Describe the responses for these pages, for example `0 rows (8 times), page 2 (3 times)`."""
         counts = Counter(self._received[number] for number in numbers)
         return ", ".join(f"{what} ({count} times)" for what, count in counts.items())
 
 
-async def _across(pages: _Pages, first: Page, last: int, concurrency: int) -> Sequence[Page] | None:
-    """Read all pages at the same time; None if the list changed before its last page."""
+async def _read_concurrently(
+    reader: _PageReader[RowT], first: Page[RowT], last: int, concurrency: int
+) -> Sequence[Page[RowT]] | None:
+    """Read all pages at the same time. Return None if the list changed before its last page."""
     if last == 1:
         return (first,)
-    before = await pages(last)
+    before = await reader(last)
     if not before.rows:
         return None
-    others = await _together(pages, range(1, last), concurrency)
-    after = await pages(last)
+    others = await _gather(reader, range(1, last), concurrency)
+    after = await reader(last)
     moved = _ids(after)[: len(before.rows)] != _ids(before)
-    return None if moved or _shrunk(before.meta, after.meta) else (*others, after)
+    return None if moved or _shrank(before.meta, after.meta) else (*others, after)
 
 
-async def _backwards(pages: _Pages, last: int) -> Sequence[Page]:
-    read = [_EMPTY] * last
+async def _read_backwards(reader: _PageReader[RowT], last: int) -> Sequence[Page[RowT]]:
+    pages: list[Page[RowT]] = [_EMPTY] * last
     for number in range(last, 0, -1):
-        read[number - 1] = await pages(number)
-        if number == last - MAX_EMPTY > 1 and not any(page.rows for page in read):
-            answers = pages.received(range(last, number - 1, -1))
+        pages[number - 1] = await reader(number)
+        if number == last - MAX_EMPTY_PAGES > 1 and not any(page.rows for page in pages):
             raise Malformed(
-                f"the list says it has {last} pages; requests for the last {MAX_EMPTY + 1} returned {answers}"
+                f"the list says it has {last} pages; requests for the last {MAX_EMPTY_PAGES + 1} returned "
+                f"{reader.describe(range(last, number - 1, -1))}"
             )
-    return read
+    return pages
 
 
-async def _together(pages: _Pages, numbers: Iterable[int], concurrency: int) -> Sequence[Page]:
-    read: dict[int, Page] = {}
-    todo = iter(numbers)
+async def _gather(reader: _PageReader[RowT], numbers: Iterable[int], concurrency: int) -> Sequence[Page[RowT]]:
+    pages: dict[int, Page[RowT]] = {}
+    queue = iter(numbers)
 
     async def work() -> None:
-        for number in todo:
-            read[number] = await pages(number)
+        for number in queue:
+            pages[number] = await reader(number)
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -145,82 +151,82 @@ async def _together(pages: _Pages, numbers: Iterable[int], concurrency: int) -> 
                 group.create_task(work())
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
-    return [read[number] for number in sorted(read)]
+    return [pages[number] for number in sorted(pages)]
 
 
-def _stated(first: Page) -> int | None:
-    """Return how many pages the list says it has, where its first page does not contradict that."""
+def _stated_page_count(first: Page[RowT]) -> int | None:
+    """Return the number of pages that the list states, or None if it states none or contradicts its first page."""
     rows, meta = len(first.rows), first.meta
     if not rows:
         return 1
     if meta.total_results is not None and meta.total_results >= rows:
-        number = -(-meta.total_results // rows)  # whatever size was asked for, this is the size that pages have
+        count = -(-meta.total_results // rows)  # the first page shows the real page size, whatever was requested
     elif meta.total_pages is not None and meta.total_pages > 0:
-        number = meta.total_pages
+        count = meta.total_pages
     else:
         return None
-    if number > MAX_PAGES:
-        raise Malformed(f"the list says it has {number} pages")
-    return number
+    if count > MAX_PAGES:
+        raise Malformed(f"the list says it has {count} pages")
+    return count
 
 
-async def _count(read: Read, first: Page) -> int:
-    """Return how many pages there are where the list does not say: read on until there is nothing new."""
+async def _find_last(read_page: ReadPage[RowT], first: Page[RowT]) -> int:
+    """Return the number of the last page by reading until a page has nothing new, for a list that does not state it."""
     previous = first
     for number in range(2, MAX_PAGES + 2):
         try:
-            page = await read(number)
+            page = await read_page(number)
         except BadRequest:
             return number - 1
-        if not page.rows or _is_another(page, number) or _ids(page) == _ids(previous):
+        if not page.rows or _is_other_page(page, number) or _ids(page) == _ids(previous):
             return number - 1
         previous = page
     raise Malformed(f"the list has more than {MAX_PAGES} pages")
 
 
-def _is_another(page: Page, number: int) -> bool:
-    """Tell whether the page says that it is not the one that was asked for, as some APIs answer past the end."""
+def _is_other_page(page: Page[RowT], number: int) -> bool:
+    """Return whether the page states another number than requested. Some APIs return the last page past the end."""
     return number > 1 and page.meta.page_number not in {None, number}
 
 
-def _shrunk(before: Meta, after: Meta) -> bool:
-    """Tell whether the list says that it became shorter: then its last page may not be the one that it was."""
+def _shrank(before: Meta, after: Meta) -> bool:
+    """Return whether the totals became smaller: the last page may then be another one than before."""
     totals = ((before.total_results, after.total_results), (before.total_pages, after.total_pages))
     return any(then is not None and now is not None and now < then for then, now in totals)
 
 
-def _ids(page: Page) -> list[str | None]:
+def _ids(page: Page[RowT]) -> list[str | None]:
     return [row.id for row in page.rows]
 
 
-def _rows(snapshot: Snapshot) -> int:
-    return snapshot.size + len(snapshot.unreadable)
+def _row_count(snapshot: Snapshot[RowT]) -> int:
+    return snapshot.row_count + len(snapshot.unreadable)
 
 
-def _join(pages: Sequence[Page], totals: set[int]) -> Snapshot:
-    """Return what the pages hold, each id once."""
+def _join(pages: Sequence[Page[RowT]], totals: set[int]) -> Snapshot[RowT]:
+    """Join the pages to a snapshot that contains each id once."""
     seen: set[str] = set()
-    chunks = tuple(_unseen(page, seen) for page in pages if page.rows)
-    left_out: list[Unreadable] = []
-    for row in (row for page in pages for row in page.rows if isinstance(row, Unreadable)):
+    deduplicated = tuple(_deduplicate(page, seen) for page in pages if page.rows)
+    unreadable: list[UnreadableRow] = []
+    for row in (row for page in pages for row in page.rows if isinstance(row, UnreadableRow)):
         if row.id not in seen:
-            left_out.append(row)
+            unreadable.append(row)
         if row.id is not None:
             seen.add(row.id)
-    snapshot = Snapshot(chunks, tuple(left_out))
-    return msgspec.structs.replace(snapshot, missing=max(0, min(totals, default=0) - _rows(snapshot)))
+    snapshot = Snapshot(deduplicated, tuple(unreadable))
+    return msgspec.structs.replace(snapshot, missing=max(0, min(totals, default=0) - _row_count(snapshot)))
 
 
-def _unseen(page: Page, seen: set[str]) -> tuple[Connection, ...]:
-    """Return the connections of a page that no page before it has, which is the page's own tuple where that is all.
+def _deduplicate(page: Page[RowT], seen: set[str]) -> tuple[RowT, ...]:
+    """Return the rows that no earlier page has. If that is all of them, return the page's own tuple.
 
-    Backwards, a row on two pages was read later on the earlier one: the first that is met is the newer.
+    When pages are read backwards, the row on the earlier page was read later: the first occurrence is the newest.
     """
-    connections = []
+    rows: list[RowT] = []
     for row in page.rows:
-        if isinstance(row, Connection) and row.id not in seen:
+        if not isinstance(row, UnreadableRow) and row.id not in seen:
             seen.add(row.id)
-            connections.append(row)
-    if len(connections) == len(page.rows):
-        return cast("tuple[Connection, ...]", page.rows)
-    return tuple(connections)
+            rows.append(row)
+    if len(rows) == len(page.rows):
+        return cast("tuple[RowT, ...]", page.rows)
+    return tuple(rows)

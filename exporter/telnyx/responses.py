@@ -1,4 +1,4 @@
-"""What there is to know of an HTTP answer or its failure, without believing or repeating what the peer says."""
+"""Reading of HTTP responses and errors. Nothing that the peer sends is trusted or repeated."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from exporter.telnyx.errors import ConnectionFailed, Malformed, RequestTimeout, 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_UNIX_TIME = 1e9
-"""From here on, a reset of the rate limit is a Unix time and not seconds from now."""
+_MIN_UNIX_TIME = 1e9
+"""A smaller rate limit reset is in seconds from now; this and any larger one is a Unix time."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """What Telnyx says of its rate limit; `reset` is a Unix time in seconds. None where it says nothing."""
+    """Telnyx's rate limit headers. `reset` is a Unix time in seconds. A missing header is None."""
 
     limit: float | None = None
     remaining: float | None = None
@@ -31,18 +31,20 @@ class RateLimit:
 
 
 def rate_limit(headers: Mapping[str, str], now: float) -> RateLimit | None:
-    """Return what the headers say of the rate limit at this Unix time, if anything."""
-    reset = _number(headers.get("x-ratelimit-reset"))
-    if reset is not None and reset < _UNIX_TIME:
+    """Parse the rate limit headers and return None if there are none. `now` is the Unix time."""
+    reset = _parse_number(headers.get("x-ratelimit-reset"))
+    if reset is not None and reset < _MIN_UNIX_TIME:
         reset += now
-    limit = RateLimit(_number(headers.get("x-ratelimit-limit")), _number(headers.get("x-ratelimit-remaining")), reset)
+    limit = RateLimit(
+        _parse_number(headers.get("x-ratelimit-limit")), _parse_number(headers.get("x-ratelimit-remaining")), reset
+    )
     return None if limit == RateLimit() else limit
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds from this Unix time that the peer wants to be left alone; it says those or an HTTP date."""
+    """Parse `Retry-After`, which is seconds or an HTTP date, and return seconds from `now`, a Unix time."""
     value = headers.get("retry-after", "")
-    seconds = _number(value)
+    seconds = _parse_number(value)
     if seconds is None:
         try:
             date = parsedate_to_datetime(value)
@@ -52,30 +54,30 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return max(0.0, seconds)
 
 
-def _number(text: str | None) -> float | None:
-    """Return a number in plain decimals, as headers have it; None for anything else."""
+def _parse_number(text: str | None) -> float | None:
+    """Parse a plain decimal number, as headers use it. Return None for anything else."""
     return float(text) if text is not None and re.fullmatch(r"\d{1,18}(\.\d{1,18})?", text.strip(), re.ASCII) else None
 
 
 async def read_body(response: httpx.Response, limit: int) -> bytes:
-    """Return the body, unpacked here rather than by httpx because only so can its size be bounded, in bytes.
+    """Read the body, of at most `limit` bytes after decompression.
 
-    Raises `Malformed`, and what httpx raises.
+    It is decompressed here, because httpx can't bound the decompressed size. Raises `Malformed` and httpx's errors.
     """
     encoding = response.headers.get("content-encoding", "").strip().lower() or "identity"
     if encoding not in {"identity", "gzip"}:
-        raise Malformed("the answer has an encoding that was not asked for")
+        raise Malformed("the response has an encoding that was not requested")
     gzip = zlib.decompressobj(wbits=31) if encoding == "gzip" else None
     body = bytearray()
     try:
         async for chunk in response.aiter_raw():
             body += gzip.decompress(chunk, limit + 1 - len(body)) if gzip else chunk
             if len(body) > limit or (gzip and len(gzip.unused_data) > limit):
-                raise Malformed(f"the answer is larger than {limit} bytes")
+                raise Malformed(f"the response is larger than {limit} bytes")
     except zlib.error:
-        raise Malformed("the answer is no valid gzip") from None
+        raise Malformed("the response is not valid gzip") from None
     if gzip and not gzip.eof:
-        raise Malformed("the answer ends in the middle of its gzip")
+        raise Malformed("the response ends in the middle of its gzip data")
     return bytes(body)
 
 
@@ -88,7 +90,7 @@ class _Errors(msgspec.Struct):
 
 
 def error_code(body: bytes) -> str | None:
-    """Return Telnyx's numeric code of the first error; only digits, as any other text could repeat a secret."""
+    """Return Telnyx's numeric code of the first error. Any code that is not digits could repeat a secret."""
     try:
         code = str(msgspec.json.decode(body, type=_Errors).errors[0].code)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
@@ -96,18 +98,18 @@ def error_code(body: bytes) -> str | None:
     return code if re.fullmatch(r"\d{1,6}", code, re.ASCII) else None
 
 
-def translate(error: httpx.HTTPError) -> TelnyxError:
-    """Return our own error. Of its words only the operating system's are kept: others can quote the peer."""
+def translate_error(error: httpx.HTTPError) -> TelnyxError:
+    """Translate an httpx error. Only the operating system's messages are kept, because others can quote the peer."""
     if isinstance(error, httpx.TimeoutException):
-        return RequestTimeout(f"no answer in time ({type(error).__name__})")
-    return ConnectionFailed(", ".join((type(error).__name__, *sorted(_system_words(error)))))
+        return RequestTimeout(f"no response in time ({type(error).__name__})")
+    return ConnectionFailed(", ".join((type(error).__name__, *sorted(_system_messages(error)))))
 
 
-def _system_words(error: BaseException | None) -> set[str]:
-    """Return what the operating system says in the causes of an error, such as `Connection refused`."""
+def _system_messages(error: BaseException | None) -> set[str]:
+    """Return the operating system's messages in the causes of an error, such as `Connection refused`."""
     if error is None:
         return set()
     if isinstance(error, BaseExceptionGroup):
-        return set().union(*map(_system_words, error.exceptions))
-    words = {error.strerror} if isinstance(error, OSError) and error.strerror else set()
-    return words | _system_words(error.__cause__ or error.__context__)
+        return set().union(*map(_system_messages, error.exceptions))
+    messages = {error.strerror} if isinstance(error, OSError) and error.strerror else set()
+    return messages | _system_messages(error.__cause__ or error.__context__)

@@ -1,1 +1,1 @@
-"""The HTTP server: routes, status page, TLS, authentication."""
+"""The HTTP server: routes, limits, TLS and authentication."""

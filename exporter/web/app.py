@@ -1,4 +1,4 @@
-"""The routes: metrics, landing page, health, reload."""
+"""The HTTP routes: metrics, status page, health checks, reload."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
 
 from exporter.exposition.negotiation import accepts_gzip, choose_format
-from exporter.exposition.response import EMPTY, Format, assemble
-from exporter.web.status_page import page
+from exporter.exposition.response import EMPTY, Format, response_body
+from exporter.web.status_page import render_page
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from exporter.refresh import View
 
 DEFAULT_TIMEOUT = 10.0
-"""Seconds that a scrape waits when the scraper does not say how long it does."""
-MARGIN = 0.5
-"""Seconds that an answer is given to travel before the scraper gives up."""
+"""Seconds that a scrape waits for a refresh if the scraper does not send its timeout."""
+TIMEOUT_MARGIN = 0.5
+"""Seconds to send the response before the scraper's timeout."""
 
 _SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
@@ -38,43 +38,44 @@ _SECURITY_HEADERS = {
 }
 
 
-class Live(Protocol):
+class ExporterMetrics(Protocol):
     """The exporter's own metrics."""
 
-    def scraped(self, entry: Entry[View]) -> None:
-        """Count a scrape by what the cache had for it."""
+    def record_scrape(self, entry: Entry[View]) -> None:
+        """Record a scrape and the state of the cache that it found."""
 
     def render(self, form: Format) -> bytes:
-        """Return the metrics as they are now."""
+        """Render the current metrics."""
 
 
 def create_app(
-    current: Callable[[], Cache[View]],
-    live: Live,
+    current_cache: Callable[[], Cache[View]],
+    own_metrics: ExporterMetrics,
     *,
     metrics_path: str = "/metrics",
     reload: Callable[[], Awaitable[None]] | None = None,
 ) -> Starlette:
-    """Return the application that serves what the cache that is `current` holds.
+    """Return the application, which serves what the current cache contains.
 
-    `reload` reads the configuration again, or raises `ValueError`; without it nobody can ask for that.
+    `reload` reloads the configuration, or raises `ValueError`. If it is None, reloading over HTTP is disabled.
     """
 
-    async def landing(_: Request) -> Response:
-        cache = current()
-        return HTMLResponse(page(cache.peek(), metrics_path, pause=cache.pause), headers=_SECURITY_HEADERS)
+    async def status(_: Request) -> Response:
+        cache = current_cache()
+        page = render_page(cache.peek(), metrics_path, backoff=cache.backoff)
+        return HTMLResponse(page, headers=_SECURITY_HEADERS)
 
     async def healthy(_: Request) -> Response:
         return PlainTextResponse("healthy\n")
 
     async def ready(_: Request) -> Response:
-        # A probe may be the first to ask, and who is not ready may never be scraped: so it brings a refresh about.
-        entry = await current().get(0.0)
+        # Kubernetes may probe before the first scrape, and may not scrape before the probe succeeds: start a refresh.
+        entry = await current_cache().get(0.0)
         return PlainTextResponse("not ready\n", 503) if entry.value is None else PlainTextResponse("ready\n")
 
-    async def reload_now(_: Request) -> Response:
+    async def reload_config(_: Request) -> Response:
         if reload is None:
-            return PlainTextResponse("off: --web.enable-lifecycle turns it on, SIGHUP works anyway\n", 403)
+            return PlainTextResponse("disabled: set --web.enable-lifecycle, or send SIGHUP, which always works\n", 403)
         try:
             await reload()
         except ValueError as error:
@@ -83,49 +84,50 @@ def create_app(
 
     app = Starlette(
         routes=[
-            Route(metrics_path, _Metrics(current, live), methods=["GET"]),
-            Route("/", landing),
+            Route(metrics_path, _Metrics(current_cache, own_metrics), methods=["GET"]),
+            Route("/", status),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
-            Route("/-/reload", reload_now, methods=["POST"]),
+            Route("/-/reload", reload_config, methods=["POST"]),
         ]
     )
-    app.router.redirect_slashes = False  # a redirect would lead to whatever host the request names
+    app.router.redirect_slashes = False  # a redirect would use the host that the request names, which can be any
     return app
 
 
 class _Metrics:
-    """The scrape: it waits for a fresh snapshot no longer than the scraper does, and then sends what there is."""
+    """Serves a scrape: waits for a fresh snapshot as long as the scraper does, then sends the current state."""
 
-    def __init__(self, current: Callable[[], Cache[View]], live: Live) -> None:
-        self._current = current
-        self._live = live
+    def __init__(self, current_cache: Callable[[], Cache[View]], own_metrics: ExporterMetrics) -> None:
+        self._current_cache = current_cache
+        self._own_metrics = own_metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's signature
         headers = Headers(scope=scope)
         form = choose_format(headers.get("accept", ""))
         gzip = accepts_gzip(headers.get("accept-encoding", ""))
-        entry = await self._current().get(patience(headers.get("x-prometheus-scrape-timeout-seconds", "")))
-        self._live.scraped(entry)
+        timeout = scrape_timeout(headers.get("x-prometheus-scrape-timeout-seconds", ""))
+        entry = await self._current_cache().get(timeout)
+        self._own_metrics.record_scrape(entry)
         document = EMPTY if entry.value is None else entry.value.document
-        if (form, gzip) not in document.made:
-            await asyncio.to_thread(document.part, form, gzip=gzip)
-        pieces = assemble(document.part(form, gzip=gzip), self._live.render(form), gzip=gzip)
-        answer = [
+        if (form, gzip) not in document.encodings:
+            await asyncio.to_thread(document.encode, form, gzip=gzip)
+        parts = response_body(document.encode(form, gzip=gzip), self._own_metrics.render(form), gzip=gzip)
+        response_headers = [
             (b"content-type", form.value.encode()),
-            (b"content-length", str(sum(map(len, pieces))).encode()),
+            (b"content-length", str(sum(map(len, parts))).encode()),
             (b"vary", b"accept, accept-encoding"),
             *([(b"content-encoding", b"gzip")] if gzip else []),
         ]
-        await send({"type": "http.response.start", "status": 200, "headers": answer})
-        first, last = pieces
+        await send({"type": "http.response.start", "status": 200, "headers": response_headers})
+        first, last = parts
         await send({"type": "http.response.body", "body": first, "more_body": True})
         await send({"type": "http.response.body", "body": last})
 
 
-def patience(header: str) -> float:
-    """Return the seconds that a scrape may wait, from the scraper's own `X-Prometheus-Scrape-Timeout-Seconds`."""
+def scrape_timeout(header: str) -> float:
+    """Parse `X-Prometheus-Scrape-Timeout-Seconds` and return the seconds that a scrape may wait for a refresh."""
     if not re.fullmatch(r"\d{1,6}(\.\d{1,9})?", header, re.ASCII):
         return DEFAULT_TIMEOUT
     seconds = float(header)
-    return max(seconds - MARGIN, seconds / 2)
+    return max(seconds - TIMEOUT_MARGIN, seconds / 2)

@@ -1,4 +1,4 @@
-"""Bounds on what a client of the exporter can do to it: uvicorn's own protocol trusts its peer with time and memory."""
+"""Limits on the time and memory that a client can use. uvicorn's own HTTP protocol has none."""
 
 from __future__ import annotations
 
@@ -10,70 +10,70 @@ if TYPE_CHECKING:
     import asyncio
 
 MAX_CONNECTIONS = 512
-"""Connections at the same time; half of the file descriptors that a process usually has."""
-MAX_REQUEST = 64 * 2**10
-"""Bytes of a request, its head and its body together."""
+"""Maximum number of concurrent connections: half of the file descriptors that a process usually has."""
+MAX_REQUEST_BYTES = 64 * 2**10
+"""Maximum size of a request in bytes, headers and body together."""
 REQUEST_TIMEOUT = 10.0
-"""Seconds for a request to arrive whole, the first one counted from the connection."""
+"""Seconds for a request to arrive completely. For the first request they start with the connection."""
 SEND_TIMEOUT = 60.0
-"""Seconds for a client to take an answer, once it is slow enough to fill the buffers in between."""
+"""Seconds for a client to read a response, once it is so slow that the send buffers are full."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection, with a deadline for each step that is the client's to take."""
+    """A connection with a deadline for each step of the client."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._arrival: asyncio.TimerHandle | None = None
-        """Runs while a request is awaited or incomplete."""
-        self._taking: asyncio.TimerHandle | None = None
-        """Runs while the client does not read as fast as it is written to."""
+        self._request_timer: asyncio.TimerHandle | None = None
+        """Runs while a request is expected or incomplete."""
+        self._send_timer: asyncio.TimerHandle | None = None
+        """Runs while the client reads more slowly than the exporter writes."""
         self._received = 0
         """Bytes since the last complete request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, or end it where there are too many."""
+        """Accept a connection, or close it if there are too many."""
         super().connection_made(transport)
         if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
         else:
-            self._arrival = self.loop.call_later(REQUEST_TIMEOUT, transport.abort)
+            self._request_timer = self.loop.call_later(REQUEST_TIMEOUT, transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        _cancel(self._arrival)
-        _cancel(self._taking)
+        """Stop the timers."""
+        _cancel(self._request_timer)
+        _cancel(self._send_timer)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, unless it makes the request too large or too late."""
-        if self._arrival is None:
-            self._arrival = self.loop.call_later(REQUEST_TIMEOUT, self.transport.abort)
+        """Process data, unless it makes the request too large."""
+        if self._request_timer is None:
+            self._request_timer = self.loop.call_later(REQUEST_TIMEOUT, self.transport.abort)
         self._received += len(data)
-        if self._received > MAX_REQUEST:
+        if self._received > MAX_REQUEST_BYTES:
             self.send_400_response("Request too large.")
         else:
             super().data_received(data)
 
     def on_message_complete(self) -> None:
-        """Stop the clock of the request: the next step is the exporter's."""
+        """Stop the timer of the request: it is now the exporter's turn."""
         super().on_message_complete()
         self._received = 0
-        _cancel(self._arrival)
-        self._arrival = None
+        _cancel(self._request_timer)
+        self._request_timer = None
 
     def pause_writing(self) -> None:
-        """Start the clock of the answer."""
+        """Start the timer of the response."""
         super().pause_writing()
-        self._taking = self.loop.call_later(SEND_TIMEOUT, self.transport.abort)
+        self._send_timer = self.loop.call_later(SEND_TIMEOUT, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Stop the clock of the answer."""
+        """Stop the timer of the response."""
         super().resume_writing()
-        _cancel(self._taking)
+        _cancel(self._send_timer)
 
     def timeout_keep_alive_handler(self) -> None:
-        """End an idle connection at once, whatever a client has not read of the last answer."""
+        """Close an idle connection at once, even if the client has not read the whole last response."""
         self.transport.abort()
 
 

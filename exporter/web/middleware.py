@@ -1,4 +1,4 @@
-"""Who may ask, how often, and the headers of each answer, as the web configuration says."""
+"""Basic authentication, the rate limit and response headers, as the web configuration defines them."""
 
 from __future__ import annotations
 
@@ -22,100 +22,104 @@ if TYPE_CHECKING:
 
     from exporter.web.web_config import RateLimit, WebConfig
 
-OPEN = frozenset({"/-/healthy", "/-/ready"})
-"""Paths for whoever reaches the port: a probe has no password."""
-MAX_WAITING = 64
-"""Requests that wait for their password to be checked, one after the other; more are turned away."""
-_MAX_PASSWORD = 72
-"""Bytes of a password that bcrypt looks at."""
+OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
+"""Paths without authentication and rate limit, because health probes have no password."""
+MAX_QUEUED_CHECKS = 64
+"""Requests that wait for their password to be checked, one at a time. Further requests get status 503."""
+_MAX_PASSWORD_BYTES = 72
+"""bcrypt ignores the rest of a password."""
 
 _log = structlog.get_logger()
 
 
-class Busy(Exception):
-    """Too many passwords wait to be checked."""
+class TooManyChecks(Exception):
+    """Too many passwords are waiting to be checked."""
 
 
-class Guard:
-    """An application behind users, a rate limit and headers; what each asks of a request is `current` when it comes."""
+class WebConfigMiddleware:
+    """ASGI middleware that applies basic auth, the rate limit and response headers.
+
+    `current_config` returns the configuration for a request; it is called for each.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
-        current: Callable[[], WebConfig],
+        current_config: Callable[[], WebConfig],
         *,
-        check: Callable[[bytes, bytes], bool] = bcrypt.checkpw,
+        check_password: Callable[[bytes, bytes], bool] = bcrypt.checkpw,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
-        self._current = current
-        self._check = check
+        self._current_config = current_config
+        self._check_password = check_password
         self._clock = clock
-        self._take(current())
+        self._apply(current_config())
 
-    def _take(self, config: WebConfig) -> None:
-        """Use another configuration: what was known by the last one, verdicts too, is forgotten."""
+    def _apply(self, config: WebConfig) -> None:
+        """Use another configuration. Cached logins and the state of the rate limit are dropped."""
         self._config = config
-        self._users = Users(config.basic_auth_users, self._check)
-        self._bucket = Bucket(config.rate_limit, self._clock)
+        self._auth = BasicAuth(config.basic_auth_users, self._check_password)
+        self._bucket = TokenBucket(config.rate_limit, self._clock)
         headers = config.http_server_config.headers
         self._headers = {name.lower().encode(): value.encode() for name, value in headers.items() if value}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or have the application answer it."""
-        config = self._current()
+        """Reject a request, or pass it to the application."""
+        config = self._current_config()
         if config is not self._config:
-            self._take(config)
-        refusal = None if scope["path"] in OPEN else await self._refusal(scope)
-        if refusal is not None:
-            _log.debug("request refused", status=refusal.status_code, client=(scope.get("client") or [""])[0])
-        await (refusal or self._app)(scope, receive, _adding(self._headers, send))
+            self._apply(config)
+        rejection = None if scope["path"] in OPEN_PATHS else await self._reject(scope)
+        if rejection is not None:
+            _log.debug("request rejected", status=rejection.status_code, client=(scope.get("client") or [""])[0])
+        await (rejection or self._app)(scope, receive, _with_headers(self._headers, send))
 
-    async def _refusal(self, scope: Scope) -> PlainTextResponse | None:
-        if not self._bucket.take():
+    async def _reject(self, scope: Scope) -> PlainTextResponse | None:
+        """Return the response for a request that is not allowed, or None."""
+        if not self._bucket.try_acquire():
             return PlainTextResponse("too many requests\n", 429)
         try:
-            if await self._users.admit(Headers(scope=scope).get("authorization", "")):
+            if await self._auth.authenticate(Headers(scope=scope).get("authorization", "")):
                 return None
-        except Busy:
+        except TooManyChecks:
             return PlainTextResponse("too many passwords to check\n", 503)
         challenge = {"www-authenticate": 'Basic realm="telnyx-exporter", charset="UTF-8"'}
         return PlainTextResponse("unauthorized\n", 401, challenge)
 
 
-def _adding(headers: Mapping[bytes, bytes], send: Send) -> Send:
-    """Return a `send` that has these headers win over an answer's own."""
+def _with_headers(headers: Mapping[bytes, bytes], send: Send) -> Send:
+    """Wrap `send` so that these headers replace those of the response."""
 
-    async def add(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             others = [(name, value) for name, value in message["headers"] if name not in headers]
             message = {**message, "headers": [*others, *headers.items()]}
         await send(message)
 
-    return add
+    return send_with_headers
 
 
-class Users:
-    """Names and bcrypt hashes, and which passwords were right.
+class BasicAuth:
+    """Checks passwords against bcrypt hashes and caches successful logins.
 
-    Only the last right password of each user is remembered, as a hash keyed for this object alone: nobody's wrong
-    ones can displace it. Wrong ones, and those of nobody, cost bcrypt each time, one after the other.
+    Only the last valid password of each user is cached, as a hash with a random key, so failed attempts can't evict it.
+    Every other password is checked with bcrypt, one at a time.
     """
 
-    def __init__(self, hashes: Mapping[str, str], check: Callable[[bytes, bytes], bool]) -> None:
+    def __init__(self, hashes: Mapping[str, str], check_password: Callable[[bytes, bytes], bool]) -> None:
         self._hashes = {name.encode(): value.encode() for name, value in hashes.items()}
-        self._nobody = max(self._hashes.values(), key=lambda value: value[4:6], default=b"")
-        """A hash of the highest cost, which a user that does not exist is checked against."""
-        self._check = check
-        self._secret = secrets.token_bytes()
-        self._right: dict[bytes, bytes] = {}
-        self._turn = asyncio.Lock()
-        self._waiting = 0
+        self._costliest_hash = max(self._hashes.values(), key=lambda value: value[4:6], default=b"")
+        """Used for unknown users, so that they take as long as the slowest known user."""
+        self._check_password = check_password
+        self._cache_key = secrets.token_bytes()
+        self._cached_logins: dict[bytes, bytes] = {}
+        self._lock = asyncio.Lock()
+        self._queued = 0
 
-    async def admit(self, authorization: str) -> bool:
-        """Tell whether a header names a user and its password, which anyone does if there are no users.
+    async def authenticate(self, authorization: str) -> bool:
+        """Return whether the header has a valid user and password. Without any users, every request is valid.
 
-        Raises `Busy` if too many wait for that.
+        Raises `TooManyChecks` if too many passwords are waiting to be checked.
         """
         if not self._hashes:
             return True
@@ -123,31 +127,32 @@ class Users:
         if credentials is None:
             return False
         user, password = credentials
-        proof = hashlib.blake2b(user + b":" + password, key=self._secret).digest()
-        return self._knows(user, proof) or await self._find_out(user, password, proof)
+        login = hashlib.blake2b(user + b":" + password, key=self._cache_key).digest()
+        return self._is_cached(user, login) or await self._verify(user, password, login)
 
-    def _knows(self, user: bytes, proof: bytes) -> bool:
-        return hmac.compare_digest(self._right.get(user, b""), proof)
+    def _is_cached(self, user: bytes, login: bytes) -> bool:
+        return hmac.compare_digest(self._cached_logins.get(user, b""), login)
 
-    async def _find_out(self, user: bytes, password: bytes, proof: bytes) -> bool:
-        if self._waiting >= MAX_WAITING:
-            raise Busy
-        self._waiting += 1
+    async def _verify(self, user: bytes, password: bytes, login: bytes) -> bool:
+        if self._queued >= MAX_QUEUED_CHECKS:
+            raise TooManyChecks
+        self._queued += 1
         try:
-            async with self._turn:
-                if self._knows(user, proof):  # by now
+            async with self._lock:
+                if self._is_cached(user, login):  # checked while this request waited
                     return True
-                stored = self._hashes.get(user, self._nobody)
-                right = await asyncio.to_thread(self._check, password[:_MAX_PASSWORD], stored)
+                stored = self._hashes.get(user, self._costliest_hash)
+                valid = await asyncio.to_thread(self._check_password, password[:_MAX_PASSWORD_BYTES], stored)
         finally:
-            self._waiting -= 1
-        if right and user in self._hashes:
-            self._right[user] = proof
+            self._queued -= 1
+        if valid and user in self._hashes:
+            self._cached_logins[user] = login
             return True
         return False
 
 
 def _decode(authorization: str) -> tuple[bytes, bytes] | None:
+    """Return user and password of a basic auth header, or None if it is not one."""
     scheme, _, encoded = authorization.partition(" ")
     try:
         user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
@@ -156,21 +161,21 @@ def _decode(authorization: str) -> tuple[bytes, bytes] | None:
     return (user, password) if colon and scheme.lower() == "basic" else None
 
 
-class Bucket:
-    """A token bucket: `burst` requests at once, and another one after each interval."""
+class TokenBucket:
+    """A token bucket: `burst` requests at once, and one more after each interval."""
 
     def __init__(self, limit: RateLimit, clock: Callable[[], float]) -> None:
         self._limit = limit
         self._clock = clock
-        self._tokens, self._then = float(limit.burst), clock()
+        self._tokens, self._updated = float(limit.burst), clock()
 
-    def take(self) -> bool:
-        """Tell whether a request may pass."""
+    def try_acquire(self) -> bool:
+        """Take a token and return whether there was one."""
         if not self._limit.interval:
             return True
         now = self._clock()
-        self._tokens = min(self._limit.burst, self._tokens + (now - self._then) / self._limit.interval)
-        self._then = now
+        self._tokens = min(self._limit.burst, self._tokens + (now - self._updated) / self._limit.interval)
+        self._updated = now
         if self._tokens < 1:
             return False
         self._tokens -= 1

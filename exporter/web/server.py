@@ -1,4 +1,4 @@
-"""Listening, serving an application on a socket, and the signals that end it."""
+"""Listening sockets, serving an application on them, and signal handlers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import uvicorn
 
-from exporter.config.settings import parse_address
+from exporter.config.values import parse_address
 from exporter.web.http_protocol import MAX_CONNECTIONS, REQUEST_TIMEOUT, BoundedProtocol
 
 if TYPE_CHECKING:
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 KEEP_ALIVE = 120
-"""Seconds that an idle connection is kept: longer than the usual scrape interval, so that scrapes reuse one."""
-GRACE = 4
-"""Seconds that scrapes in flight have to end when the exporter stops."""
+"""Seconds that an idle connection stays open: longer than usual scrape intervals, so that scrapes reuse it."""
+GRACE_PERIOD = 4
+"""Seconds for scrapes in flight to finish when the exporter stops."""
 _BACKLOG = 1024
-_FIRST_INHERITED = 3
-"""The first descriptor that systemd passes."""
+_SD_LISTEN_FDS_START = 3
+"""The first file descriptor that systemd passes."""
 
 _log = structlog.get_logger()
-_RESPITE = 0.1
-"""Seconds without a new connection when none can be taken."""
+_ACCEPT_RETRY = 0.1
+"""Seconds until the next attempt after a connection could not be accepted."""
 
 
 def listen(address: str) -> socket.socket:
-    """Return a socket that listens on `HOST:PORT`, on every address of both families without a host, or `unix:///PATH`.
+    """Return a socket that listens on `HOST:PORT` or `unix:///PATH`. Without a host it listens on all addresses.
 
-    Raises `OSError` if it can't.
+    Raises `OSError` if the address can't be bound.
     """
-    where = parse_address(address)
-    if isinstance(where, Path):
-        return _PathListener(where)
-    host, port = where
+    parsed = parse_address(address)
+    if isinstance(parsed, Path):
+        return _PathListener(parsed)
+    host, port = parsed
     if not host:
         dual = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if dual else socket.AF_INET
@@ -54,7 +54,7 @@ def listen(address: str) -> socket.socket:
 
 
 class _PathListener(socket.socket):
-    """A socket that listens on a path, which goes with it; who may connect is up to the umask, as for any file."""
+    """A listening Unix socket that removes its path when it is closed. The umask determines who may connect."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(socket.AF_UNIX)
@@ -62,8 +62,8 @@ class _PathListener(socket.socket):
         self._inode: int | None = None
         try:
             if path.is_socket():
-                if not _answers(path):
-                    path.unlink()  # of a process that was killed
+                if not _is_in_use(path):
+                    path.unlink()  # left behind by a process that was killed
             elif path.exists():
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             self.bind(str(path))
@@ -74,7 +74,7 @@ class _PathListener(socket.socket):
             raise
 
     def close(self) -> None:
-        """Remove the path, first, while it is ours; somebody may have removed it and made another one."""
+        """Remove the path and close the socket. A path that another process has created since then stays."""
         if self._inode is not None and self.fileno() >= 0:
             with contextlib.suppress(OSError):
                 if self._path.stat().st_ino == self._inode:
@@ -82,32 +82,32 @@ class _PathListener(socket.socket):
         super().close()
 
 
-def _answers(path: Path) -> bool:
+def _is_in_use(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(0)  # it can be too busy to say so
+        client.settimeout(0)  # a busy server may not accept at once
         return client.connect_ex(str(path)) != errno.ECONNREFUSED
 
 
-def inherit() -> list[socket.socket]:
-    """Return the sockets that systemd listens on for this process, as sd_listen_fds(3) says; none if there are none.
+def inherit_sockets() -> list[socket.socket]:
+    """Return the sockets that systemd passes to this process, see sd_listen_fds(3), or an empty list.
 
-    Raises `ValueError` for one that connections can't be taken from.
+    Raises `ValueError` for a socket that does not accept connections.
     """
     if os.environ.pop("LISTEN_PID", "") != str(os.getpid()):
         return []
-    last = _FIRST_INHERITED + int(os.environ.pop("LISTEN_FDS", "0"))
+    end = _SD_LISTEN_FDS_START + int(os.environ.pop("LISTEN_FDS", "0"))
     with contextlib.ExitStack() as stack:
-        listeners = [stack.enter_context(socket.socket(fileno=number)) for number in range(_FIRST_INHERITED, last)]
+        listeners = [stack.enter_context(socket.socket(fileno=number)) for number in range(_SD_LISTEN_FDS_START, end)]
         for listener in listeners:
             if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                raise ValueError("systemd passed a socket that is none of ListenStream= with Accept=no")
+                raise ValueError("systemd passed a socket that does not listen; use ListenStream= and Accept=no")
             listener.set_inheritable(False)
         stack.pop_all()
     return listeners
 
 
 def url(listener: socket.socket, scheme: str = "http") -> str:
-    """Return the URL at which a person on this machine reaches a socket."""
+    """Return the URL of a socket for a person on this machine."""
     host, port = listener.getsockname()[:2]
     if host in {"::", "0.0.0.0"}:  # noqa: S104 -- compared, not bound
         host = "localhost"
@@ -117,7 +117,7 @@ def url(listener: socket.socket, scheme: str = "http") -> str:
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals alone: uvicorn would end the process by them, and an orderly end has status 0."""
+        """Install no signal handlers: uvicorn would raise the signal again at the end, so the status would not be 0."""
         yield
 
 
@@ -125,9 +125,9 @@ class _Server(uvicorn.Server):
 async def serving(
     app: ASGIApp, *listeners: socket.socket, tls: Callable[[], ssl.SSLContext] | None = None
 ) -> AsyncIterator[None]:
-    """Serve an application on sockets; in the end, scrapes in flight are answered within `GRACE` seconds.
+    """Serve an application on sockets. On exit, scrapes in flight have `GRACE_PERIOD` seconds to finish.
 
-    `tls` gives the context of each connection when it comes.
+    `tls` returns the context for a new connection; it is called for each.
     """
     server = _Server(
         uvicorn.Config(
@@ -140,32 +140,32 @@ async def serving(
             proxy_headers=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=GRACE + 1,
+            timeout_graceful_shutdown=GRACE_PERIOD + 1,
         )
     )
-    task = asyncio.create_task(server.serve(sockets=[]))
-    opening: set[asyncio.Task[None]] = set()
-    doors = [asyncio.create_task(_accept(server, listener, tls, opening)) for listener in listeners]
+    serve_task = asyncio.create_task(server.serve(sockets=[]))
+    handshakes: set[asyncio.Task[None]] = set()
+    acceptors = [asyncio.create_task(_accept(server, listener, tls, handshakes)) for listener in listeners]
     try:
         yield
     finally:
-        for door in (*doors, *opening):
-            door.cancel()
+        for task in (*acceptors, *handshakes):
+            task.cancel()
         server.should_exit = True
-        grace = asyncio.get_running_loop().call_later(GRACE, _abort, server)
-        await task
-        grace.cancel()
+        abort_timer = asyncio.get_running_loop().call_later(GRACE_PERIOD, _abort, server)
+        await serve_task
+        abort_timer.cancel()
 
 
 async def _accept(
     server: uvicorn.Server,
     listener: socket.socket,
     tls: Callable[[], ssl.SSLContext] | None,
-    opening: set[asyncio.Task[None]],
+    handshakes: set[asyncio.Task[None]],
 ) -> None:
-    """Take connections, and have them served once they are `opening` no more; those in a handshake are bounded, too.
+    """Accept connections. Those in `handshakes` count towards the limit, too.
 
-    The event loop's own servers know one context only, and count nothing before the handshake is done.
+    The event loop's own servers support only one TLS context and don't count connections before the handshake is done.
     """
     loop = asyncio.get_running_loop()
     listener.settimeout(0)
@@ -173,44 +173,46 @@ async def _accept(
         while True:
             try:
                 connection, peer = await loop.sock_accept(listener)
-            except OSError:  # out of descriptors, or the client is gone
-                await asyncio.sleep(_RESPITE)
+            except OSError:  # out of file descriptors, or the client has disconnected
+                await asyncio.sleep(_ACCEPT_RETRY)
                 continue
-            if len(server.server_state.connections) + len(opening) >= MAX_CONNECTIONS:
+            if len(server.server_state.connections) + len(handshakes) >= MAX_CONNECTIONS:
                 connection.close()
                 continue
-            task = asyncio.create_task(_open(server, connection, peer, tls() if tls is not None else None))
-            opening.add(task)
-            task.add_done_callback(opening.discard)
+            task = asyncio.create_task(_start_connection(server, connection, peer, tls() if tls is not None else None))
+            handshakes.add(task)
+            task.add_done_callback(handshakes.discard)
 
 
-async def _open(server: uvicorn.Server, connection: socket.socket, peer: Any, context: ssl.SSLContext | None) -> None:
-    bound = None if context is None else REQUEST_TIMEOUT
+async def _start_connection(
+    server: uvicorn.Server, connection: socket.socket, peer: Any, context: ssl.SSLContext | None
+) -> None:
+    timeout = None if context is None else REQUEST_TIMEOUT
     try:
         await asyncio.get_running_loop().connect_accepted_socket(
             lambda: BoundedProtocol(server.config, server.server_state, {}),
             connection,
             ssl=context,
-            ssl_handshake_timeout=bound,
-            ssl_shutdown_timeout=bound,
+            ssl_handshake_timeout=timeout,
+            ssl_shutdown_timeout=timeout,
         )
-    except OSError as error:  # a handshake that fails, is late or is broken off
+    except OSError as error:  # the handshake failed, timed out or was interrupted
         reason = getattr(error, "reason", None) or type(error).__name__
         _log.debug("connection refused", client=peer[0] if peer else "", reason=reason)
 
 
 def _abort(server: uvicorn.Server) -> None:
-    """End the connections of those who do not take their answer, before uvicorn calls that an error."""
+    """Close connections whose clients don't read their response, before uvicorn logs them as errors."""
     for connection in tuple(server.server_state.connections):
         connection.transport.abort()
 
 
 @contextlib.contextmanager
-def on_signals(numbers: Iterable[int], do: Callable[[], None]) -> Iterator[None]:
-    """Call `do` at each of these signals, and at those that were held back until now."""
+def on_signals(numbers: Iterable[int], callback: Callable[[], None]) -> Iterator[None]:
+    """Call `callback` for each of these signals, including those that were blocked until now."""
     loop, numbers = asyncio.get_running_loop(), tuple(numbers)
     for number in numbers:
-        loop.add_signal_handler(number, do)
+        loop.add_signal_handler(number, callback)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
     try:
         yield

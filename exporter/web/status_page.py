@@ -1,4 +1,4 @@
-"""The page at `/`, for a person who looks whether the exporter is well."""
+"""The page at `/`, which shows a person whether the exporter works."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ nav {{ border-top: 1px solid var(--line); padding-top: 1rem; display: flex; flex
 """
 
 
-def page(entry: Entry[View], metrics_path: str, *, pause: float = 0.0) -> str:
-    """Return the page for what the cache holds, where the next refresh can begin after a pause in seconds."""
+def render_page(entry: Entry[View], metrics_path: str, *, backoff: float = 0.0) -> str:
+    """Render the page for the state of the cache. The next refresh can start after `backoff` seconds."""
     view, age, error = entry.value, entry.age, entry.error
-    title, tone, detail = "Telnyx is being read", "good", ""
+    title, tone, detail = "Connected to Telnyx", "good", ""
     if error is not None:
         cause = error if isinstance(error, TelnyxError) else Internal()
-        title, tone = "Telnyx can't be read", "bad"
+        title, tone = "Can't reach the Telnyx API", "bad"
         detail = (
             f"<p>Reason: {escape(cause.reason)} ({escape(str(cause))})</p><p>{escape(cause.advice)}</p>"
-            f"<p>Next attempt at the first scrape after {pause:.0f} s.</p>"
+            f"<p>Next attempt: at the first scrape after {backoff:.0f} s.</p>"
         )
     elif view is None:
-        title = "Telnyx has not been read lately"
-    last = "never, or too long ago to be shown"
+        title = "No current data from Telnyx"
+    last = "never, or longer ago than --cache.max-stale"
     if view is not None and age is not None:
         last = f"{datetime.fromtimestamp(view.refreshed_at, UTC):%Y-%m-%d %H:%M:%S} UTC, {age:.0f} s ago"
     return _PAGE.format(

@@ -1,4 +1,4 @@
-"""The web configuration file that Prometheus's exporters share: TLS, headers, users and a rate limit.
+"""The web configuration file of the Prometheus ecosystem: TLS, headers, users and a rate limit.
 
 https://github.com/prometheus/exporter-toolkit/blob/master/docs/web-configuration.md
 """
@@ -15,8 +15,8 @@ import structlog
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-from exporter.config.files import read
-from exporter.config.settings import Duration
+from exporter.config.files import read_file
+from exporter.config.values import Duration
 from exporter.web.tls import TLS, Section, create_context
 
 if TYPE_CHECKING:
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from exporter.config.reload import Recorder
+    from exporter.config.reload import ConfigObserver
 
 SOURCE = "web"
-"""What this configuration is called where there are others."""
-INTERVAL = 5.0
-"""Seconds between two looks at the files, in the background: no handshake or scrape waits for a disk."""
+"""The name of this configuration source."""
+POLL_INTERVAL = 5.0
+"""Seconds between two checks of the files. They run in the background, so no handshake or scrape waits for a disk."""
 _MAX_BYTES = 2**20
 
 _HEADERS: dict[str, tuple[str, ...]] = {
@@ -47,23 +47,23 @@ _log = structlog.get_logger()
 def _check_headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if name not in _HEADERS:
-            raise ValueError(f"{name!r} is none of {', '.join(_HEADERS)}")
+            raise ValueError(f"{name!r} is not one of {', '.join(_HEADERS)}")
         if value and _HEADERS[name] and value not in _HEADERS[name]:
             raise ValueError(f"{name} must be {' or '.join(_HEADERS[name])}")
         if not value.isascii() or not value.isprintable():
-            raise ValueError(f"{name} holds a control character or a character outside ASCII")
+            raise ValueError(f"{name} contains a control character or a character outside ASCII")
     return headers
 
 
 def _check_users(users: Any) -> Any:
-    """Refuse users by their place: who swaps name and hash would find the hash in the log."""
+    """Validate users. Errors state a user's position, not its name, because name and hash may have been swapped."""
     if not isinstance(users, dict):
-        raise ValueError("must be a mapping of names to bcrypt hashes")  # noqa: TRY004 -- pydantic's way to refuse
-    for place, (name, value) in enumerate(users.items(), 1):
+        raise ValueError("must be a mapping of names to bcrypt hashes")  # noqa: TRY004 -- pydantic requires ValueError
+    for position, (name, value) in enumerate(users.items(), 1):
         if ":" in name:
-            raise ValueError(f"the name of user {place} has a colon, which basic authentication can't send")
+            raise ValueError(f"the name of user {position} has a colon, which basic authentication can't transmit")
         if not isinstance(value, str) or not _BCRYPT.fullmatch(value):
-            raise ValueError(f"the password of user {place} is not a bcrypt hash, such as htpasswd -nBC 10 gives")
+            raise ValueError(f"the password of user {position} is not a bcrypt hash, such as htpasswd -nBC 10 prints")
     return users
 
 
@@ -71,25 +71,25 @@ class HTTP(Section):
     """`http_server_config`."""
 
     http2: bool = True
-    """Means nothing here: HTTP/2 is not offered, and clients agree on HTTP/1.1."""
+    """Ignored: the exporter does not offer HTTP/2, so clients use HTTP/1.1."""
     headers: Annotated[dict[str, str], AfterValidator(_check_headers)] = Field(default_factory=dict)
 
 
 class RateLimit(Section):
-    """`rate_limit`: a bucket of `burst` requests that gains one in each interval, in seconds; 0 is no limit."""
+    """`rate_limit`: a token bucket of `burst` requests that gains one per interval, in seconds; 0 means no limit."""
 
     interval: Duration = 0.0
     burst: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
-    def _passable(self) -> Self:
+    def _check_burst(self) -> Self:
         if self.interval and not self.burst:
-            raise ValueError("needs a burst, or no request would pass")
+            raise ValueError("needs a burst, or no request would be allowed")
         return self
 
 
 class WebConfig(Section):
-    """The whole file; two of them are equal if they, and the files that they name, say the same."""
+    """The whole file. Two are equal if the files, including those they refer to, have the same content."""
 
     tls_server_config: TLS | None = None
     http_server_config: HTTP = Field(default_factory=HTTP)
@@ -98,38 +98,38 @@ class WebConfig(Section):
 
 
 def load(path: Path) -> WebConfig:
-    """Return what a file says. Raises `ValueError` with one line that names key and reason and quotes no secret."""
+    """Load a file. Raises `ValueError` with one line that states key and reason and quotes no secret."""
     try:
-        text = read(path, _MAX_BYTES).decode()
-        config = WebConfig.model_validate(_plain(yaml.compose(text, Loader=yaml.SafeLoader)) or {})
+        text = read_file(path, _MAX_BYTES).decode()
+        config = WebConfig.model_validate(_to_plain(yaml.compose(text, Loader=yaml.SafeLoader)) or {})
     except OSError as error:
         raise ValueError(error.strerror) from None
     except UnicodeDecodeError:
         raise ValueError("is not UTF-8") from None
     except ValidationError as error:
         raise ValueError(_explain(error)) from None
-    except (yaml.YAMLError, RecursionError) as error:  # its own words can quote a password
+    except (yaml.YAMLError, RecursionError) as error:  # its message can quote a password
         mark = getattr(error, "problem_mark", None)
         raise ValueError(f"is not YAML{f', line {mark.line + 1}' if mark else ''}") from None
     if config.tls_server_config is None:
         return config
-    return config.model_copy(update={"tls_server_config": config.tls_server_config.filled(path.parent)})
+    return config.model_copy(update={"tls_server_config": config.tls_server_config.with_file_contents(path.parent)})
 
 
-def _plain(node: yaml.Node | None) -> Any:
-    """Return a document as mappings, lists and text as it is written: what it means is for the schema to say.
+def _to_plain(node: yaml.Node | None) -> Any:
+    """Convert a document to mappings, lists and uninterpreted text. The schema interprets the text.
 
-    A key without a value is left out, as if it were not there.
+    A key without a value is left out.
     """
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(item) for item in node.value]
+        return [_to_plain(item) for item in node.value]
     if not isinstance(node, yaml.MappingNode):
         return None if node is None or node.tag == "tag:yaml.org,2002:null" else node.value
     plain: dict[str, Any] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode) or key.value in plain:
-            raise ValueError(f"line {key.start_mark.line + 1}: a key that is there twice, or is not text")
-        plain[key.value] = _plain(value)
+            raise ValueError(f"line {key.start_mark.line + 1}: a key that is duplicated or not text")
+        plain[key.value] = _to_plain(value)
     return {name: value for name, value in plain.items() if value is not None}
 
 
@@ -149,64 +149,70 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     reason = str(problem["ctx"]["error"]) if problem["type"] == "value_error" else problem["msg"].lower()
     reason = _REASONS.get(problem["type"], reason)
-    shown = where if where.isprintable() else repr(where)
-    return f"{shown}: {reason}" if where else reason
+    printable = where if where.isprintable() else repr(where)
+    return f"{printable}: {reason}" if where else reason
 
 
 class WebConfigFile:
-    """The file as it was last good.
+    """Holds the last valid configuration of a file.
 
-    Made with a file that can't be used, it raises `ValueError`; later it keeps the last good one instead.
+    The constructor raises `ValueError` if the file is invalid. Later, if the file becomes invalid, the last valid
+    configuration stays in use.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._problem = ""
-        self.config, self._context = _prepare(path)
+        self.config, self._context = _load_with_context(path)
 
     @property
     def tls(self) -> Callable[[], ssl.SSLContext] | None:
-        """What gives the context of each connection when it comes, where connections are secured."""
+        """A function that returns the TLS context for a new connection, or None without TLS."""
         first = self._context
         return None if first is None else lambda: self._context or first
 
     async def reload(self) -> None:
-        """Read the file, and those that it names, again. Raises `ValueError` where they can't be used."""
+        """Read the file, and those it refers to, again. Raises `ValueError` if they are invalid."""
         try:
-            self.config, self._context = await asyncio.to_thread(_prepare, self._path, self.config, self._context)
+            self.config, self._context = await asyncio.to_thread(
+                _load_with_context, self._path, self.config, self._context
+            )
         except ValueError as error:
             self._problem = str(error)
             raise ValueError(f"{self._path}: {error}") from None
         self._problem = ""
 
-    async def watch(self, recorder: Recorder, *, clock: Callable[[], float] = time.time) -> None:
-        """Read the file again whenever it, or a file that it names, changes; never return."""
+    async def watch(self, observer: ConfigObserver, *, clock: Callable[[], float] = time.time) -> None:
+        """Reload the file whenever it, or a file that it refers to, changes. Never returns."""
         while True:
-            await asyncio.sleep(INTERVAL)
-            config, problem = self.config, self._problem
+            await asyncio.sleep(POLL_INTERVAL)
+            previous, previous_problem = self.config, self._problem
             with contextlib.suppress(ValueError):
                 await self.reload()
             if self._problem:
-                recorder.misconfigured(SOURCE)
-            elif problem or self.config is not config:
-                recorder.configured(SOURCE, clock())
-                _log.info("web configuration read again", file=str(self._path))
-            if self._problem not in {"", problem}:
+                observer.record_config_error(SOURCE)
+            elif previous_problem or self.config is not previous:
+                observer.record_config_loaded(SOURCE, clock())
+                _log.info("web configuration reloaded", file=str(self._path))
+            if self._problem not in {"", previous_problem}:
                 _log.warning(
-                    "web configuration can't be used, keeping the last one", file=str(self._path), problem=self._problem
+                    "web configuration is invalid, keeping the previous one",
+                    file=str(self._path),
+                    problem=self._problem,
                 )
 
 
-def _prepare(
-    path: Path, before: WebConfig | None = None, context: ssl.SSLContext | None = None
+def _load_with_context(
+    path: Path, previous: WebConfig | None = None, context: ssl.SSLContext | None = None
 ) -> tuple[WebConfig, ssl.SSLContext | None]:
-    """Return what a file says and its context, both as they were before if it says nothing new."""
+    """Load a file and create its TLS context. If nothing changed, return the previous ones."""
     config = load(path)
-    if config == before:
-        return before, context
+    if config == previous:
+        return previous, context
     tls = config.tls_server_config
-    if before is not None and (tls is None) != (before.tls_server_config is None):
-        raise ValueError("tls_server_config: can't come or go while the exporter runs")
-    if before is not None and before.basic_auth_users and not config.basic_auth_users:
-        raise ValueError("basic_auth_users: can't all go while the exporter runs")  # a file that was cut off says so
+    if previous is not None and (tls is None) != (previous.tls_server_config is None):
+        raise ValueError("tls_server_config: can't be added or removed while the exporter runs: restart it")
+    if previous is not None and previous.basic_auth_users and not config.basic_auth_users:
+        # The file may have been truncated, and the exporter must not become open by accident.
+        raise ValueError("basic_auth_users: can't all be removed while the exporter runs: restart it")
     return config, create_context(tls) if tls is not None else None

@@ -7,39 +7,33 @@ from pathlib import Path
 from typing import get_type_hints
 
 import pytest
+from connections import decode_page, snapshot_of
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.collectors.credential_connections import CONNECTION_FAMILIES, SNAPSHOT_FAMILIES, select
-from exporter.exposition.renderer import Renderer
-from exporter.exposition.response import Format
-from exporter.telnyx.pages import (
+from exporter.collectors.credential_connections import (
+    COLLECTOR,
     Connection,
     Inbound,
     JitterBuffer,
     NoiseSuppression,
     Outbound,
     Rtcp,
-    Snapshot,
-    Unreadable,
-    decode_page,
 )
+from exporter.exposition.renderer import Renderer
+from exporter.exposition.response import Format
+from exporter.telnyx.pages import Snapshot, UnreadableRow
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FULL = json.loads((GOLDEN / "connection.json").read_text("utf-8"))
 SENSITIVE = ("user_name", "ani_override", "webhook_event_url", "webhook_event_failover_url")
 
 
-def read(*rows):
-    """Return the snapshot of rows as the API gives them."""
-    return Snapshot((decode_page(json.dumps({"data": rows}).encode()).rows,))
-
-
 def exposed(snapshot, *families, sensitive=(), form=Format.TEXT):
     """Return the exposition of these families, or of all."""
-    selection = select(lambda name: not families or name in families, sensitive)
-    return Renderer(selection)(snapshot).part(form, gzip=False).data.decode()
+    selection = COLLECTOR.select(lambda name: not families or name in families, sensitive)
+    return Renderer(selection)(snapshot).encode(form, gzip=False).data.decode()
 
 
 def samples(snapshot, *families, sensitive=()):
@@ -118,7 +112,7 @@ TABLE = {
     "telnyx_connection_jitter_buffer_max_seconds": GAUGE,
     "telnyx_connection_tag_info": ("info", ("tag",)),
 }
-FAMILIES = (*SNAPSHOT_FAMILIES, *CONNECTION_FAMILIES)
+FAMILIES = (*COLLECTOR.snapshot_families, *COLLECTOR.row_families)
 
 
 def test_families():
@@ -386,12 +380,14 @@ def test_connection(row, family, expected):
     name = f"telnyx_connection_{family}"
     labels = '{connection_id="42",connection_name="pbx"'
     lines = [name + line.replace("{C", labels, 1) for line in expected]
-    assert samples(read({"id": "42", "connection_name": "pbx", **row}), name) == lines
+    assert samples(snapshot_of({"id": "42", "connection_name": "pbx", **row}), name) == lines
 
 
 def test_every_family_has_a_case():
     """No family of connections is missing from the table above."""
-    assert {f"telnyx_connection_{case.values[1]}" for case in CASES} == {family.name for family in CONNECTION_FAMILIES}
+    assert {f"telnyx_connection_{case.values[1]}" for case in CASES} == {
+        family.name for family in COLLECTOR.row_families
+    }
 
 
 # A whole exposition
@@ -401,12 +397,12 @@ def test_every_family_has_a_case():
 @pytest.mark.parametrize(("name", "row"), [("full", FULL), ("bare", {"id": "42"})], ids=["full", "bare"])
 def test_golden(name, row, form, end):
     """A connection with every documented field, and one with an id alone, give exactly the file that is kept."""
-    assert exposed(read(row), form=form) == (GOLDEN / f"{name}.{end}").read_text("utf-8")
+    assert exposed(snapshot_of(row), form=form) == (GOLDEN / f"{name}.{end}").read_text("utf-8")
 
 
 def test_full_connection_has_every_field():
     """The connection with every documented field has each field of the models."""
-    (connection,) = read(FULL).connections
+    (connection,) = snapshot_of(FULL).rows
     parts = (connection, *(getattr(connection, name) for name in PARTS))
     absent = {name for part in parts for name in part.__struct_fields__ if getattr(part, name) is None}
     assert absent == {"report_frequency_seconds"}  # the old name of report_frequency_secs
@@ -415,8 +411,8 @@ def test_full_connection_has_every_field():
 def test_secrets_are_nowhere():
     """Nothing sensitive is exposed unless it is asked for, and the password never."""
     sensitive = (FULL["user_name"], FULL["outbound"]["ani_override"], "s3cret")
-    assert not any(text in exposed(read(FULL)) for text in (*sensitive, FULL["password"]))
-    text = exposed(read(FULL), sensitive=SENSITIVE)
+    assert not any(text in exposed(snapshot_of(FULL)) for text in (*sensitive, FULL["password"]))
+    text = exposed(snapshot_of(FULL), sensitive=SENSITIVE)
     assert all(secret in text for secret in sensitive)
     assert FULL["password"] not in text
 
@@ -446,7 +442,7 @@ DEFAULT = {"record_type": "credential_connection", "active": True, "anchorsite_o
 
 def counts(*rows):
     """Return how many connections there are of each kind; no kind is there twice."""
-    lines = samples(read(*({"id": str(number), **row} for number, row in enumerate(rows))), "telnyx_connections")
+    lines = samples(snapshot_of(*({"id": str(number), **row} for number, row in enumerate(rows))), "telnyx_connections")
     found = [re.fullmatch(r"telnyx_connections\{(.*)\} (\d+)", line).groups() for line in lines]
     assert len(dict(found)) == len(found)
     return {labels: int(number) for labels, number in found}
@@ -507,7 +503,7 @@ def test_unknown_state_is_a_kind():
     [
         pytest.param(Snapshot(()), "telnyx_connections_malformed", 0, id="none-malformed"),
         pytest.param(
-            Snapshot((), (Unreadable("1", "x"), Unreadable(None, "x"))),
+            Snapshot((), (UnreadableRow("1", "x"), UnreadableRow(None, "x"))),
             "telnyx_connections_malformed",
             2,
             id="malformed",
@@ -526,9 +522,9 @@ def test_rows_not_shown_are_counted(snapshot, family, number):
 
 def test_selection():
     """Only families that are shown are selected, and by default all."""
-    assert (select().snapshot, select().connection) == (SNAPSHOT_FAMILIES, CONNECTION_FAMILIES)
-    selection = select(lambda name: name in {"telnyx_connections", "telnyx_connection_active"})
-    assert [family.name for family in (*selection.snapshot, *selection.connection)] == [
+    assert COLLECTOR.select() == COLLECTOR
+    selection = COLLECTOR.select(lambda name: name in {"telnyx_connections", "telnyx_connection_active"})
+    assert [family.name for family in (*selection.snapshot_families, *selection.row_families)] == [
         "telnyx_connections",
         "telnyx_connection_active",
     ]
@@ -553,7 +549,7 @@ def test_selection():
 )
 def test_sensitive_label(sensitive, family, end):
     """A sensitive label is there when it is asked for, behind the others of its family, and nothing else changes."""
-    before, after = samples(read(FULL)), samples(read(FULL), sensitive=(sensitive,))
+    before, after = samples(snapshot_of(FULL)), samples(snapshot_of(FULL), sensitive=(sensitive,))
     changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
     ((old, new),) = changed
     assert new.startswith(f"{family}{{")
@@ -562,7 +558,7 @@ def test_sensitive_label(sensitive, family, end):
 
 def test_sensitive_label_of_bare_connection():
     """Sensitive labels of what is absent are empty."""
-    lines = samples(read({"id": "42"}), sensitive=SENSITIVE)
+    lines = samples(snapshot_of({"id": "42"}), sensitive=SENSITIVE)
     assert [line for line in lines if 'user_name=""' in line]
     assert [line for line in lines if 'ani_override=""' in line]
     assert [line for line in lines if line.endswith('webhook_event_url="",webhook_event_failover_url=""} 1')]

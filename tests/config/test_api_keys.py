@@ -5,7 +5,7 @@ import pytest
 from recorder import Recorder
 from structlog.testing import capture_logs
 
-from exporter.config.api_keys import KeyFile, describe
+from exporter.config.api_keys import KeyFile, describe_problem
 
 OLD, NEW = "KEY0123-old", "KEY0123-new"
 
@@ -13,11 +13,11 @@ OLD, NEW = "KEY0123-old", "KEY0123-new"
 BAD = [
     pytest.param(None, "No such file or directory", id="missing"),
     pytest.param({}, "Is a directory", id="directory"),
-    pytest.param(os.mkfifo, "is no regular file", id="pipe"),
+    pytest.param(os.mkfifo, "is not a regular file", id="pipe"),
     pytest.param(b"", "is empty", id="empty"),
     pytest.param(b" \t\n", "is empty", id="blank"),
-    pytest.param(b"KEY0123 hush", "holds white space", id="white-space"),
-    pytest.param(b"KEY0123\nhush", "holds white space", id="two-lines"),
+    pytest.param(b"KEY0123 hush", "contains white space", id="white-space"),
+    pytest.param(b"KEY0123\nhush", "contains white space", id="two-lines"),
     pytest.param(b"KEY0123\x00hush", "a control character", id="null"),
     pytest.param("KEY0123-hüsh".encode(), "a character outside ASCII", id="utf-8"),
     pytest.param(b"\xef\xbb\xbfKEY0123-hush", "a character outside ASCII", id="byte-order-mark"),
@@ -90,7 +90,7 @@ def test_unusable_file_is_refused_at_the_start(path, content, problem):
     put(path, content)
     with pytest.raises((OSError, ValueError)) as caught:
         key_file(path)
-    message = describe(caught.value)
+    message = describe_problem(caught.value)
     assert problem in message
     assert "KEY0123" not in message
 
@@ -112,7 +112,7 @@ def test_unusable_file_keeps_the_last_key(path, content, problem):
     put(path, NEW.encode()) if path.exists() else path.write_bytes(NEW.encode())
     with capture_logs() as logs:
         assert [key(), key()] == [NEW] * 2
-    assert [log["event"] for log in logs] == ["API key file can be used again"]
+    assert [log["event"] for log in logs] == ["API key file is valid again"]
     assert recorder.told[3:] == [("key", 42.0)]
 
 
@@ -123,7 +123,7 @@ def test_each_problem_is_told(path):
         for content in (b"", b"a b", b"a b", OLD.encode(), b"a b"):
             path.write_bytes(content)
             key()
-    assert [log["problem"].split()[0] for log in logs if "problem" in log] == ["is", "holds", "holds"]
+    assert [log["problem"].split()[0] for log in logs if "problem" in log] == ["is", "contains", "contains"]
 
 
 @pytest.mark.parametrize(
@@ -137,4 +137,4 @@ def test_each_problem_is_told(path):
 )
 def test_problems_are_described_without_content(error, words):
     """A problem is told in the system's words or our own, never with what an error happens to quote."""
-    assert describe(error) == words
+    assert describe_problem(error) == words

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from exporter import __version__
-from exporter.config.flags import OPTIONS, UsageError, check_change, load
+from exporter.config.flags import OPTIONS, UsageError, check_reload, load_settings
 from exporter.config.settings import SENSITIVE_LABELS
 
 KEY = "KEY0123-secret"
@@ -91,7 +91,12 @@ BAD = [
             ("cache.max-stale", "CACHE__MAX_STALE", "10", "must be a duration such as"),
             ("metrics.allow", "METRICS__ALLOW", "(", "must be a regular expression"),
             ("metrics.deny", "METRICS__DENY", "*", "must be a regular expression"),
-            ("metrics.sensitive-labels", "METRICS__SENSITIVE_LABELS", "password", "is none of user_name, ani_override"),
+            (
+                "metrics.sensitive-labels",
+                "METRICS__SENSITIVE_LABELS",
+                "password",
+                "is not one of user_name, ani_override",
+            ),
             ("log.level", "LOG__LEVEL", "INFO", "input should be 'debug', 'info', 'warning' or 'error'"),
             ("log.format", "LOG__FORMAT", "xml", "input should be 'logfmt' or 'json'"),
         )
@@ -122,7 +127,7 @@ def dotenv(*lines):
 def refusal(*arguments):
     """Return the message that refuses these arguments, which is one line."""
     with pytest.raises(UsageError) as caught:
-        load(arguments)
+        load_settings(arguments)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
     return message
@@ -145,26 +150,29 @@ def test_flag_wins_over_variable_over_dotenv(monkeypatch, known):
     """A flag wins over the environment, and the environment over `.env`."""
     flag, variable, path, one, other = known
     dotenv(f"{variable}='{one[0]}'")
-    assert value_of(load([]), path) == one[1]
+    assert value_of(load_settings([]), path) == one[1]
     monkeypatch.setenv(variable, other[0])
-    assert value_of(load([]), path) == other[1]
+    assert value_of(load_settings([]), path) == other[1]
     if flag in SWITCHES:
-        assert value_of(load([flag]), path) is True
+        assert value_of(load_settings([flag]), path) is True
     elif flag:
-        assert value_of(load([f"{flag}={one[0]}"]), path) == one[1]
-        assert value_of(load([flag, one[0]]), path) == one[1]
+        assert value_of(load_settings([f"{flag}={one[0]}"]), path) == one[1]
+        assert value_of(load_settings([flag, one[0]]), path) == one[1]
 
 
 def test_last_flag_counts():
     """Of a flag given twice, the last one counts, so that a wrapper's can be overridden."""
-    assert load(["--cache.ttl=1s", "--cache.ttl=2s"]).cache.ttl == 2.0
-    assert load(["--metrics.sensitive-labels=user_name", "--metrics.sensitive-labels="]).metrics.sensitive_labels == ()
+    assert load_settings(["--cache.ttl=1s", "--cache.ttl=2s"]).cache.ttl == 2.0
+    assert (
+        load_settings(["--metrics.sensitive-labels=user_name", "--metrics.sensitive-labels="]).metrics.sensitive_labels
+        == ()
+    )
 
 
 def test_addresses_add_up():
     """An address given again is another address, as with other exporters."""
     flags = ["--web.listen-address=:1,:2", "--web.listen-address", ":3"]
-    assert load(flags).web.listen_address == (":1", ":2", ":3")
+    assert load_settings(flags).web.listen_address == (":1", ":2", ":3")
 
 
 def test_sources_mix_within_a_group(monkeypatch):
@@ -172,7 +180,7 @@ def test_sources_mix_within_a_group(monkeypatch):
     dotenv("TELNYX_EXPORTER_TELNYX__FILTER__FQDN=sip.example", "TELNYX_EXPORTER_TELNYX__PAGE_SIZE=7")
     monkeypatch.setenv("TELNYX_EXPORTER_TELNYX__PAGE_SIZE", "8")
     monkeypatch.setenv("TELNYX_EXPORTER_TELNYX__CONCURRENCY", "2")
-    telnyx = load(["--telnyx.filter.connection-name=acme", "--telnyx.page-size=9"]).telnyx
+    telnyx = load_settings(["--telnyx.filter.connection-name=acme", "--telnyx.page-size=9"]).telnyx
     assert (telnyx.page_size, telnyx.concurrency) == (9, 2)
     assert (telnyx.filter.connection_name, telnyx.filter.fqdn) == ("acme", "sip.example")
 
@@ -181,7 +189,7 @@ def test_strangers_are_left_alone(monkeypatch):
     """Variables without the prefix are nobody's mistake, in the environment and in `.env`."""
     monkeypatch.setenv("TELNYX_PUBLIC_KEY", "x")
     dotenv("DATABASE_URL=postgres://", "TELNYX_APP_ID=1", "", "# a comment", "export TELNYX_API_KEY=KEY1 # mine")
-    settings = load([])
+    settings = load_settings([])
     assert settings.api_key == SecretStr("KEY1")
 
 
@@ -219,7 +227,7 @@ def test_bad_flag_is_blamed_before_what_it_overrides(monkeypatch):
 def test_empty_variable_is_not_blamed(monkeypatch):
     """An empty variable counts as none, so it is not where a bad value came from."""
     monkeypatch.setenv("TELNYX_EXPORTER_CACHE__TTL", "")
-    assert load([]).cache.ttl == 30.0
+    assert load_settings([]).cache.ttl == 30.0
     dotenv("TELNYX_EXPORTER_CACHE__TTL=soon")
     assert refusal().startswith("TELNYX_EXPORTER_CACHE__TTL in .env='soon': ")
 
@@ -242,7 +250,7 @@ def test_empty_flag_is_no_default(flag):
     """A flag with nothing behind it is a mistake where nothing can't be meant, and never a traceback."""
     optional = {"--telnyx.filter.connection-name", "--metrics.sensitive-labels"}
     if flag in optional:
-        assert load([f"{flag}="]) == load([])
+        assert load_settings([f"{flag}="]) == load_settings([])
     else:
         assert refusal(f"{flag}=").startswith(flag)
 
@@ -252,7 +260,7 @@ def test_variable_without_a_value_is_no_fault(option):
     """A line of `.env` with a name alone is read as nothing, or refused in one line."""
     dotenv(option.variable)
     try:
-        load([])
+        load_settings([])
     except UsageError as error:
         assert str(error).startswith(f"{option.variable} in .env")  # noqa: PT017 -- either is right
 
@@ -348,13 +356,13 @@ def test_empty_path_is_no_directory():
 def test_what_kubernetes_sets_is_no_mistake(monkeypatch, name):
     """A Service named telnyx-exporter gives its pods variables that begin as ours do."""
     monkeypatch.setenv(f"TELNYX_EXPORTER_{name}", "tcp://10.0.0.7:10142")
-    assert load([]) == load([])
+    assert load_settings([]) == load_settings([])
 
 
 def test_dotenv_that_is_no_list_of_variables_is_refused():
     """A line of `.env` that can't be parsed is named, not passed over."""
     dotenv("TELNYX_API_KEY=KEY0123", 'TELNYX_EXPORTER_LOG__LEVEL="debug')
-    assert refusal() == ".env in the working directory, line 2: is no NAME=value"
+    assert refusal() == ".env in the working directory, line 2: must be NAME=value"
 
 
 def test_dotenv_in_another_encoding_is_refused():
@@ -418,7 +426,7 @@ def test_help_lists_every_option(capsys, monkeypatch, flag):
     """The help lists each flag with what it does, its default and its variable, and nothing of what is set."""
     monkeypatch.setenv("TELNYX_API_KEY", KEY)
     with pytest.raises(SystemExit) as exit_:
-        load([flag, "--cache.ttl=wrong"])
+        load_settings([flag, "--cache.ttl=wrong"])
     assert exit_.value.code == 0
     out, err = capsys.readouterr()
     assert not err
@@ -427,11 +435,11 @@ def test_help_lists_every_option(capsys, monkeypatch, flag):
     for option in OPTIONS:
         assert option.variable in text
         if option.flag:
-            value = f" {option.value}" if option.value else ""
+            value = f" {option.metavar}" if option.metavar else ""
             default = f" Default: {option.default}." if option.default else ""
             assert f"{option.flag}{value} {option.help}{default} [{option.variable}]" in text
             assert option.help
-            assert bool(option.value) == (option.flag not in SWITCHES)
+            assert bool(option.metavar) == (option.flag not in SWITCHES)
     assert max(map(len, out.splitlines())) <= 100
 
 
@@ -450,18 +458,18 @@ def test_help_shows_the_documented_defaults():
         "--log.level": "info",
         "--log.format": "logfmt",
     }
-    assert load([f"{flag}={default}" for flag, default in defaults.items()]) == load([])
+    assert load_settings([f"{flag}={default}" for flag, default in defaults.items()]) == load_settings([])
 
 
 def test_help_groups_flags_by_their_beginning(capsys):
     """Flags that begin alike stand together, below the group's first line of documentation, each group once."""
     with pytest.raises(SystemExit):
-        load(["--help"])
+        load_settings(["--help"])
     lines = capsys.readouterr().out.splitlines()
     headings = Counter(line for line in lines if line.endswith(":") and not line.startswith(" "))
     assert headings == Counter(
         {
-            "what to do:": 1,
+            "Modes:": 1,
             "web:": 1,
             "web.config:": 1,
             "telnyx:": 1,
@@ -471,7 +479,7 @@ def test_help_groups_flags_by_their_beginning(capsys):
             "log:": 1,
         }
     )
-    assert lines[lines.index("cache:") + 1].strip() == "How long an answer is good for."
+    assert lines[lines.index("cache:") + 1].strip() == "How long to reuse what was read from Telnyx."
     order = [line.split()[0].lstrip("-").rpartition(".")[0] for line in lines if line.startswith("  --")]
     groups = [group for at, group in enumerate(order) if at == 0 or order[at - 1] != group]
     assert len(groups) == len(set(groups))
@@ -480,7 +488,7 @@ def test_help_groups_flags_by_their_beginning(capsys):
 def test_version_is_printed(capsys):
     """`--version` prints the program's name and version, whatever else is given."""
     with pytest.raises(SystemExit) as exit_:
-        load(["--once", "--version"])
+        load_settings(["--once", "--version"])
     assert exit_.value.code == 0
     assert capsys.readouterr() == (f"telnyx-exporter {__version__}\n", "")
 
@@ -493,13 +501,13 @@ def test_what_the_process_is_cannot_change(known):
     """Settings that are read again may differ in how Telnyx is read, shown and logged, and in nothing else."""
     flag, variable, path, one, other = known
     dotenv(f"{variable}='{one[0]}'")
-    before = load([])
-    check_change(before, load([]))
+    before = load_settings([])
+    check_reload(before, load_settings([]))
     dotenv(f"{variable}='{other[0]}'")
-    after = load([])
+    after = load_settings([])
     if path.split(".")[0] in {"web", "demo", "once", "check_config"}:
         with pytest.raises(UsageError, match=r"can't change while the exporter runs: restart it") as refused:
-            check_change(before, after)
+            check_reload(before, after)
         assert str(refused.value).startswith(f"{flag} ")
     else:
-        check_change(before, after)
+        check_reload(before, after)

@@ -50,8 +50,8 @@ async def test_all_is_read_again(reload, sources, recorder):
     assert [source.reloads for source in sources.values()] == [1, 1]
     assert recorder.told == [("settings", 42.0), ("web", 42.0)]
     assert [(entry["event"], entry["source"]) for entry in logs] == [
-        ("configuration read again", "settings"),
-        ("configuration read again", "web"),
+        ("configuration reloaded", "settings"),
+        ("configuration reloaded", "web"),
     ]
 
 
@@ -61,7 +61,7 @@ async def test_one_that_cannot_be_used_is_told(reload, sources, recorder):
     with (
         structlog.testing.capture_logs() as logs,
         pytest.raises(
-            ValueError, match=r"^settings: kept as it was, --cache.ttl: must be a duration; web: read again$"
+            ValueError, match=r"^settings: kept the previous one, --cache.ttl: must be a duration; web: reloaded$"
         ),
     ):
         await reload()
@@ -70,14 +70,16 @@ async def test_one_that_cannot_be_used_is_told(reload, sources, recorder):
     warning, again = logs
     assert (warning["log_level"], warning["source"]) == ("warning", "settings")
     assert warning["problem"] == "--cache.ttl: must be a duration"
-    assert (again["event"], again["source"]) == ("configuration read again", "web")
+    assert (again["event"], again["source"]) == ("configuration reloaded", "web")
 
 
 async def test_all_problems_are_one_line(reload, sources):
     """Who asked is told of everything that can't be used at once."""
     for name, source in sources.items():
         source.problem = f"{name} broke"
-    with pytest.raises(ValueError, match=r"^settings: kept as it was, settings broke; web: kept as it was, web broke$"):
+    with pytest.raises(
+        ValueError, match=r"^settings: kept the previous one, settings broke; web: kept the previous one, web broke$"
+    ):
         await reload()
 
 

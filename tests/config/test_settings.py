@@ -16,11 +16,8 @@ from exporter.config.settings import (
     Settings,
     Telnyx,
     Web,
-    check_key,
-    is_loopback,
-    parse_address,
-    parse_duration,
 )
+from exporter.config.values import check_key, is_loopback, parse_address, parse_duration
 
 KEY = "KEY0123-secret"
 UNITS = {"y": 31_536_000, "w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
@@ -194,11 +191,11 @@ def test_base_url_is_https_or_loopback(monkeypatch, text, url):
         ("file:///etc/passwd", "must be an http or https URL"),
         ("https://", "must be an http or https URL"),
         ("https://:8443/v2", "must be an http or https URL"),
-        ("http://api.telnyx.com/v2", "must be https, because plain http would show the API key on the wire"),
+        ("http://api.telnyx.com/v2", "must be https, because plain http would expose the API key"),
         ("http://localhost.telnyx.com/v2", "must be https"),
         ("http://0.0.0.0/v2", "must be https"),
-        ("https://user@api.telnyx.com/v2", "must not hold a user name or password"),
-        ("https://:word@api.telnyx.com/v2", "must not hold a user name or password"),
+        ("https://user@api.telnyx.com/v2", "must not contain a user name or password"),
+        ("https://:word@api.telnyx.com/v2", "must not contain a user name or password"),
         ("https://api.telnyx.com/v2?key=1", "must not have a query or fragment"),
         ("https://api.telnyx.com/v2#top", "must not have a query or fragment"),
         ("https://api.telnyx.com:65536/v2", ""),
@@ -234,10 +231,10 @@ def test_key_is_any_printable_ascii(key):
     ("key", "message"),
     [
         ("", "is empty"),
-        ("KEY 0123", "holds white space"),
-        ("KEY0123\n", "holds white space"),
-        ("KEY\t0123", "holds white space"),
-        ("KEY\x000123", "holds white space, a control character"),
+        ("KEY 0123", "contains white space"),
+        ("KEY0123\n", "contains white space"),
+        ("KEY\t0123", "contains white space"),
+        ("KEY\x000123", "contains white space, a control character"),
         ("KEY\x7f", "a control character"),
         ("KÉY", "a character outside ASCII"),
         ("KEY\u20280123", "a character outside ASCII"),
@@ -302,7 +299,9 @@ def test_telemetry_path_is_a_plain_path(path):
 )
 def test_telemetry_path_takes_nobody_elses(path):
     """A path that is none, or that would hide the landing page or the health checks, is refused."""
-    with pytest.raises(ValidationError, match="must be a path such as /metrics, other than / and those below /-/"):
+    with pytest.raises(
+        ValidationError, match="must be a path such as /metrics, other than / and paths that begin with /-/"
+    ):
         Web(telemetry_path=path)
 
 
@@ -315,7 +314,7 @@ def test_name_filter_is_empty_or_long_enough(text):
 @pytest.mark.parametrize("text", ["a", "ab", "東京"])
 def test_short_name_filter_is_refused(text):
     """What Telnyx would answer with an error is refused at the start."""
-    with pytest.raises(ValidationError, match="must have at least three characters, or Telnyx refuses it"):
+    with pytest.raises(ValidationError, match="must have at least three characters, or Telnyx rejects it"):
         Filter(connection_name=text)
 
 
@@ -387,7 +386,7 @@ def test_sensitive_labels_are_a_list_of_names(value, names):
 def test_unknown_sensitive_label_is_refused(name):
     """Only fields that are known to be sensitive can be asked for, and a password never."""
     with pytest.raises(
-        ValidationError, match="is none of user_name, ani_override, webhook_event_url, webhook_event_fa"
+        ValidationError, match="is not one of user_name, ani_override, webhook_event_url, webhook_event_fa"
     ):
         Metrics(sensitive_labels=name)
 

@@ -14,11 +14,13 @@ from peer import Peer, connections
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.cache import Cache
-from exporter.collectors.credential_connections import select
+from exporter.collectors.credential_connections import COLLECTOR
+from exporter.config.settings import Filter
 from exporter.exposition.renderer import Renderer
-from exporter.refresh import Refresher, holdoff
+from exporter.refresh import Refresher, retry_after
 from exporter.telemetry import Telemetry
-from exporter.telnyx.client import Client, Query
+from exporter.telnyx.client import Client
+from exporter.telnyx.lists import ListReader
 from exporter.web import server
 from exporter.web.app import create_app
 
@@ -147,10 +149,11 @@ class Site:
     async def exporter(self, base_url, *, key="KEY-of-tests", timeout=TIMEOUT, page_size=250, sensitive=()):  # noqa: ASYNC109 -- a setting
         """Build an exporter as `exporter.cli` does, but for the clock, and serve it."""
         clock, telemetry = Clock(), Telemetry(process=False)
-        query = Query(base_url=base_url, page_size=page_size)
-        client = Client(query, lambda: key, telemetry, timeout=timeout, clock=clock.time)
-        refresh = Refresher(client, Renderer(select(lambda _: True, sensitive)), telemetry, clock=clock.time)
-        cache = Cache(refresh, ttl=TTL, max_stale=MAX_STALE, holdoff=holdoff, clock=clock.monotonic)
+        client = Client(base_url, lambda: key, telemetry, timeout=timeout, clock=clock.time)
+        collector = COLLECTOR.select(sensitive_labels=sensitive)
+        reader = ListReader(client, collector.query(Filter(), page_size), telemetry, timeout=timeout)
+        refresh = Refresher(reader, Renderer(collector), telemetry, clock=clock.time)
+        cache = Cache(refresh, ttl=TTL, max_stale=MAX_STALE, retry_after=retry_after, clock=clock.monotonic)
         self.app = create_app(lambda: cache, telemetry)
         try:
             yield Exporter(self.http, self.address, cache, client, refresh, clock)

@@ -25,8 +25,8 @@ from peer import (
 )
 from structlog.testing import capture_logs
 
-from exporter.cache import MAX_HOLDOFF
-from exporter.telnyx.client import MAX_PAGE_BYTES
+from exporter.cache import MAX_RETRY_AFTER
+from exporter.telnyx.client import MAX_BODY_BYTES
 
 HURRIED = 1.0
 """Seconds that a hurried scraper waits."""
@@ -48,9 +48,11 @@ async def test_a_fault_is_survived(answer, reason, peer, site):
     with capture_logs() as logs:
         async with site.exporter(peer.url, timeout=timeout) as exporter:
             await survive(answer, reason, peer, exporter, timeout)
-    assert told(logs, "Telnyx can't be read", "reason") == [reason]
-    assert told(logs, "Telnyx is back", "was") == [reason]
-    assert [line["event"] for line in logs if line["log_level"] not in {"debug", "info"}] == ["Telnyx can't be read"]
+    assert told(logs, "Telnyx API request failed", "reason") == [reason]
+    assert told(logs, "Telnyx API is reachable again", "last_reason") == [reason]
+    assert [line["event"] for line in logs if line["log_level"] not in {"debug", "info"}] == [
+        "Telnyx API request failed"
+    ]
     assert not [line for line in logs if "exc_info" in line or "exception" in line]
 
 
@@ -81,7 +83,7 @@ async def survive(answer, reason, peer, exporter, timeout):  # noqa: ASYNC109 --
     assert old.value(LAST_SUCCESS) == good.value(LAST_SUCCESS)
 
     peer.answer(listing())
-    exporter.clock.skip(MAX_HOLDOFF)
+    exporter.clock.skip(MAX_RETRY_AFTER)
     again = await exporter.scrape()
     assert (again.up, again.failures, again.ids) == (1, {reason: 2}, FIVE)
     assert again.value(LAST_SUCCESS) == pytest.approx(exporter.clock.time(), abs=5)
@@ -126,14 +128,14 @@ async def test_reasons_that_change_are_told_once_each(peer, exporter):
     with capture_logs() as logs:
         for name in ("401", "401", "403", "403", "503-html"):
             peer.answer(FAULTS[name].answer)
-            exporter.clock.skip(MAX_HOLDOFF)
+            exporter.clock.skip(MAX_RETRY_AFTER)
             await exporter.scrape()
         peer.answer(listing())
         for _ in range(2):
-            exporter.clock.skip(MAX_HOLDOFF)
+            exporter.clock.skip(MAX_RETRY_AFTER)
             await exporter.scrape()
-    assert told(logs, "Telnyx can't be read", "reason") == ["unauthorized", "forbidden", "server_error"]
-    assert told(logs, "Telnyx is back", "was") == ["server_error"]
+    assert told(logs, "Telnyx API request failed", "reason") == ["unauthorized", "forbidden", "server_error"]
+    assert told(logs, "Telnyx API is reachable again", "last_reason") == ["server_error"]
 
 
 @pytest.mark.parametrize("name", ["gzip-bomb", "endless-body", "endless-head", "nested-data", "error-endless"])
@@ -146,7 +148,7 @@ async def test_memory_is_bounded(name, peer, exporter):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 3 * MAX_PAGE_BYTES
+    assert peak < 3 * MAX_BODY_BYTES
 
 
 # Many pages
@@ -308,7 +310,7 @@ async def test_a_row_that_cannot_be_read_is_left_out_alone(row, peer, exporter):
         scrape = await exporter.scrape()
     assert (scrape.up, scrape.ids) == (1, FIVE)
     assert scrape.value("telnyx_connections_malformed") == 1
-    assert len(told(logs, "connection left out, it can't be read", "problem")) == 1
+    assert len(told(logs, "connection left out, it can't be decoded", "problem")) == 1
 
 
 async def test_an_integer_id_is_shown_to_the_last_digit(peer, exporter):
@@ -326,8 +328,8 @@ WISHES = {
     "seconds": (lambda _: telnyx_error(429, "10011", retry_after="120"), 120),
     "date": (lambda clock: http_date(120, clock.time), 120),
     "unavailable": (lambda _: html(503, retry_after="120"), 120),
-    "absurd": (lambda _: telnyx_error(429, "10011", retry_after="9" * 17), MAX_HOLDOFF),
-    "absurd-date": (lambda _: telnyx_error(429, "10011", retry_after="Fri, 31 Dec 9999 23:59:59 GMT"), MAX_HOLDOFF),
+    "absurd": (lambda _: telnyx_error(429, "10011", retry_after="9" * 17), MAX_RETRY_AFTER),
+    "absurd-date": (lambda _: telnyx_error(429, "10011", retry_after="Fri, 31 Dec 9999 23:59:59 GMT"), MAX_RETRY_AFTER),
     "past": (lambda clock: http_date(-120, clock.time), 30),
     "negative": (lambda _: telnyx_error(429, "10011", retry_after="-120"), 30),
     "words": (lambda _: telnyx_error(429, "10011", retry_after="a while"), 30),

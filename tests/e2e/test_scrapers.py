@@ -16,7 +16,7 @@ from peer import connections, late, listing
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.web.server import GRACE
+from exporter.web.server import GRACE_PERIOD
 
 GET = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
 PATHS = ("/metrics", "/", "/-/healthy", "/-/ready")
@@ -312,12 +312,12 @@ timeouts = st.floats().map(str) | st.integers().map(str) | st.sampled_from(["1e9
 @given(
     accept=header | accepts,
     encoding=header | encodings,
-    patience=header | timeouts,
+    scrape_timeout=header | timeouts,
     query=st.dictionaries(st.text(max_size=10), st.text(max_size=20), max_size=3),
 )
-async def test_whatever_is_asked_for_is_answered(accept, encoding, patience, query, exporter):
+async def test_whatever_is_asked_for_is_answered(accept, encoding, scrape_timeout, query, exporter):
     """Any headers and any query get an answer, in a format that its own parser reads."""
-    headers = {"accept": accept, "accept-encoding": encoding, "x-prometheus-scrape-timeout-seconds": patience}
+    headers = {"accept": accept, "accept-encoding": encoding, "x-prometheus-scrape-timeout-seconds": scrape_timeout}
     raw = {name: value.encode("latin-1") for name, value in headers.items()}
     answer = await exporter.http.get("/metrics", headers=raw, params=query)
     assert answer.status_code == 200
@@ -356,7 +356,7 @@ async def test_nobody_keeps_the_process_from_its_end(peer):
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{int(port[1])}", trust_env=False) as http:
                 assert "\ntelnyx_up 1.0\n" in (await http.get("/metrics", timeout=10)).text
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(GRACE + 2):
+            async with asyncio.timeout(GRACE_PERIOD + 2):
                 log = (await process.stderr.read()).decode()
                 assert await process.wait() == 0
     finally:

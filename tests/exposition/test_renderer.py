@@ -1,11 +1,13 @@
 from dataclasses import replace
 
 import pytest
+from connections import collector_with
 
-from exporter.collectors.credential_connections import Count, Gauge, Selection, select
+from exporter.collectors.credential_connections import COLLECTOR, Connection
+from exporter.collectors.families import Gauge, SnapshotGauge
 from exporter.exposition.renderer import Renderer
 from exporter.exposition.response import Format
-from exporter.telnyx.pages import Connection, Snapshot
+from exporter.telnyx.pages import Snapshot
 
 FIRST = (Connection(id="1", active=True), Connection(id="2", active=False))
 SECOND = (Connection(id="3", active=True),)
@@ -26,12 +28,12 @@ def renderer(asked):
         return int(connection.active)
 
     gauge = Gauge("telnyx_connection_seen", "Seen.", (), lambda connection: connection, value)
-    size = Count("telnyx_size", "Size.", (), lambda snapshot: [((), snapshot.size)])
-    return Renderer(Selection((size,), (gauge,)))
+    size = SnapshotGauge("telnyx_size", "Size.", (), lambda snapshot: [((), snapshot.row_count)])
+    return Renderer(collector_with(gauge, snapshot_families=(size,)))
 
 
 def lines(document):
-    return [line for line in document.part(Format.TEXT, gzip=False).data.decode().splitlines() if line[0] != "#"]
+    return [line for line in document.encode(Format.TEXT, gzip=False).data.decode().splitlines() if line[0] != "#"]
 
 
 def test_only_what_changed_is_rendered(renderer, asked):
@@ -72,12 +74,12 @@ def test_changed_snapshot_is_another_document(renderer, chunks):
     first = renderer(Snapshot((FIRST, SECOND)))
     second = renderer(Snapshot(chunks))
     assert second is not first
-    assert lines(second) == lines(Renderer(renderer._selection)(Snapshot(chunks)))
+    assert lines(second) == lines(Renderer(renderer._collector)(Snapshot(chunks)))
 
 
 def test_counts_follow_the_snapshot():
     """What is counted of the whole list is new where only that changed."""
-    renderer = Renderer(select())
+    renderer = Renderer(COLLECTOR)
     first = renderer(Snapshot((FIRST,)))
     second = renderer(Snapshot((FIRST,), missing=3))
     assert second is not first
@@ -86,7 +88,7 @@ def test_counts_follow_the_snapshot():
 
 def test_chunks_of_equal_connections_are_told_apart():
     """A chunk is known by being the same object; one that is merely equal is rendered, to the same lines."""
-    renderer = Renderer(select())
+    renderer = Renderer(COLLECTOR)
     first = renderer(Snapshot((FIRST,)))
     copy = tuple(replace_connection(connection) for connection in FIRST)
     assert lines(renderer(Snapshot((copy,)))) == lines(first)
@@ -98,6 +100,6 @@ def replace_connection(connection):
 
 def test_families_stay_as_they_were_declared():
     """Showing a sensitive label makes another family."""
-    shown = select(sensitive=("user_name",)).connection[0]
-    hidden = select().connection[0]
+    shown = COLLECTOR.select(sensitive_labels=("user_name",)).row_families[0]
+    hidden = COLLECTOR.row_families[0]
     assert replace(shown, labels=hidden.labels, attributes=hidden.attributes) == hidden

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import get_type_hints
 
 import pytest
+from connections import collector_with
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from prometheus_client import Metric, generate_latest
@@ -12,23 +13,25 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.collectors.credential_connections import Count, Gauge, Info, Many, Selection, select
-from exporter.exposition.renderer import Renderer
-from exporter.exposition.response import EMPTY, Document, Format, Part, assemble
-from exporter.telemetry import Telemetry
-from exporter.telnyx.pages import (
+from exporter.collectors.credential_connections import (
+    COLLECTOR,
     Connection,
     Inbound,
     JitterBuffer,
     NoiseSuppression,
     Outbound,
     Rtcp,
-    Snapshot,
-    Unreadable,
 )
+from exporter.collectors.families import Gauge, Info, MultiGauge, SnapshotGauge
+from exporter.exposition.renderer import Renderer
+from exporter.exposition.response import EMPTY, Document, Encoded, Format, response_body
+from exporter.telemetry import Telemetry
+from exporter.telnyx.pages import Snapshot, UnreadableRow
 
 FORMATS = pytest.mark.parametrize("form", Format, ids=lambda form: form.name)
-SELECTION = select(sensitive=("user_name", "ani_override", "webhook_event_url", "webhook_event_failover_url"))
+SELECTION = COLLECTOR.select(
+    sensitive_labels=("user_name", "ani_override", "webhook_event_url", "webhook_event_failover_url")
+)
 
 ODD = ('"', "\\", "\n", "\r", "\t", "\0", "\x1e", "\x85", "\u2028", "\ufeff", "\u202e", "é", "☎", "𝄞", "{", "}", ",")
 TEXT = st.text(st.sampled_from((*ODD, " ", "=", "#", "%", "n", "s")) | st.characters(codec="utf-8"), max_size=12)
@@ -60,10 +63,10 @@ CONNECTIONS = structs(
 )
 SNAPSHOTS = st.builds(
     Snapshot,
-    chunks=st.lists(CONNECTIONS, max_size=2, unique_by=lambda connection: connection.id).map(
+    pages=st.lists(CONNECTIONS, max_size=2, unique_by=lambda connection: connection.id).map(
         lambda connections: (tuple(connections[:1]), tuple(connections[1:]))
     ),
-    unreadable=st.lists(st.just(Unreadable(None, "x")), max_size=2).map(tuple),
+    unreadable=st.lists(st.just(UnreadableRow(None, "x")), max_size=2).map(tuple),
     missing=st.integers(0, 3),
 )
 ANY = settings(
@@ -89,10 +92,10 @@ def text_of(value):
 def samples_of(family, source):
     """Return the samples of a snapshot or connection, by what the family says of itself."""
     if isinstance(family, Gauge):
-        number = family.value(family.part(source))
+        number = family.value(family.source(source))
         return [] if number is None else [((), number)]
     if isinstance(family, Info):
-        return [(family.values(family.part(source)), 1)]
+        return [(family.values(family.source(source)), 1)]
     return family.samples(source)
 
 
@@ -104,12 +107,12 @@ class Oracle:
 
     def collect(self):
         """Return the families in their order."""
-        for family in SELECTION.snapshot:
+        for family in SELECTION.snapshot_families:
             yield self._metric(family, [({}, self._snapshot)])
-        for family in SELECTION.connection:
+        for family in SELECTION.row_families:
             common = [
                 ({"connection_id": connection.id, "connection_name": connection.connection_name or ""}, connection)
-                for connection in self._snapshot.connections
+                for connection in self._snapshot.rows
             ]
             yield self._metric(family, common)
 
@@ -126,7 +129,7 @@ class Oracle:
 # What is read back
 
 
-TAGGED = Many(
+TAGGED = MultiGauge(
     "telnyx_connection_texts_info",
     "Texts.",
     ("first", "second"),
@@ -137,9 +140,9 @@ TAGGED = Many(
 def texts(form, *texts):
     """Return what is read back of an id, a name and two labels."""
     connection = Connection(**dict(zip(("id", "connection_name", "user_name", "record_type"), texts, strict=True)))
-    document = Renderer(Selection((), (TAGGED,)))(Snapshot(((connection,),)))
+    document = Renderer(collector_with(TAGGED))(Snapshot(((connection,),)))
     end = b"# EOF\n" if form is Format.OPENMETRICS else b""
-    (family,) = parse(document.part(form, gzip=False).data + end, form)
+    (family,) = parse(document.encode(form, gzip=False).data + end, form)
     (sample,) = family.samples
     assert list(sample.labels) == ["connection_id", "connection_name", "first", "second"]
     return tuple(sample.labels.values())
@@ -167,7 +170,7 @@ def test_oracle_agrees(form, snapshot):
     """Whatever the connections, what is rendered is read as what prometheus-client renders of the same families."""
     end = b"# EOF\n" if form is Format.OPENMETRICS else b""
     generate = generate_openmetrics if form is Format.OPENMETRICS else generate_latest
-    rendered = Renderer(SELECTION)(snapshot).part(form, gzip=False).data + end
+    rendered = Renderer(SELECTION)(snapshot).encode(form, gzip=False).data + end
     assert parse(rendered, form) == parse(generate(Oracle(snapshot)), form)
 
 
@@ -184,25 +187,25 @@ def test_oracle_agrees(form, snapshot):
 def test_label_values(value, text):
     """A bool is shown in small letters, and what is absent as empty, however often each comes."""
     assert texts(Format.TEXT, "1", "", value, value)[2:] == (text, text)
-    family = Count("telnyx_state", "State.", ("a", "b", "c"), lambda _: [((value, True, "True"), 1)])
-    document = Renderer(Selection((family,), ()))(Snapshot(()))
-    line = document.part(Format.TEXT, gzip=False).data.splitlines()[-1]
+    family = SnapshotGauge("telnyx_state", "State.", ("a", "b", "c"), lambda _: [((value, True, "True"), 1)])
+    document = Renderer(collector_with(snapshot_families=[family]))(Snapshot(()))
+    line = document.encode(Format.TEXT, gzip=False).data.splitlines()[-1]
     assert line.decode() == f'telnyx_state{{a="{text}",b="true",c="True"}} 1'
 
 
 def test_headers():
     """Info families and units are told as OpenMetrics has them, and in Prometheus text all are gauges."""
     families = (
-        Count("telnyx_state_info", "State.", (), lambda _: [((), 1)]),
-        Count("telnyx_age_seconds", "Age.", (), lambda _: [((), 1.5)]),
+        SnapshotGauge("telnyx_state_info", "State.", (), lambda _: [((), 1)]),
+        SnapshotGauge("telnyx_age_seconds", "Age.", (), lambda _: [((), 1.5)]),
     )
-    document = Renderer(Selection(families, ()))(Snapshot(()))
+    document = Renderer(collector_with(snapshot_families=families))(Snapshot(()))
     for form in (Format.TEXT, Format.TEXT_1):
-        assert document.part(form, gzip=False).data.decode() == (
+        assert document.encode(form, gzip=False).data.decode() == (
             "# HELP telnyx_state_info State.\n# TYPE telnyx_state_info gauge\ntelnyx_state_info 1\n"
             "# HELP telnyx_age_seconds Age.\n# TYPE telnyx_age_seconds gauge\ntelnyx_age_seconds 1.5\n"
         )
-    assert document.part(Format.OPENMETRICS, gzip=False).data.decode() == (
+    assert document.encode(Format.OPENMETRICS, gzip=False).data.decode() == (
         "# HELP telnyx_state State.\n# TYPE telnyx_state info\ntelnyx_state_info 1\n"
         "# HELP telnyx_age_seconds Age.\n# TYPE telnyx_age_seconds gauge\n# UNIT telnyx_age_seconds seconds\n"
         "telnyx_age_seconds 1.5\n"
@@ -221,7 +224,7 @@ DOCUMENTS = pytest.mark.parametrize(
 
 def answer(document, form, live, *, gzip):
     """Return the bytes of an answer."""
-    return b"".join(assemble(document.part(form, gzip=gzip), live, gzip=gzip))
+    return b"".join(response_body(document.encode(form, gzip=gzip), live, gzip=gzip))
 
 
 @FORMATS
@@ -261,17 +264,17 @@ def test_gzip_is_one_member(document, form, live):
 def test_part_is_used_again(live, text):
     """The same part goes, as it is, into every answer, whatever is behind it."""
     document = Renderer(SELECTION)(Snapshot(((Connection(id="1", connection_name=text),),)))
-    part = document.part(Format.TEXT, gzip=True)
+    part = document.encode(Format.TEXT, gzip=True)
     for last in live:
-        first, rest = assemble(part, last, gzip=True)
+        first, rest = response_body(part, last, gzip=True)
         assert first is part.data
-        assert gzip_module.decompress(first + rest) == document.part(Format.TEXT, gzip=False).data + last
+        assert gzip_module.decompress(first + rest) == document.encode(Format.TEXT, gzip=False).data + last
 
 
 def test_gzip_saves():
     """Compression is worth it: series of many connections shrink to less than a tenth."""
     document = Renderer(SELECTION)(SNAPSHOT)
-    plain, packed = (len(document.part(Format.TEXT, gzip=gzip).data) for gzip in (False, True))
+    plain, packed = (len(document.encode(Format.TEXT, gzip=gzip).data) for gzip in (False, True))
     assert packed < plain / 10
 
 
@@ -280,20 +283,20 @@ def test_gzip_saves():
 
 def test_empty_document():
     """Without a snapshot there is nothing to show, and that is valid, too."""
-    assert EMPTY.part(Format.TEXT, gzip=False) == Part(b"")
+    assert EMPTY.encode(Format.TEXT, gzip=False) == Encoded(b"")
     assert gzip_module.decompress(answer(EMPTY, Format.TEXT, b"", gzip=True)) == b""
 
 
 def test_part_is_made_when_asked_for():
     """Each format and encoding is made at the first call, kept, and told; no other is."""
     document = Document()
-    assert set(document.made) == set()
-    part = document.part(Format.TEXT, gzip=True)
-    assert set(document.made) == {(Format.TEXT, True)}
-    assert document.part(Format.TEXT, gzip=True) is part
-    document.part(Format.TEXT, gzip=False)
-    document.part(Format.OPENMETRICS, gzip=True)
-    assert set(document.made) == {(Format.TEXT, True), (Format.TEXT, False), (Format.OPENMETRICS, True)}
+    assert set(document.encodings) == set()
+    part = document.encode(Format.TEXT, gzip=True)
+    assert set(document.encodings) == {(Format.TEXT, True)}
+    assert document.encode(Format.TEXT, gzip=True) is part
+    document.encode(Format.TEXT, gzip=False)
+    document.encode(Format.OPENMETRICS, gzip=True)
+    assert set(document.encodings) == {(Format.TEXT, True), (Format.TEXT, False), (Format.OPENMETRICS, True)}
 
 
 def test_part_is_made_once_for_many_threads():
@@ -303,7 +306,7 @@ def test_part_is_made_once_for_many_threads():
 
     def ask():
         start.wait()
-        parts.append(document.part(Format.TEXT, gzip=True))
+        parts.append(document.encode(Format.TEXT, gzip=True))
 
     threads = [threading.Thread(target=ask) for _ in range(16)]
     for thread in threads:
@@ -330,14 +333,14 @@ def test_content_types(form, kind):
 
 def test_who_waited_takes_what_another_made(monkeypatch):
     """Who waits while another thread makes the same part takes that one, and makes none."""
-    document, theirs = Document(), Part(b"theirs")
+    document, theirs = Document(), Encoded(b"theirs")
 
     class Turn:
         def __enter__(self):
-            document._parts[Format.TEXT, False] = theirs
+            document._encoded[Format.TEXT, False] = theirs
 
         def __exit__(self, *_):
             pass
 
     monkeypatch.setattr(document, "_lock", Turn())
-    assert document.part(Format.TEXT, gzip=False) is theirs
+    assert document.encode(Format.TEXT, gzip=False) is theirs

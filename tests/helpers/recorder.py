@@ -7,10 +7,10 @@ class Recorder:
     def __init__(self):
         self.told = []
 
-    def configured(self, source, at):
+    def record_config_loaded(self, source, at):
         """Take a success."""
         self.told.append((source, at))
 
-    def misconfigured(self, source):
+    def record_config_error(self, source):
         """Take a failure."""
         self.told.append((source, None))

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from grafana_files import DASHBOARDS, PANELS, SHOW, TARGETS, links
 
-from exporter.collectors.credential_connections import CONNECTION_FAMILIES, SNAPSHOT_FAMILIES
+from exporter.collectors.credential_connections import COLLECTOR
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "grafana"
@@ -30,8 +30,8 @@ each_target = pytest.mark.parametrize(("promql", "legend"), TARGETS.values(), id
 @pytest.fixture(scope="module")
 def known():
     """Return the labels of every metric by the name of its samples."""
-    labels = {family.name: set(family.labels) for family in SNAPSHOT_FAMILIES}
-    labels |= {family.name: {"connection_id", "connection_name", *family.labels} for family in CONNECTION_FAMILIES}
+    labels = {family.name: set(family.labels) for family in COLLECTOR.snapshot_families}
+    labels |= {family.name: {"connection_id", "connection_name", *family.labels} for family in COLLECTOR.row_families}
     for metric in runpy.run_path(str(ROOT / "docs/generate.py"))["_observed"]().values():
         for sample in metric.samples:
             labels.setdefault(sample.name, set()).update(sample.labels)
@@ -246,7 +246,7 @@ def test_a_legend_is_what_a_person_would_write(panel):
 def test_every_setting_of_a_connection_is_shown():
     """Each metric of a connection, and each of its labels, is on the connection's own dashboard."""
     queries = [promql for name, (promql, _) in TARGETS.items() if name.startswith("telnyx-connection:")]
-    for family in CONNECTION_FAMILIES:
+    for family in COLLECTOR.row_families:
         about = [promql for promql in queries if re.search(rf"\b{family.name}{{", promql)]
         assert about, family.name
         for label in family.labels:

@@ -17,7 +17,7 @@ FREE = {
 """Objects whose keys Kubernetes, its operator or the exporter know, and not the chart."""
 
 
-DECIDED = {option.flag.removeprefix("--") for option in OPTIONS if option.flag and not option.value}
+DECIDED = {option.flag.removeprefix("--") for option in OPTIONS if option.flag and not option.metavar}
 DECIDED |= {"telnyx.api-key-file", "web.config.file", "web.listen-address", "version", "help"}
 DECIDED = sorted(DECIDED - {"web.enable-lifecycle"})
 """Settings that are the chart's: what the process is, switches but for one, and what it is given by other values."""

@@ -9,7 +9,7 @@ import yaml
 from grafana_files import DASHBOARDS
 from stack import binary
 
-from exporter.collectors.credential_connections import CONNECTION_FAMILIES, SNAPSHOT_FAMILIES
+from exporter.collectors.credential_connections import COLLECTOR
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "prometheus"
@@ -41,8 +41,8 @@ each_lingering_alert = pytest.mark.parametrize(
 def known():
     """Return the labels of each metric: the exporter's, Prometheus's own and those that rules record."""
     observed = runpy.run_path(str(ROOT / "docs" / "generate.py"))["_observed"]()
-    labels = {family.name: {*family.labels, "connection_id", "connection_name"} for family in CONNECTION_FAMILIES}
-    labels |= {family.name: set(family.labels) for family in SNAPSHOT_FAMILIES}
+    labels = {family.name: {*family.labels, "connection_id", "connection_name"} for family in COLLECTOR.row_families}
+    labels |= {family.name: set(family.labels) for family in COLLECTOR.snapshot_families}
     for metric in observed.values():
         for sample in metric.samples:
             labels.setdefault(sample.name, set()).update(sample.labels)

@@ -1,11 +1,11 @@
 from collections import Counter
 
 import pytest
+from connections import decode_page
 from sandbox_client import Clock, get, ids
 
 from exporter.sandbox import Account
 from exporter.sandbox.connections import iso_time
-from exporter.telnyx.pages import decode_page
 
 
 async def test_rows_are_what_the_models_read(account):

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from stamina.instrumentation import set_on_retry_hooks
 
 from exporter import __version__
-from exporter.telnyx.client import MAX_PAGE_BYTES, Client, Query
+from exporter.collectors.credential_connections import COLLECTOR
+from exporter.config.settings import Filter
+from exporter.telnyx.client import MAX_BODY_BYTES, Client
 from exporter.telnyx.errors import (
     BadRequest,
     ConnectionFailed,
@@ -30,6 +32,7 @@ from exporter.telnyx.errors import (
     TelnyxError,
     Unauthorized,
 )
+from exporter.telnyx.lists import ListReader
 from exporter.telnyx.responses import RateLimit
 
 BASE_URL = "https://api.telnyx.test/v2"
@@ -38,6 +41,7 @@ KEY = "KEY0123-secret"
 CANARY = "canary-7f3a"
 NOW = 1_790_000_000.0
 ATTEMPTS = 4
+NO_FILTER = Filter()
 
 
 @dataclass
@@ -48,16 +52,16 @@ class Recorder:
     limits: list[RateLimit] = field(default_factory=list)
     restarts: int = 0
 
-    def requested(self, code, seconds):
+    def record_request(self, code, seconds):
         """Take a request."""
         assert 0 <= seconds < 60
         self.codes.append(code)
 
-    def rate_limited(self, limit):
+    def record_rate_limit(self, limit):
         """Take what was said of the rate limit."""
         self.limits.append(limit)
 
-    def restarted(self):
+    def record_list_restart(self):
         """Take a walk that begins again."""
         self.restarts += 1
 
@@ -88,24 +92,26 @@ def api(respx_mock):
 
 
 @asynccontextmanager
-async def connected(recorder=None, query=None, key=lambda: KEY, **options):
-    """Give a client, and close it."""
-    client = Client(query or Query(base_url=BASE_URL), key, recorder or Recorder(), **options)
+async def connected(recorder=None, base_url=BASE_URL, key=lambda: KEY, filters=NO_FILTER, page_size=250, **options):
+    """Provide a reader of the list of connections, with a client of its own."""
+    recorder = recorder or Recorder()
+    client = Client(base_url, key, recorder, **options)
+    limits = {name: options[name] for name in ("timeout", "concurrency") if name in options}
     try:
-        yield client
+        yield ListReader(client, COLLECTOR.query(filters, page_size), recorder, **limits)
     finally:
         await client.close()
 
 
 async def fetch(recorder=None, **options):
-    """Return what a client of its own fetches."""
-    async with connected(recorder, **options) as client:
-        return await client.fetch()
+    """Read the list with a client of its own."""
+    async with connected(recorder, **options) as reader:
+        return await reader.fetch()
 
 
 def ids(snapshot):
     """Return the ids of a snapshot's connections."""
-    return [connection.id for connection in snapshot.connections]
+    return [connection.id for connection in snapshot.rows]
 
 
 def listing(*connection_ids, **meta):
@@ -147,14 +153,13 @@ async def test_the_request_is_as_documented(api):
         ({"fqdn": "sip.example.com"}, {"filter[fqdn]": "sip.example.com"}),
         ({"outbound_voice_profile_id": "1293"}, {"filter[outbound_voice_profile_id]": "1293"}),
         ({"connection_name": "", "fqdn": "", "outbound_voice_profile_id": ""}, {}),
-        ({"page_size": 7}, {"page[size]": "7"}),
     ],
-    ids=["name", "fqdn", "profile", "empty", "page size"],
+    ids=["name", "fqdn", "profile", "empty"],
 )
 async def test_a_query_becomes_parameters(api, filters, params):
     """Filters that are set are sent as Telnyx spells them, empty ones are not."""
     api.return_value = listing("1")
-    await fetch(query=Query(base_url=BASE_URL, **filters))
+    await fetch(filters=Filter(**filters))
 
     sent = dict(api.calls.last.request.url.params)
     assert sent == {"page[number]": "1", "page[size]": "250", "sort": "created_at", **params}
@@ -169,7 +174,7 @@ async def test_every_page_is_asked_for(api, recorder):
         return listing(*rows[(number - 1) * size : number * size], total_results=6)
 
     api.side_effect = page
-    snapshot = await fetch(recorder, query=Query(base_url=BASE_URL, page_size=2))
+    snapshot = await fetch(recorder, page_size=2)
 
     assert ids(snapshot) == rows
     assert recorder.codes == ["200"] * 5
@@ -185,12 +190,12 @@ async def test_an_unchanged_page_is_the_same_object(api):
         return listing(*rows[number * 2 - 2 : number * 2], total_results=4)
 
     api.side_effect = page
-    async with connected(query=Query(base_url=BASE_URL, page_size=2)) as client:
+    async with connected(page_size=2) as client:
         first = await client.fetch()
         rows[3] = "e"
         second = await client.fetch()
 
-    assert second.chunks[0] is first.chunks[0]
+    assert second.pages[0] is first.pages[0]
     assert ids(second) == ["a", "b", "c", "e"]
 
 
@@ -205,7 +210,7 @@ async def test_what_was_got_over_is_no_reason(api):
         return response
 
     api.side_effect = answer
-    with pytest.raises(RequestTimeout, match=r"^the list took longer than 0\.2 s$"):
+    with pytest.raises(RequestTimeout, match=r"^reading the list took longer than 0\.2 s$"):
         await fetch(timeout=0.2)
 
 
@@ -232,7 +237,7 @@ async def test_concurrency_is_bounded():
 
     snapshot = await fetch(transport=httpx.MockTransport(answer), concurrency=3)
 
-    assert snapshot.size == 20
+    assert snapshot.row_count == 20
     assert max(peaks) == 3
 
 
@@ -301,14 +306,14 @@ async def test_what_passes_does_no_harm(api, recorder, failure):
 @pytest.mark.parametrize(
     ("status", "message"),
     [
-        (201, "no list"),
-        (204, "no list"),
-        (206, "no list"),
-        (301, "a redirect, which is not followed"),
-        (302, "a redirect, which is not followed"),
-        (304, "a redirect, which is not followed"),
-        (307, "a redirect, which is not followed"),
-        (308, "a redirect, which is not followed"),
+        (201, "expected 200"),
+        (204, "expected 200"),
+        (206, "expected 200"),
+        (301, "redirects are not followed"),
+        (302, "redirects are not followed"),
+        (304, "redirects are not followed"),
+        (307, "redirects are not followed"),
+        (308, "redirects are not followed"),
     ],
 )
 async def test_another_success_is_malformed(api, recorder, status, message):
@@ -341,7 +346,7 @@ async def test_a_redirect_that_leads_nowhere_is_malformed(recorder, location):
 async def test_another_body_is_malformed(api, recorder, body):
     """A 200 that is no list, such as a proxy's HTML, is malformed, not tried again and not quoted."""
     api.return_value = httpx.Response(200, text=body)
-    with pytest.raises(Malformed, match=f"^page 1 is not a list of connections: (?!.*{CANARY})"):
+    with pytest.raises(Malformed, match=f"^page 1 is not a page of the list: (?!.*{CANARY})"):
         await fetch(recorder)
 
     assert recorder.codes == ["200"]
@@ -413,7 +418,7 @@ async def test_an_exception_of_httpx_is_one_of_ours(recorder, kind):
 
     timed_out = issubclass(kind, httpx.TimeoutException)
     assert type(caught.value) is (RequestTimeout if timed_out else ConnectionFailed)
-    assert str(caught.value) == (f"no answer in time ({kind.__name__})" if timed_out else kind.__name__)
+    assert str(caught.value) == (f"no response in time ({kind.__name__})" if timed_out else kind.__name__)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
     assert recorder.codes == ["none"] * ATTEMPTS
@@ -463,7 +468,7 @@ async def test_the_whole_takes_no_longer_than_its_timeout(recorder):
     async def never(_):
         await asyncio.Event().wait()
 
-    with pytest.raises(RequestTimeout, match=r"^the list took longer than 0\.01 s$") as caught:
+    with pytest.raises(RequestTimeout, match=r"^reading the list took longer than 0\.01 s$") as caught:
         await fetch(recorder, transport=httpx.MockTransport(never), timeout=0.01)
     assert caught.value.__context__ is None
     assert recorder.codes == ["none"]
@@ -647,16 +652,16 @@ async def test_a_body_can_be_gzip(encoding, size):
 @pytest.mark.parametrize(
     ("encoding", "body", "message"),
     [
-        ("gzip", gzip.compress(BODY)[:-1], "the answer ends in the middle of its gzip"),
-        ("gzip", gzip.compress(BODY)[:20], "the answer ends in the middle of its gzip"),
-        ("gzip", b"", "the answer ends in the middle of its gzip"),
-        ("gzip", BODY, "the answer is no valid gzip"),
-        ("gzip", zlib.compress(BODY), "the answer is no valid gzip"),
-        ("gzip", gzip.compress(BODY)[:-8] + bytes(8), "the answer is no valid gzip"),
-        ("br", BODY, "the answer has an encoding that was not asked for"),
-        ("deflate", zlib.compress(BODY), "the answer has an encoding that was not asked for"),
-        ("gzip, gzip", gzip.compress(gzip.compress(BODY)), "the answer has an encoding that was not asked for"),
-        (CANARY, BODY, "the answer has an encoding that was not asked for"),
+        ("gzip", gzip.compress(BODY)[:-1], "the response ends in the middle of its gzip data"),
+        ("gzip", gzip.compress(BODY)[:20], "the response ends in the middle of its gzip data"),
+        ("gzip", b"", "the response ends in the middle of its gzip data"),
+        ("gzip", BODY, "the response is not valid gzip"),
+        ("gzip", zlib.compress(BODY), "the response is not valid gzip"),
+        ("gzip", gzip.compress(BODY)[:-8] + bytes(8), "the response is not valid gzip"),
+        ("br", BODY, "the response has an encoding that was not requested"),
+        ("deflate", zlib.compress(BODY), "the response has an encoding that was not requested"),
+        ("gzip, gzip", gzip.compress(gzip.compress(BODY)), "the response has an encoding that was not requested"),
+        (CANARY, BODY, "the response has an encoding that was not requested"),
     ],
     ids=["no end", "half", "empty", "plain", "zlib", "wrong CRC", "br", "deflate", "twice", "unknown"],
 )
@@ -683,38 +688,38 @@ async def test_a_gzip_bomb_is_harmless():
     transport, _ = answering(packed, headers={"content-encoding": "gzip"})
     tracemalloc.start()
     try:
-        with pytest.raises(Malformed, match=f"^the answer is larger than {MAX_PAGE_BYTES} bytes$"):
+        with pytest.raises(Malformed, match=f"^the response is larger than {MAX_BODY_BYTES} bytes$"):
             await fetch(transport=transport)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
-    assert peak < 4 * MAX_PAGE_BYTES
+    assert peak < 4 * MAX_BODY_BYTES
 
 
 async def test_what_comes_behind_gzip_is_not_kept():
     """What a peer sends behind the end of its gzip is bounded too."""
-    chunks = [b"x" * 2**20] * (2 * MAX_PAGE_BYTES // 2**20)
+    chunks = [b"x" * 2**20] * (2 * MAX_BODY_BYTES // 2**20)
     transport, taken = answering(gzip.compress(BODY), *chunks, headers={"content-encoding": "gzip"})
     with suppress(Malformed):
         assert ids(await fetch(transport=transport)) == ["1"]
 
-    assert sum(taken) < MAX_PAGE_BYTES + 2**21
+    assert sum(taken) < MAX_BODY_BYTES + 2**21
 
 
 async def test_an_endless_body_is_refused():
     """A body beyond all reason is malformed as soon as it gets there, and no further read."""
-    chunks = [b" " * 2**20] * (2 * MAX_PAGE_BYTES // 2**20)
+    chunks = [b" " * 2**20] * (2 * MAX_BODY_BYTES // 2**20)
     transport, taken = answering(*chunks)
-    with pytest.raises(Malformed, match=f"^the answer is larger than {MAX_PAGE_BYTES} bytes$"):
+    with pytest.raises(Malformed, match=f"^the response is larger than {MAX_BODY_BYTES} bytes$"):
         await fetch(transport=transport)
 
-    assert sum(taken) == MAX_PAGE_BYTES + 2**20
+    assert sum(taken) == MAX_BODY_BYTES + 2**20
 
 
 async def test_the_largest_body_is_read():
     """A body as large as is allowed is read."""
-    transport, _ = answering(BODY.ljust(MAX_PAGE_BYTES))
+    transport, _ = answering(BODY.ljust(MAX_BODY_BYTES))
 
     assert ids(await fetch(transport=transport)) == ["1"]
 
@@ -739,10 +744,12 @@ async def test_no_log_line_holds_the_key(caplog, recorder):
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
     with structlog.testing.capture_logs() as logs:
         async with serving(answer) as base_url:
-            await fetch(recorder, query=Query(base_url=base_url))
+            await fetch(recorder, base_url=base_url)
 
     (line,) = logs
-    assert line == {"event": "request", "log_level": "debug", "page": 1, "code": "200", "seconds": line["seconds"]}
+    assert (line["event"], line["log_level"], line["code"]) == ("request", "debug", "200")
+    assert (line["path"], line["page"]) == ("/credential_connections", 1)
+    assert line.keys() == {"event", "log_level", "path", "page", "code", "seconds"}
     assert "HTTP" in caplog.text
     assert KEY not in caplog.text
     assert KEY not in str(logs)
@@ -754,7 +761,7 @@ async def test_loopback_needs_no_proxy(monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
     async with serving(answer) as base_url:
-        assert ids(await fetch(query=Query(base_url=base_url))) == ["1"]
+        assert ids(await fetch(base_url=base_url)) == ["1"]
 
 
 async def test_a_port_where_nobody_listens_is_a_failed_connection(recorder):
@@ -762,7 +769,7 @@ async def test_a_port_where_nobody_listens_is_a_failed_connection(recorder):
     async with serving(b"") as base_url:
         pass
     with pytest.raises(ConnectionFailed, match=r"^ConnectError, .*([Rr]efused|Connect call failed)"):
-        await fetch(recorder, query=Query(base_url=base_url))
+        await fetch(recorder, base_url=base_url)
 
     assert recorder.codes == ["none"] * ATTEMPTS
 
@@ -771,4 +778,4 @@ async def test_a_peer_that_speaks_no_http_is_not_quoted():
     """Whoever answers with something else than HTTP is a failed connection, in our own words."""
     async with serving(CANARY.encode()) as base_url:
         with pytest.raises(ConnectionFailed, match=r"^RemoteProtocolError$"):
-            await fetch(query=Query(base_url=base_url))
+            await fetch(base_url=base_url)

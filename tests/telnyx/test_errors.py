@@ -13,7 +13,7 @@ from exporter.telnyx.errors import (
     StatusError,
     TelnyxError,
     Unauthorized,
-    from_status,
+    status_error,
 )
 
 ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
@@ -78,7 +78,7 @@ def test_every_reason_is_listed_once():
 )
 def test_a_status_has_its_error(status, kind):
     """Every HTTP status from 400 on is an error of the tree, which carries it."""
-    error = from_status(status)
+    error = status_error(status)
 
     assert type(error) is kind
     assert isinstance(error, StatusError)
@@ -89,7 +89,7 @@ def test_a_status_has_its_error(status, kind):
 
 def test_an_error_says_telnyx_own_code():
     """Telnyx's error code is in the message, and the time to wait is at hand."""
-    error = from_status(429, "10011", 7.5)
+    error = status_error(429, "10011", 7.5)
 
     assert str(error) == "HTTP status 429, Telnyx error 10011"
     assert error.retry_after == 7.5

@@ -3,22 +3,19 @@ import json
 
 import msgspec
 import pytest
+from connections import decode_page
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.telnyx.pages import (
+from exporter.collectors.credential_connections import (
     Connection,
     Inbound,
     JitterBuffer,
-    Meta,
     NoiseSuppression,
     Outbound,
-    Page,
     Rtcp,
-    Snapshot,
-    Unreadable,
-    decode_page,
 )
+from exporter.telnyx.pages import Meta, Page, Snapshot, UnreadableRow
 
 CANARY = "canary-7f3a"
 DOCUMENTED = {
@@ -106,7 +103,7 @@ def body(*rows, **meta):
     return json.dumps({"data": rows, "meta": meta}).encode()
 
 
-def decode(fields):
+def decode_row(fields):
     """Return the only row of a page, made of these fields and, unless they have one, an id."""
     (row,) = decode_page(body({"id": "1", **fields})).rows
     return row
@@ -166,16 +163,16 @@ def test_a_repr_shows_nothing():
 @pytest.mark.parametrize("path", FIELDS, ids=".".join)
 def test_null_means_absent(path):
     """A field that is null reads as one that isn't there: None."""
-    row = decode(at(path, None))
+    row = decode_row(at(path, None))
 
-    assert row == decode(at(path[:-1], {}))
+    assert row == decode_row(at(path[:-1], {}))
     assert found(row, path) is None
 
 
 @pytest.mark.parametrize("path", [*NUMBERS, ("webhook_api_version",)], ids=".".join)
 def test_an_integral_float_is_a_number(path):
     """10.0 is 10."""
-    value = found(decode(at(path, 10.0)), path)
+    value = found(decode_row(at(path, 10.0)), path)
 
     assert (value, type(value)) == (10, int)
 
@@ -184,7 +181,7 @@ def test_an_integral_float_is_a_number(path):
 @pytest.mark.parametrize("path", NUMBERS, ids=".".join)
 def test_a_number_in_quotes_is_a_number(path, text):
     """Older descriptions typed some numbers as strings: "10" is 10."""
-    value = found(decode(at(path, text)), path)
+    value = found(decode_row(at(path, text)), path)
 
     assert (value, type(value)) == (10, int)
 
@@ -209,34 +206,34 @@ def test_an_id_is_a_string_or_an_integer(path, number, lenient):
     """Every id comes out as its exact digits, whichever of the two Telnyx sends and however long it is."""
     more = {"webhook_timeout_secs": "7"} if lenient else {}  # a number in quotes is only read leniently
 
-    assert decode({**at(path, number), **more}) == decode({**at(path, str(number)), **more})
-    assert found(decode({**at(path, number), **more}), path) == str(number)
+    assert decode_row({**at(path, number), **more}) == decode_row({**at(path, str(number)), **more})
+    assert found(decode_row({**at(path, number), **more}), path) == str(number)
 
 
 @pytest.mark.parametrize("path", IDS, ids=".".join)
 def test_an_id_that_is_not_exact_is_unreadable(path):
     """A float can't hold the digits of an id, so it is refused rather than rounded."""
-    assert isinstance(decode(at(path, 1082287356722563997.0)), Unreadable)
+    assert isinstance(decode_row(at(path, 1082287356722563997.0)), UnreadableRow)
 
 
 def test_an_unreadable_row_is_known_by_an_integer_too():
     """The log can name a row whose id is an integer."""
-    row = decode({"id": 1082287356722563997, "inbound": CANARY})
+    row = decode_row({"id": 1082287356722563997, "inbound": CANARY})
 
-    assert row == Unreadable("1082287356722563997", row.problem)
+    assert row == UnreadableRow("1082287356722563997", row.problem)
 
 
 def test_an_id_of_thousands_of_digits_is_unreadable():
     """An integer that Python refuses to write out spoils its own row, not the page."""
     rows = decode_page(b'{"data":[{"id":%b},{"id":"2"}]}' % (b"9" * 5000)).rows
 
-    assert [(type(row), row.id) for row in rows] == [(Unreadable, None), (Connection, "2")]
+    assert [(type(row), row.id) for row in rows] == [(UnreadableRow, None), (Connection, "2")]
 
 
 @pytest.mark.parametrize("version", ["2", 2], ids=["string", "number"])
 def test_a_webhook_version_is_a_string_or_a_number(version):
     """The version of webhooks is kept as it comes."""
-    assert decode({"webhook_api_version": version}).webhook_api_version == version
+    assert decode_row({"webhook_api_version": version}).webhook_api_version == version
 
 
 @pytest.mark.parametrize(
@@ -253,7 +250,7 @@ def test_a_webhook_version_is_a_string_or_a_number(version):
 )
 def test_the_rtcp_interval_has_two_names(rtcp, interval):
     """The interval between RTCP reports is read under both of its names, and the new one counts."""
-    assert decode({"rtcp_settings": rtcp}).rtcp_settings.report_interval == interval
+    assert decode_row({"rtcp_settings": rtcp}).rtcp_settings.report_interval == interval
 
 
 def test_unknown_fields_are_ignored():
@@ -282,7 +279,7 @@ def test_a_row_that_cannot_be_read_keeps_its_id(path):
     good, bad, after = decode_page(body({"id": "good"}, {**at(path, wrong), "id": "bad"}, {"id": "after"})).rows
 
     assert (good.id, after.id) == ("good", "after")
-    assert isinstance(bad, Unreadable)
+    assert isinstance(bad, UnreadableRow)
     assert bad.id == "bad"
     assert path[-1] in bad.problem
     assert CANARY not in bad.problem
@@ -293,9 +290,9 @@ def test_a_row_that_cannot_be_read_keeps_its_id(path):
 )
 def test_what_is_no_whole_number_is_unreadable(value):
     """A number that isn't whole, or text that is no number, makes its row unreadable."""
-    row = decode({"inbound": {"channel_limit": value}})
+    row = decode_row({"inbound": {"channel_limit": value}})
 
-    assert isinstance(row, Unreadable)
+    assert isinstance(row, UnreadableRow)
     assert row.id == "1"
     assert CANARY not in row.problem
 
@@ -305,7 +302,7 @@ def test_a_number_too_large_to_be_one_is_unreadable(number):
     """A number beyond all bounds spoils its own row, not the page."""
     rows = decode_page(b'{"data":[{"id":"1","webhook_timeout_secs":%b},{"id":"2"}]}' % number.encode()).rows
 
-    assert [(type(row), row.id) for row in rows] == [(Unreadable, "1"), (Connection, "2")]
+    assert [(type(row), row.id) for row in rows] == [(UnreadableRow, "1"), (Connection, "2")]
 
 
 @pytest.mark.parametrize(
@@ -331,7 +328,7 @@ def test_a_row_without_an_id_is_unreadable(row):
     good, bad, after = decode_page(body({"id": "good"}, row, {"id": "after"})).rows
 
     assert (good.id, after.id) == ("good", "after")
-    assert isinstance(bad, Unreadable)
+    assert isinstance(bad, UnreadableRow)
     assert bad.id is None
     assert CANARY not in bad.problem
 
@@ -371,9 +368,9 @@ def test_invalid_utf8_spoils_one_row():
     data = b'{"data":[{"id":"1","connection_name":"%b\xff"},{"id":"\xff"},{"id":"3","password":"\xff"}]}'
     named, nameless, good = decode_page(data % CANARY.encode()).rows
 
-    assert (type(named), named.id) == (Unreadable, "1")
+    assert (type(named), named.id) == (UnreadableRow, "1")
     assert CANARY not in named.problem
-    assert (type(nameless), nameless.id) == (Unreadable, None)
+    assert (type(nameless), nameless.id) == (UnreadableRow, None)
     assert (type(good), good.id) == (Connection, "3")
 
 
@@ -423,7 +420,7 @@ def test_deep_nesting_is_refused(around, nested):
 def test_structs_are_frozen():
     """Nothing can be changed once it is decoded."""
     with pytest.raises(AttributeError):
-        decode({}).active = False
+        decode_row({}).active = False
 
 
 texts = st.text(st.characters(exclude_categories=()), max_size=5)  # half surrogate pairs among them
@@ -456,7 +453,7 @@ def test_any_row_has_its_place(rows):
     page = decode_page(body(*rows))
 
     assert len(page.rows) == len(rows)
-    assert all(isinstance(row, Unreadable) or row.id for row in page.rows)
+    assert all(isinstance(row, UnreadableRow) or row.id for row in page.rows)
 
 
 @given(name=st.text(), tags=st.lists(st.text()), ascii_only=st.booleans())

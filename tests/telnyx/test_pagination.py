@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.telnyx.errors import BadRequest, ConnectionFailed, Malformed, ServerError, TelnyxError, from_status
-from exporter.telnyx.pages import Connection, Meta, Page, Unreadable
-from exporter.telnyx.pagination import MAX_EMPTY, MAX_PAGES, MAX_WALKS, walk
+from exporter.collectors.credential_connections import Connection
+from exporter.telnyx.errors import BadRequest, ConnectionFailed, Malformed, ServerError, TelnyxError, status_error
+from exporter.telnyx.pages import Meta, Page, UnreadableRow
+from exporter.telnyx.pagination import MAX_ATTEMPTS, MAX_EMPTY_PAGES, MAX_PAGES, read_list
 
 ALL = Meta.__struct_fields__
 TOTALS = [ALL, ("total_results",), ("total_pages",), ()]
@@ -44,7 +45,7 @@ class Api:
         """Return the page of this number as the list is now."""
         last = max(1, math.ceil(len(self.ids) / self.size))
         if number > last and isinstance(self.past_end, int):
-            raise from_status(self.past_end)
+            raise status_error(self.past_end)
         if number > last and self.past_end != "empty":
             number = last if self.past_end == "last page" else number
             rows = self.ids[(last - 1) * self.size :]
@@ -63,18 +64,18 @@ class Api:
         """Return a row; its name says with which request it was read."""
         return Connection(id=connection_id, connection_name=str(len(self.asked)))
 
-    def restarted(self):
+    def record_list_restart(self):
         """Count the walks that were begun again."""
         self.restarts += 1
 
-    async def walk(self, concurrency=1):
-        """Walk over this list."""
-        return await walk(self, concurrency=concurrency, restarted=self.restarted)
+    async def read(self, concurrency=1):
+        """Read this list."""
+        return await read_list(self, concurrency=concurrency, on_restart=self.record_list_restart)
 
 
 def ids(snapshot):
     """Return the ids of a snapshot's connections, in their order, as one text."""
-    return "".join(connection.id for connection in snapshot.connections)
+    return "".join(connection.id for connection in snapshot.rows)
 
 
 def remove(*gone, add=""):
@@ -91,10 +92,10 @@ def remove(*gone, add=""):
 async def test_one_page_is_one_request(rows, told):
     """A list of one page is read with one request."""
     api = Api(list(rows), told=told)
-    snapshot = await api.walk()
+    snapshot = await api.read()
 
     assert ids(snapshot) == rows
-    assert (snapshot.unreadable, snapshot.missing, len(snapshot.chunks)) == ((), 0, bool(rows))
+    assert (snapshot.unreadable, snapshot.missing, len(snapshot.pages)) == ((), 0, bool(rows))
     assert api.asked == [1]
     assert api.restarts == 0
 
@@ -104,10 +105,10 @@ async def test_one_page_is_one_request(rows, told):
 async def test_many_pages_are_two_requests_more(told, concurrency):
     """A list of n pages that stays as it is costs n + 2 requests: the first and the last page are read twice."""
     api = Api(list("abcdefghi"), told=told)
-    snapshot = await api.walk(concurrency)
+    snapshot = await api.read(concurrency)
 
     assert ids(snapshot) == "abcdefghi"
-    assert (snapshot.missing, len(snapshot.chunks)) == (0, 5)
+    assert (snapshot.missing, len(snapshot.pages)) == (0, 5)
     assert (api.asked[:2], sorted(api.asked[2:-1]), api.asked[-1]) == ([1, 5], [1, 2, 3, 4], 5)
     assert api.restarts == 0
 
@@ -125,7 +126,7 @@ async def test_concurrency_is_bounded(concurrency, most):
         flying.remove(number)
         return page
 
-    await walk(read, concurrency=concurrency)
+    await read_list(read, concurrency=concurrency)
 
     assert max(peaks) == most
 
@@ -136,10 +137,10 @@ async def test_a_removal_hides_no_other_row(past_end, told):
     """Whichever rows are removed and whenever, none that stays is missed, at the price of one more walk at most."""
     for gone, request, size in product(["a", "b", "c", "abc", "e", "de", "bcde"], range(1, 10), (1, 2, 3)):
         api = Api(list("abcde"), size, told, past_end, changes={request: remove(*gone)})
-        snapshot = await api.walk()
+        snapshot = await api.read()
 
         assert set("abcde") - set(gone) <= set(ids(snapshot)) <= set("abcde"), (gone, request, size)
-        assert snapshot.size == len(set(ids(snapshot)))
+        assert snapshot.row_count == len(set(ids(snapshot)))
         assert snapshot.missing == 0
         assert api.restarts <= 1
 
@@ -148,7 +149,7 @@ async def test_a_removal_starts_the_walk_again():
     """A row removed in the middle of a walk has it begun again, once, and then it is complete."""
     api = Api(list("abcdefg"), changes={4: remove("a")})
 
-    assert ids(await api.walk()) == "bcdefg"
+    assert ids(await api.read()) == "bcdefg"
     assert api.asked == [1, 4, 1, 2, 3, 4, 1, 3, 2, 1]
     assert api.restarts == 1
 
@@ -157,7 +158,7 @@ async def test_a_removal_starts_the_walk_again():
 async def test_a_removal_behind_an_unchanged_total_is_noticed(request_number):
     """A row removed while another is added leaves the total as it was, and is noticed all the same."""
     api = Api(list("abcdefg"), changes={request_number: remove("a", add="h")})
-    snapshot = await api.walk()
+    snapshot = await api.read()
 
     assert set("bcdefg") <= set(ids(snapshot))
     assert snapshot.missing == 0
@@ -169,7 +170,7 @@ async def test_a_removal_behind_an_unchanged_total_is_noticed(request_number):
 async def test_an_addition_is_no_reason_to_walk_again(request_number, rows):
     """A row added at the end moves no other, so that the walk goes on."""
     api = Api(list(rows), changes={request_number: remove(add="h")})
-    snapshot = await api.walk()
+    snapshot = await api.read()
 
     assert ids(snapshot).removesuffix("h") == rows
     assert snapshot.missing == 0
@@ -181,7 +182,7 @@ async def test_an_addition_is_no_reason_to_walk_again(request_number, rows):
 async def test_without_totals_the_end_is_found(rows, past_end):
     """A list that says nothing of itself is read until there is no more, in whatever way the API says so."""
     api = Api(list(rows), told=(), past_end=past_end)
-    snapshot = await api.walk()
+    snapshot = await api.read()
 
     assert ids(snapshot) == rows
     assert snapshot.missing == 0
@@ -191,7 +192,7 @@ async def test_without_totals_the_end_is_found(rows, past_end):
 @pytest.mark.parametrize("said", [0, -1, 1, 7, MAX_PAGES, 10**9, 10**30, None])
 async def test_total_results_is_believed_before_total_pages(said):
     """A wrong number of pages does no harm where the number of rows is right."""
-    snapshot = await Api(list("abcde"), lies={"total_pages": said}).walk()
+    snapshot = await Api(list("abcde"), lies={"total_pages": said}).read()
 
     assert ids(snapshot) == "abcde"
     assert snapshot.missing == 0
@@ -200,13 +201,13 @@ async def test_total_results_is_believed_before_total_pages(said):
 @pytest.mark.parametrize("said", [0, -1])
 async def test_no_pages_are_not_believed_when_there_is_one(said):
     """A list with rows that says it has no pages is read to its end."""
-    assert ids(await Api(list("abcde"), told=(), lies={"total_pages": said}).walk()) == "abcde"
+    assert ids(await Api(list("abcde"), told=(), lies={"total_pages": said}).read()) == "abcde"
 
 
 @pytest.mark.parametrize("said", [-1, 0, 1, 3])
 async def test_a_total_below_what_is_seen_is_not_believed(said):
     """A list with more rows than it says is read to its end."""
-    snapshot = await Api(list("abcde"), told=(), lies={"total_results": said}).walk()
+    snapshot = await Api(list("abcde"), told=(), lies={"total_results": said}).read()
 
     assert ids(snapshot) == "abcde"
     assert snapshot.missing == 0
@@ -221,7 +222,7 @@ async def test_totals_can_change_with_every_page(name):
         page = await api(number)
         return Page(page.rows, Meta(**{name: len(api.asked) + 4}))
 
-    assert ids(await walk(read)) == "abcde"
+    assert ids(await read_list(read)) == "abcde"
 
 
 @pytest.mark.parametrize("lies", [{"total_pages": MAX_PAGES + 1}, {"total_results": 10**9}, {"total_results": 10**30}])
@@ -230,7 +231,7 @@ async def test_an_absurd_size_is_refused(lies):
     api = Api(list("abcde"), told=(), lies=lies)
 
     with pytest.raises(Malformed, match=r"^the list says it has \d+ pages$"):
-        await api.walk()
+        await api.read()
     assert api.asked == [1]
 
 
@@ -242,27 +243,29 @@ async def test_a_list_without_an_end_is_refused():
         return Page((Connection(id=str(number)),), Meta())
 
     with pytest.raises(Malformed):
-        await walk(read)
+        await read_list(read)
 
 
-@pytest.mark.parametrize("lies", [{"total_pages": 3 + MAX_EMPTY + 1}, {"total_results": 6 + 2 * MAX_EMPTY + 1}])
+@pytest.mark.parametrize(
+    "lies", [{"total_pages": 3 + MAX_EMPTY_PAGES + 1}, {"total_results": 6 + 2 * MAX_EMPTY_PAGES + 1}]
+)
 @pytest.mark.parametrize(
     ("past_end", "received"),
     [
         ("empty", "0 rows (11 times)"),
-        (400, f"{from_status(400)} (11 times)"),
-        (404, f"{from_status(404)} (11 times)"),
+        (400, f"{status_error(400)} (11 times)"),
+        (404, f"{status_error(404)} (11 times)"),
         ("last page", "page 3 (11 times)"),
     ],
 )
 async def test_many_empty_pages_are_refused(past_end, received, lies):
     """A list whose end is emptier than any change can make it is malformed; the error reports what Telnyx returned."""
     api = Api(list("abcde"), told=("page_number",), past_end=past_end, lies=lies)
-    problem = f"the list says it has 14 pages; requests for the last {MAX_EMPTY + 1} returned {received}"
+    problem = f"the list says it has 14 pages; requests for the last {MAX_EMPTY_PAGES + 1} returned {received}"
 
     with pytest.raises(Malformed, match=f"{re.escape(problem)}$"):
-        await api.walk()
-    assert len(api.asked) == 2 + 1 + MAX_EMPTY + 1
+        await api.read()
+    assert len(api.asked) == 2 + 1 + MAX_EMPTY_PAGES + 1
 
 
 async def test_each_kind_of_answer_is_counted():
@@ -273,7 +276,7 @@ async def test_each_kind_of_answer_is_counted():
         return Page(rows, Meta(total_pages=14, page_number=2 if number >= 12 else number))
 
     with pytest.raises(Malformed, match=re.escape("returned page 2 (3 times), 0 rows (8 times)")):
-        await walk(read)
+        await read_list(read)
 
 
 async def test_as_many_empty_pages_as_a_list_can_shrink_by_are_fine():
@@ -281,28 +284,28 @@ async def test_as_many_empty_pages_as_a_list_can_shrink_by_are_fine():
     rows = [f"{number:02}" for number in range(12)]
     api = Api(rows[:], size=1, changes={2: remove(*rows[2:]), 3: remove(add=rows[2:]), 4: remove(*rows[2:])})
 
-    assert ids(await api.walk()) == "0001"
+    assert ids(await api.read()) == "0001"
 
 
 async def test_rows_that_never_come_are_missing():
     """A list that says it has more rows than its pages show is walked three times, and then the rest is missing."""
     api = Api(list("abcde"), lies={"total_results": 9})
-    snapshot = await api.walk()
+    snapshot = await api.read()
 
     assert ids(snapshot) == "abcde"
     assert snapshot.missing == 4
-    assert len(snapshot.chunks) == 3
-    assert api.restarts == MAX_WALKS - 1
+    assert len(snapshot.pages) == 3
+    assert api.restarts == MAX_ATTEMPTS - 1
 
 
 @pytest.mark.parametrize("said", [1, 5])
 async def test_a_list_without_rows_can_miss_them(said):
     """An empty first page of a list that says it has rows: all of them are missing."""
     api = Api([], lies={"total_results": said})
-    snapshot = await api.walk()
+    snapshot = await api.read()
 
-    assert (ids(snapshot), snapshot.missing, len(snapshot.chunks)) == ("", said, 0)
-    assert api.restarts == MAX_WALKS - 1
+    assert (ids(snapshot), snapshot.missing, len(snapshot.pages)) == ("", said, 0)
+    assert api.restarts == MAX_ATTEMPTS - 1
 
 
 @pytest.mark.parametrize(
@@ -316,7 +319,7 @@ async def test_the_same_page_for_ever_ends(told, missing):
         requests.append(number)
         return Page((Connection(id="a"), Connection(id="b")), Meta(**told))
 
-    snapshot = await walk(read)
+    snapshot = await read_list(read)
 
     assert ids(snapshot) == "ab"
     assert snapshot.missing == missing
@@ -328,7 +331,7 @@ async def test_the_same_page_for_ever_ends(told, missing):
 async def test_a_page_that_is_always_refused_fails_the_walk(told, status):
     """A page that is refused while those behind it are not: that is no end, and after three walks it is the error."""
     api = Api(list("abcdefg"), told=told)
-    refused = from_status(status)
+    refused = status_error(status)
 
     async def read(number):
         page = await api(number)
@@ -337,9 +340,9 @@ async def test_a_page_that_is_always_refused_fails_the_walk(told, status):
         return page
 
     with pytest.raises(BadRequest) as caught:
-        await walk(read, restarted=api.restarted)
+        await read_list(read, on_restart=api.record_list_restart)
     assert caught.value is refused
-    assert api.restarts == MAX_WALKS - 1
+    assert api.restarts == MAX_ATTEMPTS - 1
 
 
 @pytest.mark.parametrize("told", TOTALS[:3], ids=TOLD[:3])
@@ -353,7 +356,7 @@ async def test_a_page_that_is_refused_once_is_read_again(told):
             raise BadRequest(400)
         return page
 
-    assert ids(await walk(read, restarted=api.restarted)) == "abcdefg"
+    assert ids(await read_list(read, on_restart=api.record_list_restart)) == "abcdefg"
     assert api.restarts == 1
 
 
@@ -366,7 +369,7 @@ async def test_a_refused_first_page_fails_at_once():
         raise BadRequest(400)
 
     with pytest.raises(BadRequest):
-        await walk(read)
+        await read_list(read)
     assert api.asked == [1]
 
 
@@ -386,7 +389,7 @@ async def test_a_page_that_fails_fails_the_walk(number, error, concurrency):
         return page
 
     with pytest.raises(TelnyxError) as caught:
-        await walk(read, concurrency=concurrency, restarted=api.restarted)
+        await read_list(read, concurrency=concurrency, on_restart=api.record_list_restart)
     assert caught.value is error
     assert caught.value.__cause__ is None
     assert api.restarts == 0
@@ -410,7 +413,7 @@ async def test_an_error_cancels_the_other_reads():
             raise
 
     with pytest.raises(ServerError, match="501"):
-        await walk(read, concurrency=4)
+        await read_list(read, concurrency=4)
     assert sorted(cancelled) == [3, 4]
 
 
@@ -430,7 +433,7 @@ async def test_a_cancelled_walk_leaves_nothing_behind():
             cancelled.append(number)
             raise
 
-    task = asyncio.create_task(walk(read, concurrency=3))
+    task = asyncio.create_task(read_list(read, concurrency=3))
     await flying.wait()
     await asyncio.sleep(0)
     task.cancel()
@@ -442,10 +445,10 @@ async def test_a_cancelled_walk_leaves_nothing_behind():
 async def test_a_row_on_two_pages_counts_once_as_it_was_last():
     """A row that moves to the page that is read next is taken from there, where it is newer."""
     api = Api(list("abcdef"), changes={3: remove("a"), 9: remove("b")})
-    snapshot = await api.walk()
+    snapshot = await api.read()
 
     assert api.asked == [1, 3, 1, 2, 3, 1, 3, 2, 1]
-    assert {row.id: row.connection_name for row in snapshot.connections} == {"c": "9", "d": "9", "e": "8", "f": "7"}
+    assert {row.id: row.connection_name for row in snapshot.rows} == {"c": "9", "d": "9", "e": "8", "f": "7"}
     assert snapshot.missing == 0
 
 
@@ -468,14 +471,14 @@ async def test_the_best_of_three_walks_counts(second_pages, best, missing, resta
         rows = "ab" if number == 1 else second_pages[api.restarts]
         return Page(tuple(Connection(id=row) for row in rows), Meta(total_results=4))
 
-    snapshot = await walk(read, restarted=api.restarted)
+    snapshot = await read_list(read, on_restart=api.record_list_restart)
 
     assert (ids(snapshot), snapshot.missing) == (best, missing)
     assert api.restarts == restarts
 
 
 GOOD = Connection(id="x")
-BAD = Unreadable("x", "first")
+BAD = UnreadableRow("x", "first")
 
 
 @pytest.mark.parametrize(
@@ -484,8 +487,8 @@ BAD = Unreadable("x", "first")
         ([[BAD, GOOD]], [GOOD], []),
         ([[GOOD], [BAD, Connection(id="y")]], [GOOD, Connection(id="y")], []),
         ([[BAD], [GOOD, Connection(id="y")]], [GOOD, Connection(id="y")], []),
-        ([[BAD, Unreadable("x", "again")], [Unreadable("y", "other")]], [], [BAD, Unreadable("y", "other")]),
-        ([[Unreadable(None, "a"), GOOD], [Unreadable(None, "a")]], [GOOD], [Unreadable(None, "a")] * 2),
+        ([[BAD, UnreadableRow("x", "again")], [UnreadableRow("y", "other")]], [], [BAD, UnreadableRow("y", "other")]),
+        ([[UnreadableRow(None, "a"), GOOD], [UnreadableRow(None, "a")]], [GOOD], [UnreadableRow(None, "a")] * 2),
     ],
     ids=["readable wins", "readable wins early", "readable wins late", "once by id", "without id each"],
 )
@@ -497,11 +500,11 @@ async def test_unreadable_rows_count_too(pages, good, bad):
         rows = pages[number - 1] if number <= len(pages) else ()
         return Page(tuple(rows), Meta(total_results=total) if number == 1 and len(pages) == 1 else Meta())
 
-    snapshot = await walk(read)
+    snapshot = await read_list(read)
 
-    assert list(snapshot.connections) == good
+    assert list(snapshot.rows) == good
     assert list(snapshot.unreadable) == bad
-    assert (snapshot.missing, len(snapshot.chunks)) == (0, len(pages))
+    assert (snapshot.missing, len(snapshot.pages)) == (0, len(pages))
 
 
 class Restless(Api):
@@ -526,7 +529,7 @@ class Restless(Api):
         """Remove the row at this place, or add one at the end where the place is None."""
         if place is not None and self.ids:
             self.stayed.discard(self.ids.pop(place % len(self.ids)))
-        elif place is None and len(self.ids) < MAX_EMPTY:
+        elif place is None and len(self.ids) < MAX_EMPTY_PAGES:
             self.ids.append(f"new{len(self.ever)}")
             self.ever.add(self.ids[-1])
 
@@ -549,11 +552,11 @@ async def test_no_row_that_stays_is_ever_missed(told, *, rows, size, concurrency
     api = Restless([f"old{number}" for number in range(rows)], size, told, past_end)
     api.live(moments)
     try:
-        snapshot = await api.walk(concurrency)
+        snapshot = await api.read(concurrency)
     except BadRequest:  # an API that refuses pages past the end can't be told from one that refuses others
         assert isinstance(past_end, int)
         return
-    seen = [connection.id for connection in snapshot.connections]
+    seen = [connection.id for connection in snapshot.rows]
 
     assert len(seen) == len(set(seen))
     assert api.stayed <= set(seen) <= api.ever

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.telnyx.errors import ConnectionFailed, Malformed, RequestTimeout
-from exporter.telnyx.responses import RateLimit, error_code, rate_limit, read_body, retry_after, translate
+from exporter.telnyx.responses import RateLimit, error_code, rate_limit, read_body, retry_after, translate_error
 
 NOW = 1_790_000_000.0
 
@@ -88,11 +88,11 @@ async def test_bounds_are_exact():
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        pytest.param(httpx.ReadTimeout("secret"), RequestTimeout("no answer in time (ReadTimeout)"), id="timeout"),
+        pytest.param(httpx.ReadTimeout("secret"), RequestTimeout("no response in time (ReadTimeout)"), id="timeout"),
         pytest.param(httpx.ReadError("secret"), ConnectionFailed("ReadError"), id="connection"),
     ],
 )
 def test_httpx_is_not_quoted(error, expected):
     """The words of an error can be the peer's; its type is not."""
-    ours = translate(error)
+    ours = translate_error(error)
     assert (type(ours), str(ours)) == (type(expected), str(expected))

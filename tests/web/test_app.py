@@ -7,21 +7,21 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.cache import Cache
-from exporter.collectors.credential_connections import select
+from exporter.collectors.credential_connections import COLLECTOR, Connection
 from exporter.exposition.renderer import Renderer
 from exporter.exposition.response import Format
 from exporter.refresh import View
 from exporter.telemetry import Telemetry
 from exporter.telnyx.errors import Unauthorized
-from exporter.telnyx.pages import Connection, Snapshot
-from exporter.web.app import create_app, patience
+from exporter.telnyx.pages import Snapshot
+from exporter.web.app import create_app, scrape_timeout
 
 SNAPSHOT = Snapshot(((Connection(id="1", connection_name='a "name"', active=True), Connection(id="2", active=False)),))
 
 
 async def show():
     """Refresh with success."""
-    return View(Renderer(select())(SNAPSHOT), SNAPSHOT.size, 1.7e9)
+    return View(Renderer(COLLECTOR)(SNAPSHOT), SNAPSHOT.row_count, 1.7e9)
 
 
 async def refuse():
@@ -116,7 +116,7 @@ async def test_a_scrape_waits_no_longer_than_the_scraper():
 )
 def test_patience_is_the_scrapers_timeout_less_a_margin(header, seconds):
     """The margin is half a second, or half of what there is; nonsense counts as nothing said."""
-    assert patience(header) == seconds
+    assert scrape_timeout(header) == seconds
 
 
 async def test_health_does_not_depend_on_telnyx():
@@ -151,7 +151,7 @@ async def test_every_request_asks_the_cache_of_its_time():
     other = Snapshot(((Connection(id="3", active=True),),))
 
     async def show_other():
-        return View(Renderer(select())(other), other.size, 1.8e9)
+        return View(Renderer(COLLECTOR)(other), other.row_count, 1.8e9)
 
     caches = [cache_of(show_other), cache_of()]
     transport = httpx.ASGITransport(create_app(lambda: caches[-1], Telemetry(process=False)))
@@ -187,7 +187,10 @@ async def test_reload_is_off_unless_it_is_on():
     """Where nobody may reload over HTTP, the answer says how to."""
     async with client_of(cache_of()) as client:
         answer = await client.post("/-/reload")
-    assert (answer.status_code, answer.text) == (403, "off: --web.enable-lifecycle turns it on, SIGHUP works anyway\n")
+    assert (answer.status_code, answer.text) == (
+        403,
+        "disabled: set --web.enable-lifecycle, or send SIGHUP, which always works\n",
+    )
 
 
 async def test_landing_page_asks_nothing_of_telnyx():

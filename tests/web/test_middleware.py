@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from exporter.web import middleware as auth
-from exporter.web.middleware import Guard
+from exporter.web.middleware import WebConfigMiddleware
 from exporter.web.web_config import WebConfig
 
 RIGHT = ("alice", "pässword")
@@ -56,7 +56,7 @@ class Current:
 
 
 def client(current, *, peer=("192.0.2.7", 4711), **seams):
-    transport = httpx.ASGITransport(Guard(APP, current, **seams), client=peer)
+    transport = httpx.ASGITransport(WebConfigMiddleware(APP, current, **seams), client=peer)
     return httpx.AsyncClient(transport=transport, base_url="http://exporter")
 
 
@@ -81,7 +81,7 @@ async def test_without_users_anyone_may_ask():
 )
 async def test_passwords(credentials, status):
     """A user with its password is let in, and nobody else."""
-    async with client(Current(**USERS), check=(check := Check())) as http:
+    async with client(Current(**USERS), check_password=(check := Check())) as http:
         answers = [await http.get("/metrics", auth=credentials) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [status] * 2
     assert len(check.stored) == (1 if status == 200 else 2)
@@ -101,7 +101,7 @@ async def test_passwords(credentials, status):
 )
 async def test_headers_that_name_nobody(header):
     """A header that names no user is answered with a challenge, without bcrypt."""
-    async with client(Current(**USERS), check=(check := Check())) as http:
+    async with client(Current(**USERS), check_password=(check := Check())) as http:
         headers = {} if header is None else {"authorization": header.encode("latin-1")}
         answer = await http.get("/metrics", headers=headers)
     assert answer.status_code == 401
@@ -118,7 +118,7 @@ async def test_scheme_in_any_case():
 
 async def test_unknown_users_cost_what_known_ones_do():
     """Bcrypt is called as often for a user that does not exist, at the highest cost there is."""
-    async with client(Current(**USERS), check=(check := Check())) as http:
+    async with client(Current(**USERS), check_password=(check := Check())) as http:
         for _ in range(2):
             await http.get("/metrics", auth=("bob", "wrong"))
             await http.get("/metrics", auth=("mallory", "wrong"))
@@ -137,7 +137,7 @@ async def test_probes_stay_open(path):
 async def test_a_reload_forgets_verdicts():
     """A password that was right counts for nothing once the users change."""
     current = Current(**USERS)
-    async with client(current, check=(check := Check())) as http:
+    async with client(current, check_password=(check := Check())) as http:
         assert (await http.get("/metrics", auth=RIGHT)).status_code == 200
         current.set(basic_auth_users={"alice": BOB})
         assert (await http.get("/metrics", auth=RIGHT)).status_code == 401
@@ -148,18 +148,18 @@ async def test_a_reload_forgets_verdicts():
 
 async def test_passwords_are_not_kept():
     """What is remembered of a right password is neither it nor its hash."""
-    guard = Guard(APP, Current(**USERS))
-    transport = httpx.ASGITransport(guard)
+    middleware = WebConfigMiddleware(APP, Current(**USERS))
+    transport = httpx.ASGITransport(middleware)
     async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as http:
         await http.get("/metrics", auth=RIGHT)
-    (proof,) = guard._users._right.values()
+    (proof,) = middleware._auth._cached_logins.values()
     assert "pässword".encode() not in proof
     assert ALICE.encode() not in proof
 
 
 async def test_one_password_is_checked_at_a_time():
     """Scrapers that come together wait for one bcrypt, not for one each."""
-    async with client(Current(**USERS), check=(check := Check())) as http:
+    async with client(Current(**USERS), check_password=(check := Check())) as http:
         answers = await asyncio.gather(*(http.get("/metrics", auth=RIGHT) for _ in range(5)))
     assert [answer.status_code for answer in answers] == [200] * 5
     assert len(check.stored) == 1
@@ -167,7 +167,7 @@ async def test_one_password_is_checked_at_a_time():
 
 async def test_those_who_wait_are_bounded(monkeypatch):
     """More wrong passwords than can wait are turned away, and those known to be right are not."""
-    monkeypatch.setattr(auth, "MAX_WAITING", 2)
+    monkeypatch.setattr(auth, "MAX_QUEUED_CHECKS", 2)
     go, asked = threading.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -177,7 +177,7 @@ async def test_those_who_wait_are_bounded(monkeypatch):
             go.wait(10)
         return bcrypt.checkpw(password, stored)
 
-    async with client(Current(**USERS), check=slow) as http, contextlib.AsyncExitStack() as stack:
+    async with client(Current(**USERS), check_password=slow) as http, contextlib.AsyncExitStack() as stack:
         stack.callback(go.set)
         assert (await http.get("/metrics", auth=RIGHT)).status_code == 200
         waiting = [asyncio.create_task(http.get("/metrics", auth=("alice", "wrong"))) for _ in range(2)]
@@ -196,7 +196,7 @@ async def test_who_is_refused_is_a_line_at_debug(peer, shown):
         async with client(Current(**USERS), peer=peer) as asking:
             for guess in (RIGHT, ("alice", "gue55")):
                 await asking.get("/metrics", auth=guess)
-    assert logs == [{"event": "request refused", "log_level": "debug", "status": 401, "client": shown}]
+    assert logs == [{"event": "request rejected", "log_level": "debug", "status": 401, "client": shown}]
 
 
 async def test_headers():

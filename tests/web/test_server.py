@@ -122,7 +122,7 @@ INHERIT = """
 import os, sys
 from exporter.web import server
 try:
-    listeners = server.inherit()
+    listeners = server.inherit_sockets()
 except ValueError as error:
     sys.exit(str(error))
 assert not any(listener.get_inheritable() for listener in listeners)
@@ -156,7 +156,7 @@ def test_sockets_that_do_not_listen_are_refused(kind):
     """A socket that gives no connections is refused in words of the unit that passed it."""
     with socket.socket(type=kind) as one:
         one.bind(("127.0.0.1", 0))
-        assert inherited(one) == ("", "systemd passed a socket that is none of ListenStream= with Accept=no")
+        assert inherited(one) == ("", "systemd passed a socket that does not listen; use ListenStream= and Accept=no")
 
 
 async def test_requests_in_flight_are_answered_at_the_end():
@@ -337,7 +337,7 @@ async def test_a_connection_that_cannot_be_taken_is_no_end(monkeypatch):
 
 async def test_an_end_waits_no_longer_than_its_grace(monkeypatch):
     """A client that never takes its answer does not keep the exporter from stopping."""
-    monkeypatch.setattr(server, "GRACE", 0.2)
+    monkeypatch.setattr(server, "GRACE_PERIOD", 0.2)
 
     async def large(_):
         return PlainTextResponse("x" * 50_000_000)

@@ -8,7 +8,7 @@ from exporter.cache import Entry
 from exporter.exposition.response import EMPTY
 from exporter.refresh import View
 from exporter.telnyx.errors import ConnectionFailed, TelnyxError, Unauthorized
-from exporter.web.status_page import page
+from exporter.web.status_page import render_page
 
 VIEW = View(EMPTY, 55, 1_517_610_327.521)  # 2018-02-02T22:25:27Z
 VOID = {"meta"}
@@ -49,7 +49,7 @@ def entry(view=VIEW, age=12.4, *, stale=False, error=None):
 
 def shown(what, metrics_path="/metrics"):
     """Return the state, its details, and the facts of the page for an entry."""
-    html = page(what, metrics_path, pause=47.2)
+    html = render_page(what, metrics_path, backoff=47.2)
     assert html.startswith("<!DOCTYPE html>\n")
     text = Page(html).text
     title, heading, state, *details = text[: text.index("Connections")]
@@ -63,8 +63,8 @@ def facts(connections, last):
     return {"Connections": connections, "Last read": last, "Version": __version__}
 
 
-NEXT = "Next attempt at the first scrape after 47 s."
-NEVER = facts("unknown", "never, or too long ago to be shown")
+NEXT = "Next attempt: at the first scrape after 47 s."
+NEVER = facts("unknown", "never, or longer ago than --cache.max-stale")
 READ = facts("55", "2018-02-02 22:25:27 UTC, 12 s ago")
 
 
@@ -81,13 +81,13 @@ def elsewhere(monkeypatch):
 @pytest.mark.parametrize(
     ("what", "expected"),
     [
-        pytest.param(entry(None), ("Telnyx has not been read lately", [], NEVER), id="never-read"),
-        pytest.param(entry(), ("Telnyx is being read", [], READ), id="fine"),
-        pytest.param(entry(stale=True), ("Telnyx is being read", [], READ), id="stale-as-nobody-asked"),
+        pytest.param(entry(None), ("No current data from Telnyx", [], NEVER), id="never-read"),
+        pytest.param(entry(), ("Connected to Telnyx", [], READ), id="fine"),
+        pytest.param(entry(stale=True), ("Connected to Telnyx", [], READ), id="stale-as-nobody-asked"),
         pytest.param(
             entry(stale=True, error=Unauthorized(401, "10009")),
             (
-                "Telnyx can't be read",
+                "Can't reach the Telnyx API",
                 ["Reason: unauthorized (HTTP status 401, Telnyx error 10009)", Unauthorized.advice, NEXT],
                 facts("55 when last read", READ["Last read"]),
             ),
@@ -95,7 +95,7 @@ def elsewhere(monkeypatch):
         ),
         pytest.param(
             entry(None, error=ConnectionFailed("ConnectError")),
-            ("Telnyx can't be read", ["Reason: connection (ConnectError)", ConnectionFailed.advice, NEXT], NEVER),
+            ("Can't reach the Telnyx API", ["Reason: connection (ConnectError)", ConnectionFailed.advice, NEXT], NEVER),
             id="failing-without-value-or-too-old",
         ),
     ],
@@ -114,21 +114,21 @@ def test_states(elsewhere, what, expected):
 )
 def test_tone(what, tone):
     """The colour of the page says at first sight whether all is well."""
-    html = page(what, "/metrics")
+    html = render_page(what, "/metrics")
     assert f".state strong {{ color: var(--{tone}); }}" in html
     assert f"--{tone}: #" in html
 
 
 def test_fault_of_ours_is_not_quoted():
-    """An exception that is none of ours is shown as internal, without its text, which could hold a secret."""
-    html = page(entry(error=ValueError("KEY0123-secret")), "/metrics")
+    """An exception that is not one of ours is shown as internal, without its text, which could hold a secret."""
+    html = render_page(entry(error=ValueError("KEY0123-secret")), "/metrics")
     assert "Reason: internal" in html
     assert "KEY0123" not in html
 
 
 def test_links():
     """The page links the metrics, at whatever path they are served, and both health checks."""
-    links = Page(page(entry(), "/telnyx/metrics")).links
+    links = Page(render_page(entry(), "/telnyx/metrics")).links
     assert links == {"Metrics": "/telnyx/metrics", "Healthy": "/-/healthy", "Ready": "/-/ready"}
 
 
@@ -142,8 +142,8 @@ def test_what_is_inserted_is_escaped():
         reason = HOSTILE
         advice = HOSTILE
 
-    harmless = Page(page(entry(error=Unauthorized(401)), "/metrics"))
-    hostile = Page(page(entry(error=Hostile(HOSTILE)), HOSTILE))
+    harmless = Page(render_page(entry(error=Unauthorized(401)), "/metrics"))
+    hostile = Page(render_page(entry(error=Hostile(HOSTILE)), HOSTILE))
     assert [(tag, sorted(attrs)) for tag, attrs in hostile.elements] == [
         (tag, sorted(attrs)) for tag, attrs in harmless.elements
     ]
@@ -154,6 +154,6 @@ def test_what_is_inserted_is_escaped():
 
 def test_page_needs_nothing_from_elsewhere():
     """The page loads no script, image, font or style from anywhere, as its content security policy demands."""
-    elements = Page(page(entry(), "/metrics")).elements
+    elements = Page(render_page(entry(), "/metrics")).elements
     assert {tag for tag, _ in elements}.isdisjoint({"script", "img", "link", "iframe", "object"})
     assert not any({"src", "onclick", "style"} & set(attrs) for _, attrs in elements)

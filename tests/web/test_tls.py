@@ -6,7 +6,7 @@ import pytest
 from certificates import authority, identity
 from cryptography import x509
 
-from exporter.web.tls import MAX_PEM, TLS, _names, create_context
+from exporter.web.tls import MAX_PEM, TLS, _alternative_names, create_context
 
 CA = authority("ca")
 SERVER = identity("server", x509.DNSName("localhost"), by=CA)
@@ -113,7 +113,7 @@ def test_a_client_without_names_is_not_allowed(tmp_path):
 def test_names_of_no_kind_to_compare():
     """An address of no known length and a directory name match nothing."""
     names = (("IP Address", "<invalid>"), ("DirName", ((("commonName", "x"),),)), ("DNS", "a"))
-    assert list(_names({"subjectAltName": names})) == ["a"]
+    assert list(_alternative_names({"subjectAltName": names})) == ["a"]
 
 
 @pytest.mark.parametrize(

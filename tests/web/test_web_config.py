@@ -8,7 +8,7 @@ import structlog
 from certificates import authority, identity, write
 from cryptography import x509
 
-from exporter.web import web_config as webconfig
+from exporter.web import web_config
 from exporter.web.tls import MAX_PEM
 from exporter.web.web_config import WebConfigFile, load
 
@@ -90,8 +90,8 @@ http_server_config:
 }
 
 POLICIES = "NoClientCert, VerifyClientCertIfGiven, RequireAndVerifyClientCert"
-UNVERIFIED = "is not supported: Python's ssl verifies each certificate that it asks for"
-OLD = "is broken (RFC 8996), and OpenSSL does not speak it as it comes"
+UNVERIFIED = "is not supported: Python's ssl verifies every certificate that it requests"
+OLD = "is insecure (RFC 8996), and OpenSSL disables it by default"
 HEADERS = (
     "Content-Security-Policy, Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options, X-XSS-Protection"
 )
@@ -106,8 +106,8 @@ BAD = {
     "unknown section": ("tls_config: {}\n", "tls_config: unknown key"),
     "unknown key": ("tls_server_config:\n  cert_filse: x\n", "tls_server_config.cert_filse: unknown key"),
     "unprintable key": ('"a\\nb": x\n', "'a\\nb': unknown key"),
-    "key twice": (f"{TLS}  key_file: server.key\n", "line 4: a key that is there twice, or is not text"),
-    "key that is a list": ("? [a]\n: b\n", "line 1: a key that is there twice, or is not text"),
+    "key twice": (f"{TLS}  key_file: server.key\n", "line 4: a key that is duplicated or not text"),
+    "key that is a list": ("? [a]\n: b\n", "line 1: a key that is duplicated or not text"),
     "section that is text": ("http_server_config: x\n", "http_server_config: must be a mapping"),
     "text that is a list": ("tls_server_config:\n  cert_file: []\n", "tls_server_config.cert_file: must be text"),
     "list that is text": (tls("cipher_suites: x"), "tls_server_config.cipher_suites: must be a list"),
@@ -130,23 +130,23 @@ BAD = {
     "large key": (TLS.replace("server.key", "large.pem"), "tls_server_config.key_file: is larger than 65536 bytes"),
     "encrypted key": (
         TLS.replace("server.key", "encrypted.key"),
-        "tls_server_config: cert, key: must be PEM, the key unencrypted and the certificate's",
+        "tls_server_config: cert, key: must be PEM, and the key must be unencrypted and match the certificate",
     ),
     "another's key": (
         TLS.replace("server.key", "other.key"),
-        "tls_server_config: cert, key: must be PEM, the key unencrypted and the certificate's",
+        "tls_server_config: cert, key: must be PEM, and the key must be unencrypted and match the certificate",
     ),
     "junk for a key": (
         TLS.replace("server.key", "junk.pem"),
-        "tls_server_config: cert, key: must be PEM, the key unencrypted and the certificate's",
+        "tls_server_config: cert, key: must be PEM, and the key must be unencrypted and match the certificate",
     ),
     "junk for a certificate": (
         "tls_server_config:\n  cert: é hunter2\n  key_file: server.key\n",
-        "tls_server_config: cert, key: must be PEM, the key unencrypted and the certificate's",
+        "tls_server_config: cert, key: must be PEM, and the key must be unencrypted and match the certificate",
     ),
     "client CA without a policy": (
         tls("client_ca_file: ca.pem"),
-        "tls_server_config: has a client CA, which needs a client_auth_type",
+        "tls_server_config: has a client CA, which requires a client_auth_type",
     ),
     "missing client CA": (
         tls("client_auth_type: RequireAndVerifyClientCert", "client_ca_file: somefile"),
@@ -154,34 +154,34 @@ BAD = {
     ),
     "empty client CA": (
         tls("client_auth_type: RequireAndVerifyClientCert", "client_ca_file: empty.pem"),
-        "tls_server_config: client_ca: holds no certificate in PEM",
+        "tls_server_config: client_ca: contains no PEM certificate",
     ),
     "junk for a client CA": (
         tls("client_auth_type: RequireAndVerifyClientCert", "client_ca_file: junk.pem"),
-        "tls_server_config: client_ca: holds no certificate in PEM",
+        "tls_server_config: client_ca: contains no PEM certificate",
     ),
     "unknown policy": (
         tls("client_auth_type: x"),
-        f"tls_server_config.client_auth_type: 'x' is none of {POLICIES}",
+        f"tls_server_config.client_auth_type: 'x' is not one of {POLICIES}",
     ),
     **{
         policy: (
             tls(f"client_auth_type: {policy}"),
-            f"tls_server_config.client_auth_type: {policy} {UNVERIFIED}; there is {POLICIES}",
+            f"tls_server_config.client_auth_type: {policy} {UNVERIFIED}; use {POLICIES}",
         )
         for policy in ("RequestClientCert", "RequireAnyClientCert", "RequireClientCert")
     },
     "SANs without a policy": (
         tls("client_auth_type: VerifyClientCertIfGiven", "client_allowed_sans: [one]"),
-        "tls_server_config: has client_allowed_sans, which needs client_auth_type RequireAndVerifyClientCert",
+        "tls_server_config: has client_allowed_sans, which requires client_auth_type RequireAndVerifyClientCert",
     ),
     "unknown version": (
         tls("min_version: TLS111"),
-        "tls_server_config.min_version: 'TLS111' is none of TLS12, TLS13",
+        "tls_server_config.min_version: 'TLS111' is not one of TLS12, TLS13",
     ),
     "old version": (
         tls("min_version: TLS10"),
-        f"tls_server_config.min_version: TLS10 {OLD}; there is TLS12, TLS13",
+        f"tls_server_config.min_version: TLS10 {OLD}; use TLS12, TLS13",
     ),
     "versions in the wrong order": (
         tls("min_version: TLS13", "max_version: TLS12"),
@@ -189,15 +189,15 @@ BAD = {
     ),
     "unknown cipher suite": (
         tls("cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA2048]"),
-        "tls_server_config.cipher_suites.0: 'TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA2048' is none of ",
+        "tls_server_config.cipher_suites.0: 'TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA2048' is not one of ",
     ),
     "unknown curve": (
         tls("curve_preferences: [CurveP257]"),
-        "tls_server_config.curve_preferences.0: 'CurveP257' is none of CurveP256, CurveP384, CurveP521, X25519",
+        "tls_server_config.curve_preferences.0: 'CurveP257' is not one of CurveP256, CurveP384, CurveP521, X25519",
     ),
     "several curves": (
         tls("curve_preferences: [CurveP256, X25519]"),
-        "tls_server_config.curve_preferences: can name one curve only: Python's ssl knows no order of them",
+        "tls_server_config.curve_preferences: can contain only one curve: Python's ssl supports no order of curves",
     ),
     "not a boolean": (
         "http_server_config:\n  http2: maybe\n",
@@ -205,7 +205,7 @@ BAD = {
     ),
     "other header": (
         "http_server_config:\n  headers:\n    Content-Type: foo\n",
-        f"http_server_config.headers: 'Content-Type' is none of {HEADERS}",
+        f"http_server_config.headers: 'Content-Type' is not one of {HEADERS}",
     ),
     "header's value": (
         "http_server_config:\n  headers:\n    X-Frame-Options: foo\n",
@@ -213,23 +213,23 @@ BAD = {
     ),
     "header with a line break": (
         'http_server_config:\n  headers:\n    X-XSS-Protection: "a\\r\\nb: c"\n',
-        "http_server_config.headers: X-XSS-Protection holds a control character or a character outside ASCII",
+        "http_server_config.headers: X-XSS-Protection contains a control character or a character outside ASCII",
     ),
     "password that is no hash": (
         "basic_auth_users:\n  john: hunter2\n",
-        "basic_auth_users: the password of user 1 is not a bcrypt hash, such as htpasswd -nBC 10 gives",
+        "basic_auth_users: the password of user 1 is not a bcrypt hash, such as htpasswd -nBC 10 prints",
     ),
     "name and hash swapped": (
         f"basic_auth_users:\n  {HASH}: john\n",
-        "basic_auth_users: the password of user 1 is not a bcrypt hash, such as htpasswd -nBC 10 gives",
+        "basic_auth_users: the password of user 1 is not a bcrypt hash, such as htpasswd -nBC 10 prints",
     ),
     "password that is a list": (
         f"basic_auth_users:\n  john: {HASH}\n  jane: [hunter2]\n",
-        "basic_auth_users: the password of user 2 is not a bcrypt hash, such as htpasswd -nBC 10 gives",
+        "basic_auth_users: the password of user 2 is not a bcrypt hash, such as htpasswd -nBC 10 prints",
     ),
     "name that can't be sent": (
         f"basic_auth_users:\n  'a:b': {HASH}\n",
-        "basic_auth_users: the name of user 1 has a colon, which basic authentication can't send",
+        "basic_auth_users: the name of user 1 has a colon, which basic authentication can't transmit",
     ),
     "users that are a list": (
         "basic_auth_users: [hunter2]\n",
@@ -240,7 +240,7 @@ BAD = {
         "rate_limit.interval: must be a duration such as 90s, 1m30s or 500ms",
     ),
     "burst": ("rate_limit:\n  burst: some\n", "rate_limit.burst: must be a whole number"),
-    "no burst": ("rate_limit:\n  interval: 1s\n", "rate_limit: needs a burst, or no request would pass"),
+    "no burst": ("rate_limit:\n  interval: 1s\n", "rate_limit: needs a burst, or no request would be allowed"),
 }
 
 
@@ -285,12 +285,12 @@ class Told:
     def __init__(self):
         self.events = asyncio.Queue()
 
-    def configured(self, source, at):
+    def record_config_loaded(self, source, at):
         """Keep the time."""
         assert source == "web"
         self.events.put_nowait(at)
 
-    def misconfigured(self, source):
+    def record_config_error(self, source):
         """Keep that it failed."""
         assert source == "web"
         self.events.put_nowait(None)
@@ -299,7 +299,7 @@ class Told:
 @pytest.fixture
 async def watched(path, monkeypatch):
     """Return a way to watch a file: an async context that gives the configuration and what is told."""
-    monkeypatch.setattr(webconfig, "INTERVAL", 0.01)
+    monkeypatch.setattr(web_config, "POLL_INTERVAL", 0.01)
 
     @contextlib.asynccontextmanager
     async def watching(text):
@@ -368,7 +368,7 @@ async def test_what_was_said_at_once_is_not_said_again(path, watched):
             path.write_text("")
             assert await told.get() == 42.0
     (again,) = logs
-    assert again["event"] == "web configuration read again"
+    assert again["event"] == "web configuration reloaded"
 
 
 async def test_what_does_not_change_is_not_read_anew(path, watched):
@@ -394,10 +394,10 @@ async def test_a_broken_file_changes_nothing_and_is_said_once(path, watched):
                 pass
             assert web.config is config
     warning, again = [entry for entry in logs if entry["log_level"] != "debug"]
-    assert warning["event"] == "web configuration can't be used, keeping the last one"
+    assert warning["event"] == "web configuration is invalid, keeping the previous one"
     assert warning["file"] == str(path)
     assert warning["problem"].startswith("basic_auth_users: the password of user 1 is not a bcrypt hash")
-    assert again["event"] == "web configuration read again"
+    assert again["event"] == "web configuration reloaded"
 
 
 @pytest.mark.parametrize("after", ["", "basic_auth_users:\n", TLS], ids=["cut off", "no users", "others"])
@@ -421,4 +421,4 @@ async def test_tls_stays_what_it_was(path, watched, before, after):
             assert (web.tls is not None) == bool(before)
             assert await told.get() is None
     (warning,) = logs
-    assert warning["problem"] == "tls_server_config: can't come or go while the exporter runs"
+    assert warning["problem"] == "tls_server_config: can't be added or removed while the exporter runs: restart it"

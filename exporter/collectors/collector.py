@@ -1,0 +1,51 @@
+"""What a collector is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Generic
+
+from exporter.collectors.families import Info
+from exporter.telnyx.lists import ListQuery
+from exporter.telnyx.pages import RowT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from exporter.collectors.families import RowFamily, SnapshotGauge
+    from exporter.config.settings import Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Collector(Generic[RowT]):
+    """A Telnyx resource: its list endpoint, the struct that decodes a row, and the metric families of the rows."""
+
+    name: str
+    """For example `credential-connections`."""
+    path: str
+    """Path of the list endpoint below the base URL."""
+    row_type: type[RowT]
+    params: Callable[[Filter], Mapping[str, str]]
+    """Returns the query parameters for filters and the sort order."""
+    identity_labels: Mapping[str, str]
+    """The first labels of each row's series, by the attributes of the row that are their values; two or more."""
+    snapshot_families: tuple[SnapshotGauge, ...]
+    row_families: tuple[RowFamily, ...]
+
+    def query(self, filters: Filter, page_size: int) -> ListQuery[RowT]:
+        """Return the list to read."""
+        return ListQuery(path=self.path, row_type=self.row_type, page_size=page_size, params=self.params(filters))
+
+    def select(
+        self, is_exposed: Callable[[str], bool] = lambda _: True, sensitive_labels: Collection[str] = ()
+    ) -> Collector[RowT]:
+        """Return the collector with only the families that are exposed, and with the requested sensitive labels."""
+        return replace(
+            self,
+            snapshot_families=tuple(family for family in self.snapshot_families if is_exposed(family.name)),
+            row_families=tuple(
+                family.with_sensitive(sensitive_labels) if isinstance(family, Info) else family
+                for family in self.row_families
+                if is_exposed(family.name)
+            ),
+        )

@@ -1,0 +1,158 @@
+"""What a metric family is, and how its values are read from a row.
+
+A label value is text, a bool (rendered as `true` or `false`) or None (rendered as an empty label). A number that is
+None has no sample.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from exporter.telnyx.pages import Snapshot
+
+LabelValue: TypeAlias = str | bool | None
+Sample: TypeAlias = tuple[tuple[LabelValue, ...], float]
+"""The values of a family's labels, and the number."""
+Getter: TypeAlias = "Callable[[Any], Any]"
+"""Returns the row itself or an object inside it, such as its `inbound` settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A metric family: name, help, and the labels that follow the collector's identity labels."""
+
+    name: str
+    """As in the Prometheus text format."""
+    help: str
+    labels: tuple[str, ...]
+
+    @property
+    def type(self) -> str:
+        """`info` for a family that only carries labels, else `gauge`."""
+        return "info" if self.name.endswith("_info") else "gauge"
+
+    @property
+    def unit(self) -> str:
+        """The unit at the end of the name, or an empty text."""
+        return "seconds" if self.name.endswith("_seconds") else ""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotGauge(Family):
+    """Numbers about a whole list. They have no identity labels."""
+
+    samples: Callable[[Snapshot[Any]], Iterable[Sample]]
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge(Family):
+    """At most one number per row."""
+
+    source: Getter
+    value: Callable[[Any], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Info(Family):
+    """Settings of each row as labels."""
+
+    source: Getter
+    attributes: tuple[str, ...]
+    """Two or more attributes of the source, which are the values of the labels."""
+    sensitive: tuple[str, ...] = ()
+    """Labels that are exposed only on request. Their attributes have the same names."""
+
+    @property
+    def values(self) -> Callable[[Any], tuple[LabelValue, ...]]:
+        """Returns the label values of a source."""
+        return attrgetter(*self.attributes)
+
+    def with_sensitive(self, names: Collection[str]) -> Info:
+        """Return the family with those of its sensitive labels that are in `names`."""
+        added = tuple(name for name in self.sensitive if name in names)
+        return replace(self, labels=(*self.labels, *added), attributes=(*self.attributes, *added))
+
+
+@dataclass(frozen=True, slots=True)
+class MultiGauge(Family):
+    """Any number of samples per row."""
+
+    samples: Callable[[Any], Iterable[Sample]]
+
+
+RowFamily: TypeAlias = Gauge | Info | MultiGauge
+
+
+def gauge(name: str, text: str, source: Getter, value: str | Callable[[Any], float | None]) -> Gauge:
+    """Declare a gauge whose value is an attribute of the source or a function of it."""
+    return Gauge(name, text, (), source, attrgetter(value) if isinstance(value, str) else value)
+
+
+def info(name: str, text: str, source: Getter, *labels: str, sensitive: tuple[str, ...] = ()) -> Info:
+    """Declare settings as labels. Each is the name of an attribute of the source, or `label=attribute`."""
+    pairs = [(label, attribute or label) for label, _, attribute in (label.partition("=") for label in labels)]
+    return Info(name, text, tuple(label for label, _ in pairs), source, tuple(name for _, name in pairs), sensitive)
+
+
+def whole_row(row: Any) -> Any:
+    """Return the row itself."""
+    return row
+
+
+def nested(field: str, kind: type) -> Getter:
+    """Return a getter for a nested object. The getter returns an empty instance when the API sends null."""
+    get, empty = attrgetter(field), kind()
+    return lambda row: get(row) or empty
+
+
+def bool_as_number(attribute: str) -> Callable[[Any], float | None]:
+    """Return a function that reads a bool as 1 or 0."""
+    get = attrgetter(attribute)
+    return lambda source: None if (value := get(source)) is None else int(value)
+
+
+def unix_time(attribute: str) -> Callable[[Any], float | None]:
+    """Return a function that reads an ISO 8601 time as Unix seconds. Without a zone it is UTC; invalid text is None."""
+    get = attrgetter(attribute)
+
+    def read(source: Any) -> float | None:
+        try:
+            time = datetime.fromisoformat(get(source) or "")
+            return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            return None
+
+    return read
+
+
+def milliseconds_as_seconds(attribute: str) -> Callable[[Any], float | None]:
+    """Return a function that reads milliseconds as seconds."""
+    get = attrgetter(attribute)
+    return lambda source: None if (value := get(source)) is None else value / 1000
+
+
+_HOST = re.compile(
+    r"https?://(?:[^/?#\\\s]*@)?(?P<host>\[[0-9a-f:.]+\]|[\w.-]+)(?::\d*)?(?:[/?#].*)?", re.DOTALL | re.IGNORECASE
+)
+
+
+def host_of(url: str | None) -> str | None:
+    """Return the host of an http URL, or None for other text. The rest of a webhook's URL can contain credentials."""
+    match = _HOST.fullmatch(url) if url else None
+    return match["host"].lower() if match else None
+
+
+def name_filter(allow: str, deny: str) -> Callable[[str], bool]:
+    """Return a function that decides whether a metric is exposed. Both are regular expressions for its whole name.
+
+    An empty `allow` matches all names. `deny` takes precedence.
+    """
+    allowed, denied = re.compile(allow or ".*"), re.compile(deny)
+    return lambda name: bool(allowed.fullmatch(name)) and not denied.fullmatch(name)

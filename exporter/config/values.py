@@ -1,0 +1,133 @@
+"""Parsing and validation of single setting values: durations, addresses, URLs, keys.
+
+All functions raise `ValueError` with a message that reads well after the setting's name: "must be ...".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator
+
+_SECONDS = {"y": 31_536_000.0, "w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_DURATION = re.compile("".join(rf"(?:(?P<{unit}>\d{{1,12}}){unit})?" for unit in _SECONDS), re.ASCII)
+
+
+def parse_duration(text: str) -> float:
+    """Parse a Prometheus duration such as `90s`, `1m30s` or `500ms` and return seconds."""
+    match = _DURATION.fullmatch(text)
+    if text == "0":
+        return 0.0
+    if not text or match is None:
+        raise ValueError("must be a duration such as 90s, 1m30s or 500ms")
+    return sum(int(count) * _SECONDS[unit] for unit, count in match.groupdict().items() if count)
+
+
+def parse_address(text: str) -> tuple[str, int] | Path:
+    """Parse `:10142`, `127.0.0.1:10142` or `[::1]:10142` to host and port, or `unix:///run/telnyx.sock` to a path.
+
+    An empty host means all addresses.
+    """
+    if text.startswith("unix:///") and text.isprintable():
+        return Path(text.removeprefix("unix://"))
+    match = re.fullmatch(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^\[\]:]*)):(?P<port>\d{1,5})", text, re.ASCII)
+    if match is None or int(match["port"]) > 65535:  # noqa: PLR2004 -- the highest port
+        raise ValueError("must be HOST:PORT such as :10142, 127.0.0.1:10142 or [::1]:10142, or unix:///PATH")
+    if match["v6"]:
+        ipaddress.IPv6Address(match["v6"])
+    return match["v6"] or match["host"], int(match["port"])
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is this machine's loopback."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_key(key: str) -> str:
+    """Validate an API key. Its format is not published, so only what HTTP can't carry is rejected."""
+    if not key:
+        raise ValueError("is empty")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("contains white space, a control character or a character outside ASCII")
+    return key
+
+
+def check_base_url(text: str) -> str:
+    """Validate the URL of the API and return it without a slash at the end."""
+    try:
+        parts = urlsplit(text)
+        host = parts.hostname if parts.port != 0 else None
+    except ValueError:  # its message can quote a password
+        host = None
+    if not host or parts.scheme not in {"http", "https"} or not text.isprintable() or " " in text:
+        raise ValueError("must be an http or https URL such as https://api.telnyx.com/v2")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not contain a user name or password")
+    if "?" in text or "#" in text:
+        raise ValueError("must not have a query or fragment")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("must be https, because plain http would expose the API key (loopback excepted)")
+    return text.rstrip("/")
+
+
+def check_telemetry_path(text: str) -> str:
+    """Validate the path of the metrics."""
+    if not re.fullmatch(r"/[A-Za-z0-9._~/-]+", text) or text.startswith("/-/"):
+        raise ValueError("must be a path such as /metrics, other than / and paths that begin with /-/")
+    return text
+
+
+def check_regex(text: str) -> str:
+    """Validate a regular expression."""
+    try:
+        with warnings.catch_warnings(action="error"):  # a warning means that Python may interpret it differently
+            re.compile(text)
+    except (re.error, OverflowError, RecursionError, FutureWarning) as error:
+        raise ValueError(f"must be a regular expression: {error}") from None
+    return text
+
+
+def check_name_filter(text: str) -> str:
+    """Validate the filter for names."""
+    if text and len(text) < 3:  # noqa: PLR2004 -- Telnyx's own minimum
+        raise ValueError("must have at least three characters, or Telnyx rejects it")
+    return text
+
+
+def _parse_duration(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+def _split(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _check_addresses(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts or ("",):
+        parse_address(text)
+    return texts
+
+
+def _check_path(value: Any) -> Any:
+    if value == "":
+        raise ValueError("must be a path")
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(_parse_duration)]
+"""Seconds, given as a Prometheus duration."""
+Regex = Annotated[str, AfterValidator(check_regex)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+"""A list, given as text with commas."""
+Addresses = Annotated[Words, AfterValidator(_check_addresses)]
+FilePath = Annotated[Path, BeforeValidator(_check_path)]

@@ -1,0 +1,98 @@
+"""Reads one list of the Telnyx API, and decodes only the pages that changed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol
+
+from exporter.telnyx.errors import Malformed, RequestTimeout
+from exporter.telnyx.pages import Page, PageDecoder, RowT, Snapshot
+from exporter.telnyx.pagination import read_list
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from exporter.telnyx.client import Client
+
+
+class ListObserver(Protocol):
+    """Receives events about reading a list."""
+
+    def record_list_restart(self) -> None:
+        """Record that reading restarted because the list changed while it was being read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListQuery(Generic[RowT]):
+    """A list to read."""
+
+    path: str
+    """Path of the endpoint below the base URL, such as `/credential_connections`."""
+    row_type: type[RowT]
+    page_size: int = 250
+    params: Mapping[str, str] = field(default_factory=dict)
+    """Query parameters for filters and the sort order."""
+
+
+class _CachedPage(NamedTuple, Generic[RowT]):
+    """A page as it was last read, with the SHA-256 digest of its body. The same digest means the same page."""
+
+    digest: bytes
+    page: Page[RowT]
+
+
+class ListReader(Generic[RowT]):
+    """Reads a list. `timeout` bounds a whole `fetch`, including retries, in seconds."""
+
+    def __init__(
+        self,
+        client: Client,
+        query: ListQuery[RowT],
+        observer: ListObserver,
+        *,
+        timeout: float = 60.0,
+        concurrency: int = 4,
+    ) -> None:
+        self._client = client
+        self._query = query
+        self._observer = observer
+        self._timeout = timeout
+        self._concurrency = concurrency
+        self._decode = PageDecoder(query.row_type)
+        self._cached: dict[int, _CachedPage[RowT]] = {}
+
+    async def fetch(self) -> Snapshot[RowT]:
+        """Read the whole list. Raises `TelnyxError`."""
+        session = self._client.session(self._timeout)
+        pages: dict[int, _CachedPage[RowT]] = {}
+
+        async def read_page(number: int) -> Page[RowT]:
+            body = await session.get(self._query.path, self._params(number))
+            digest = hashlib.sha256(body).digest()
+            cached = self._cached.get(number)
+            if cached is None or cached.digest != digest:
+                cached = _CachedPage(digest, self._decode_page(body, number))
+            pages[number] = cached
+            return cached.page
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout):
+                snapshot = await read_list(
+                    read_page, concurrency=self._concurrency, on_restart=self._observer.record_list_restart
+                )
+                self._cached = pages
+                return snapshot
+        raise session.retrying or RequestTimeout(f"reading the list took longer than {self._timeout:g} s")
+
+    def _params(self, number: int) -> dict[str, str | int]:
+        return {"page[number]": number, "page[size]": self._query.page_size, **self._query.params}
+
+    def _decode_page(self, body: bytes, number: int) -> Page[RowT]:
+        try:
+            return self._decode(body)
+        except ValueError as error:
+            problem = str(error)
+        raise Malformed(f"page {number} is not a page of the list: {problem}")
