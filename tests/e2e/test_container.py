@@ -153,7 +153,7 @@ def test_builds_are_the_same_bit_for_bit(images):
 def test_there_are_no_secrets_in_it(contents):
     """What lay beside the program, and the environment of the build, is in no layer, no history and no variable."""
     data = contents.path.read_bytes()
-    assert (ROOT / "exporter" / "settings.py").read_bytes() in data  # nothing is compressed
+    assert (ROOT / "exporter" / "config" / "settings.py").read_bytes() in data  # nothing is compressed
     assert CANARY.encode() not in data
 
 
@@ -165,9 +165,9 @@ def test_it_adds_the_program_and_nothing_else(contents, installed):
         assert member.issym() or not member.mode & 0o7022, member.name
     assert not {"pip", "setuptools", "wheel", "uv", "hatchling"} & set(installed)
     assert not [member.name for member in contents.files if re.search(r"/bin/(pip|easy_install|gcc|cc)", member.name)]
-    ours = {Path(member.name).name for member in contents.files if "/site-packages/exporter/" in member.name}
-    assert {name for name in ours if not name.endswith(".pyc")} - {"__pycache__"} == {
-        path.name for path in (ROOT / "exporter").iterdir() if path.name == "py.typed" or path.suffix == ".py"
+    ours = {member.name.partition("/site-packages/")[2] for member in contents.files if member.isfile()}
+    assert {name for name in ours if name.startswith("exporter/") and not name.endswith(".pyc")} == {
+        str(path.relative_to(ROOT)) for path in (ROOT / "exporter").rglob("*.*") if path.suffix in {".py", ".typed"}
     }
 
 

@@ -51,7 +51,8 @@ def test_the_wheel_holds_the_program_and_nothing_else(dist):
         metadata = wheel.read(f"telnyx_exporter-{__version__}.dist-info/METADATA").decode()
     about = {name.partition(".dist-info/")[2] for name in names if ".dist-info/" in name}
     assert about == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
-    modules = {f"exporter/{path.name}" for path in (ROOT / "exporter").iterdir() if path.suffix in {".py", ".typed"}}
+    files = (ROOT / "exporter").rglob("*.*")
+    modules = {str(path.relative_to(ROOT)) for path in files if path.suffix in {".py", ".typed"}}
     assert {name for name in names if ".dist-info/" not in name} == modules
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
 
