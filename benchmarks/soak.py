@@ -31,7 +31,7 @@ import uvloop
 from exporter.cli import main as run_exporter
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "helpers"))
-from peer import FAULTS, Peer, connections, listing
+from fake_api import FAULTS, FakeApi, connections, listing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -159,7 +159,7 @@ async def annoy(where: tuple[str, int], tally: Tally, stop: asyncio.Event, rng: 
         tally.hostile += 1
 
 
-async def fail(peer: Peer, stop: asyncio.Event, rng: random.Random) -> None:
+async def fail(peer: FakeApi, stop: asyncio.Event, rng: random.Random) -> None:
     """Change how the peer answers, every now and then."""
     faults = [fault.answer for name, fault in FAULTS.items() if name not in UNWANTED]
     while not stop.is_set():
@@ -174,7 +174,7 @@ async def soak(minutes: float, seed: int) -> bool:
     """Run for this many minutes and report; return whether all scrapes were answered in time."""
     rng, tally, stop = random.Random(seed), Tally(), asyncio.Event()
     tasks: list[asyncio.Task[None]] = []
-    async with Peer(connections(CONNECTIONS)) as peer, Exporter.running(peer.url) as exporter:
+    async with FakeApi(connections(CONNECTIONS)) as peer, Exporter.running(peer.url) as exporter:
         where = ("127.0.0.1", int(exporter.url.rpartition(":")[2]))
 
         async def busy(seconds: float) -> Footprint:

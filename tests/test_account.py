@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from peer import Peer, connections, silence
+from fake_api import FakeApi, connections, silence
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.account import Account, CurrentAccount
@@ -16,7 +16,7 @@ TELEMETRY = Telemetry(process=False)
 @pytest.fixture
 async def peer():
     """Return a peer with three connections."""
-    async with Peer(connections(3)) as peer:
+    async with FakeApi(connections(3)) as peer:
         yield peer
 
 

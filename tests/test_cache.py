@@ -64,7 +64,7 @@ class Failure(Exception):
         self.retry_after = retry_after
 
 
-class Peer:
+class FakeApi:
     """What a cache refreshes from: it takes its time, and fails or gives the number of the refresh."""
 
     def __init__(self):
@@ -90,7 +90,7 @@ class Peer:
 @pytest.fixture
 def peer():
     """Return a peer that answers at once."""
-    return Peer()
+    return FakeApi()
 
 
 def cache_of(peer, *, ttl=10.0, max_stale=60.0):

@@ -22,8 +22,8 @@ import stamina.instrumentation
 import structlog
 from certificates import authority, identity, write
 from cryptography import x509
-from passing import passing
 from prometheus_client.parser import text_string_to_metric_families
+from socket_activation import passing
 
 from exporter import cli
 from exporter.cli import main

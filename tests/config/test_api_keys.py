@@ -2,7 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
-from recorder import Recorder
+from config_recorder import Recorder
 from structlog.testing import capture_logs
 
 from exporter.config.api_keys import KeyFile, describe_problem

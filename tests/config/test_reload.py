@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 import structlog
-from recorder import Recorder
+from config_recorder import Recorder
 
 from exporter.config.reload import Reloader
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import stamina
 import stamina.instrumentation
-from peer import Peer, connections
+from fake_api import FakeApi, connections
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.cache import Cache
@@ -184,7 +184,7 @@ async def site():
 @pytest.fixture
 async def peer():
     """Return a peer with five connections."""
-    async with Peer(connections(5)) as peer:
+    async with FakeApi(connections(5)) as peer:
         yield peer
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from stack import PATIENCE, alertmanager, exporter, free_port, get, get_json, prometheus, sandbox, until
+from programs import START_TIMEOUT, alertmanager, exporter, free_port, get, get_json, prometheus, sandbox, wait_until
 
 from exporter.sandbox import Account
 
@@ -94,7 +94,7 @@ def stack(tmp_path_factory):
             assert answer["status"] == "success"
             return answer["data"]["result"]
 
-        until(lambda: query("connection:telnyx_connection_active:min"), "a recorded rule")
+        wait_until(lambda: query("connection:telnyx_connection_active:min"), "a recorded rule")
         account.update(rows.fallen["id"], active=False)
         account.update(rows.decrypted["id"], encrypted_media=None)
         account.update(rows.limited["id"], inbound={"channel_limit": 10})
@@ -109,7 +109,7 @@ def test_a_connection_is_disabled_and_enabled_again(stack):
     about = {"alertname": "TelnyxConnectionBecameDisabled", "connection_id": row["id"]}
     assert not firing(stack.alerts, **about)
     stack.account.update(row["id"], active=False)
-    (alert,) = until(lambda: firing(stack.alerts, **about), "the alert")
+    (alert,) = wait_until(lambda: firing(stack.alerts, **about), "the alert")
     assert alert["labels"] == {
         **about,
         "connection_name": row["connection_name"],
@@ -122,12 +122,12 @@ def test_a_connection_is_disabled_and_enabled_again(stack):
     assert get(stack.url + page).startswith("# TelnyxConnectionBecameDisabled\n")
     dashboard = urllib.parse.parse_qs(urllib.parse.urlsplit(alert["annotations"]["dashboard_url"]).query)
     assert dashboard["var-connection"] == [row["id"]]
-    assert 3600 <= time.time() - int(dashboard["from"][0]) / 1000 < 7200 + PATIENCE
+    assert 3600 <= time.time() - int(dashboard["from"][0]) / 1000 < 7200 + START_TIMEOUT
     ticket = {**about, "alertname": "TelnyxConnectionDisabled"}
-    (ticket,) = until(lambda: firing(stack.alerts, **ticket), "the ticket")
+    (ticket,) = wait_until(lambda: firing(stack.alerts, **ticket), "the ticket")
     assert ticket["status"]["inhibitedBy"] == [alert["fingerprint"]]
     stack.account.update(row["id"], active=True)
-    until(lambda: not firing(stack.alerts, connection_id=row["id"], alertname=about["alertname"]), "its end")
+    wait_until(lambda: not firing(stack.alerts, connection_id=row["id"], alertname=about["alertname"]), "its end")
 
 
 def test_every_expression_works_on_real_data(stack):
@@ -137,7 +137,7 @@ def test_every_expression_works_on_real_data(stack):
     def silent():
         return {rule.get("alert") or rule["record"] for rule in rules if not stack.query(rule["expr"])}
 
-    until(lambda: silent() == SILENT.keys(), "something of every rule")
+    wait_until(lambda: silent() == SILENT.keys(), "something of every rule")
     loaded = get_json(f"{stack.url}/api/v1/rules")["data"]["groups"]
     health = {(rule["health"], rule.get("lastError", "")) for group in loaded for rule in group["rules"]}
     assert health == {("ok", "")}
@@ -158,7 +158,7 @@ def test_each_alert_is_about_the_right_connection(stack):
         (stack.rows.limited, "TelnyxChannelLimitLowered"),
         (stack.rows.doomed, "TelnyxConnectionVanished"),
     ):
-        until(lambda row=row, alert=alert: firing(stack.alerts, alertname=alert, connection_id=row["id"]), alert)
+        wait_until(lambda row=row, alert=alert: firing(stack.alerts, alertname=alert, connection_id=row["id"]), alert)
     assert not firing(stack.alerts, alertname="TelnyxConnectionBecameDisabled", connection_id=stack.rows.disabled["id"])
     assert not firing(stack.alerts, connection_id=stack.rows.muted["id"])
 
@@ -194,7 +194,7 @@ def test_what_silences_what(tmp_path):
             """Send alerts and return those that are inhibited."""
             body = json.dumps(alerts).encode()
             request = urllib.request.Request(f"{url}/api/v2/alerts", body, headers={"content-type": "application/json"})
-            urllib.request.urlopen(request, timeout=PATIENCE).close()
+            urllib.request.urlopen(request, timeout=START_TIMEOUT).close()
             return {about(found) for found in firing(url) if found["status"]["state"] == "suppressed"}
 
         some = [
@@ -210,6 +210,6 @@ def test_what_silences_what(tmp_path):
         inhibited = {("ApiDown", "b"), ("ConnectionDisabled", "17"), ("ConnectionChanged", "17")}
         assert tell(alert("ConnectionBecameDisabled", **connection)) == inhibited
         inhibited |= {("ApiDown", "a")}
-        until(lambda: tell(alert("ExporterDown", **here)) == inhibited, "silence about one exporter")
+        wait_until(lambda: tell(alert("ExporterDown", **here)) == inhibited, "silence about one exporter")
         everything = set(map(about, firing(url)))
-        until(lambda: tell(alert("ExporterAbsent")) == everything, "silence")
+        wait_until(lambda: tell(alert("ExporterAbsent")) == everything, "silence")

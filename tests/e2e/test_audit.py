@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from stack import free_port
+from programs import free_port
 
 ROOT = Path(__file__).parents[2]
 VERSION = re.search(r"^httpx==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]

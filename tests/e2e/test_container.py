@@ -17,7 +17,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from stack import binary, free_port, get, sandbox, until
+from programs import find_program, free_port, get, sandbox, wait_until
 
 from exporter import __version__
 from exporter.sandbox import Account
@@ -36,7 +36,7 @@ LISTENING = "msg=listening"
 
 
 def ran(*arguments):
-    return subprocess.run([binary("podman"), *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run([find_program("podman"), *arguments], capture_output=True, text=True, check=False)
 
 
 def podman(*arguments):
@@ -62,7 +62,7 @@ def context(folder):
 
 def build(folder):
     """Begin to build the image from this folder, by nothing but the Dockerfile and the requirements."""
-    command = (binary("podman"), "build", "--no-cache", "--layers=false", "--isolation=chroot", "--format=docker")
+    command = (find_program("podman"), "build", "--no-cache", "--layers=false", "--isolation=chroot", "--format=docker")
     arguments = (f"--build-arg=REVISION={REVISION}", f"--volume={CERTIFICATES}:{CERTIFICATES}:ro", "--timestamp=0")
     return subprocess.Popen(
         (*command, *arguments, f"--iidfile={folder}.id", folder),
@@ -122,7 +122,7 @@ def running(image, *command, flags=("--network=none",)):
     """Run the image, and give the container's name once it listens."""
     name = podman("run", "--detach", *HARDENED, *flags, image, *command)
     try:
-        until(lambda: LISTENING in logs(name), "listening")
+        wait_until(lambda: LISTENING in logs(name), "listening")
         yield name
     finally:
         podman("rm", "--force", "--time=0", name)

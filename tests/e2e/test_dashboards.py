@@ -5,8 +5,8 @@ import sys
 import urllib.error
 
 import pytest
-from grafana_files import DASHBOARDS, TARGETS, VARIABLES, substituted
-from stack import binary, exporter, get_json, prometheus, running, until
+from grafana_files import DASHBOARDS, TARGETS, VARIABLES, substitute_variables
+from programs import exporter, find_program, get_json, prometheus, running, wait_until
 
 QUERIES = {name: promql for name, (promql, _) in TARGETS.items()} | {
     f"{uid}: {annotation['name']}": annotation["expr"]
@@ -29,7 +29,7 @@ def query(tmp_path_factory):
     log = folder / "sandbox.log"
     sandbox = (sys.executable, "-m", "exporter.sandbox", "--listen-address=127.0.0.1:0", "--step=1")
     with running(*sandbox, log=log, TELNYX_API_KEY="sandbox"):
-        upstream = until(lambda: re.search(r"http://\S+", log.read_text()), "the sandbox listening")[0]
+        upstream = wait_until(lambda: re.search(r"http://\S+", log.read_text()), "the sandbox listening")[0]
         with exporter(folder, "--cache.ttl=1s", TELNYX_API_KEY="sandbox", TELNYX_BASE_URL=upstream) as url:
             target = url.removeprefix("http://")
             scrape = f"{{job_name: telnyx, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}"
@@ -49,15 +49,15 @@ def test_a_query_finds_something(query, name):
     """Every query of every panel is valid and returns data, or there is a reason that it does not."""
 
     def found():
-        return query(substituted(QUERIES[name], connection=chosen()))
+        return query(substitute_variables(QUERIES[name], connection=chosen()))
 
     def chosen():
-        return until(lambda: query(LIMITED), "a connection with limits and tags")[0]["metric"]["connection_id"]
+        return wait_until(lambda: query(LIMITED), "a connection with limits and tags")[0]["metric"]["connection_id"]
 
     if name in EMPTY:
         assert not found()
     else:
-        assert until(found, name)
+        assert wait_until(found, name)
 
 
 @pytest.mark.parametrize("name", VARIABLES)
@@ -67,10 +67,10 @@ def test_a_variable_has_values(query, name):
     function, argument = re.fullmatch(r"(\w+)\((.+)\)", variable["query"]["query"]).groups()
     if function == "label_values":
         promql, label = argument.rsplit(", ", 1)
-        assert until(lambda: query(substituted(promql)), name)[0]["metric"][label]
+        assert wait_until(lambda: query(substitute_variables(promql)), name)[0]["metric"][label]
         return
     pattern = re.compile(variable["regex"].strip("/").replace("(?<", "(?P<"))
-    for sample in until(lambda: query(substituted(argument)), name):
+    for sample in wait_until(lambda: query(substitute_variables(argument)), name):
         shown = ",".join(f'{label}="{value}"' for label, value in sample["metric"].items())  # as Grafana does it
         found = pattern.search(f"{{{shown}}} 1 1700000000000")
         assert found.groupdict() == {
@@ -159,7 +159,7 @@ def test_what_happened_in_the_time_shown(name, tmp_path):
     past, found = PAST_HOUR[name]
     hour = {"__range": "1h", "__interval": "1m", "__interval_ms": "60000"}
     case = {
-        "expr": substituted(QUERIES[name.partition(",")[0]], **hour),
+        "expr": substitute_variables(QUERIES[name.partition(",")[0]], **hour),
         "eval_time": "1h",
         "exp_samples": [{"labels": labels, "value": value} for labels, value in found.items()],
     }
@@ -167,5 +167,7 @@ def test_what_happened_in_the_time_shown(name, tmp_path):
     tests.write_text(
         json.dumps({"tests": [{"interval": "1m", "input_series": [*READ, *past], "promql_expr_test": [case]}]})
     )
-    promtool = subprocess.run([binary("promtool"), "test", "rules", tests], capture_output=True, text=True, check=False)
+    promtool = subprocess.run(
+        [find_program("promtool"), "test", "rules", tests], capture_output=True, text=True, check=False
+    )
     assert promtool.returncode == 0, promtool.stderr

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
-from grafana_files import PANELS, SHOW, links, substituted
-from stack import binary, exporter, get_json, prometheus, sandbox, until
+from grafana_files import PANELS, SHOW, links, substitute_variables
+from programs import exporter, find_program, get_json, prometheus, sandbox, wait_until
 
 from exporter.sandbox import Account
 
@@ -77,11 +77,11 @@ def grafana(tmp_path_factory):
         def query(promql, **more):
             return get_json(f"{url}/api/v1/query", query=promql, **more)["data"]["result"]
 
-        until(lambda: query("telnyx_connection_info offset 11s"), "a history longer than the time shown")
+        wait_until(lambda: query("telnyx_connection_info offset 11s"), "a history longer than the time shown")
         account.update(rows[0]["id"], outbound={"channel_limit": 7})
-        until(lambda: query(substituted(LIMITS["targets"][0]["expr"])), "a change within it")
+        wait_until(lambda: query(substitute_variables(LIMITS["targets"][0]["expr"])), "a change within it")
         moment = time.time()
-        command = [binary("node"), str(DISPLAY / "display.cjs")]
+        command = [find_program("node"), str(DISPLAY / "display.cjs")]
         display = running.enter_context(
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         )
@@ -89,7 +89,7 @@ def grafana(tmp_path_factory):
         def show(panel, **variables):
             """Return what Grafana shows of a panel, and the query results that it shows."""
             results = {
-                target["refId"]: query(substituted(target["expr"], **variables), time=moment)
+                target["refId"]: query(substitute_variables(target["expr"], **variables), time=moment)
                 for target in panel["targets"]
             }
             variables = {"datasource": "the source", "job": "telnyx", "instance": ".+", **variables}

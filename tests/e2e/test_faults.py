@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import stamina
-from peer import (
+from fake_api import (
     FAULTS,
-    Peer,
+    FakeApi,
     closing,
     connection,
     connections,
@@ -368,7 +368,7 @@ async def test_a_short_wish_is_obeyed_within_the_refresh(before, peer, site):
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
 async def test_a_redirect_is_never_followed(status, peer, exporter):
     """The key does not travel to wherever the peer points."""
-    async with Peer(connections(3)) as elsewhere:
+    async with FakeApi(connections(3)) as elsewhere:
         peer.answer(respond(status, location=f"{elsewhere.url}/credential_connections"))
         scrape = await exporter.scrape()
         assert (scrape.up, scrape.failures) == (0, {"malformed": 1})
@@ -377,7 +377,7 @@ async def test_a_redirect_is_never_followed(status, peer, exporter):
 
 async def test_nothing_but_the_base_url_is_asked(peer, exporter):
     """`Refresh`, `Link`, `Alt-Svc` and `Content-Location` bring nobody anywhere else."""
-    async with Peer(connections(3)) as elsewhere:
+    async with FakeApi(connections(3)) as elsewhere:
         there = f"{elsewhere.url}/credential_connections"
         headers = {"refresh": f"0;url={there}", "link": f"<{there}>; rel=next", "content_location": there}
         authority = urlsplit(there).netloc

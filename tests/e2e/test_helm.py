@@ -12,8 +12,8 @@ import bcrypt
 import certificates
 import pytest
 import yaml
-from chart import DEMO, EVERYTHING, SECRET, TLS, container, of, pod, render
-from stack import PATIENCE, get, running, sandbox, until
+from chart import DEMO, EVERYTHING, SECRET, TLS, container, object_of_kind, pod, render
+from programs import START_TIMEOUT, get, running, sandbox, wait_until
 
 from exporter.sandbox import Account
 
@@ -64,13 +64,13 @@ def run(documents, folder, secrets):
 
 
 def address(folder):
-    return until(lambda: re.search(r"page=\w+://(\S+?)/", (folder / "log").read_text()), "listening")[1]
+    return wait_until(lambda: re.search(r"page=\w+://(\S+?)/", (folder / "log").read_text()), "listening")[1]
 
 
 def status(url):
     """Ask as the kubelet does, which trusts every certificate, and return the status."""
     try:
-        with urllib.request.urlopen(url, timeout=PATIENCE, context=ssl._create_unverified_context()) as answer:
+        with urllib.request.urlopen(url, timeout=START_TIMEOUT, context=ssl._create_unverified_context()) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         with error:
@@ -88,7 +88,7 @@ def test_the_exporter_takes_the_arguments(tmp_path, values):
     secrets |= {"the-key-secret": {"the.key": KEY}, "the-web-secret": {"the-web.yml": "http_server_config: {}"}}
     arguments = mount(render(values), tmp_path, secrets)
     command = [sys.executable, "-m", "exporter", *arguments, "--check-config"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=PATIENCE)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=START_TIMEOUT)
     assert result.returncode == 0, result.stderr
 
 
@@ -111,15 +111,15 @@ def test_probes_and_scrapes_are_answered(tmp_path, values, unauthenticated):
         for name in ("livenessProbe", "readinessProbe"):
             probe = container(documents)[name]["httpGet"]
             url = f"{probe['scheme'].lower()}://{host}{probe['path']}"
-            until(lambda url=url: status(url) == 200, url)
-        (endpoint,) = of(documents, "ServiceMonitor")["spec"]["endpoints"]
+            wait_until(lambda url=url: status(url) == 200, url)
+        (endpoint,) = object_of_kind(documents, "ServiceMonitor")["spec"]["endpoints"]
         assert status(f"{endpoint['scheme']}://{host}{endpoint['path']}") == unauthenticated
 
 
 def test_the_stale_alert_knows_the_setting(tmp_path):
     """With another `cache.max-stale`, the exporter exposes it, and the rendered alert compares with what it exposes."""
     documents = render({**DEMO, "settings": {"cache.max-stale": "30m"}, "prometheusRule": {"enabled": True}})
-    (group,) = of(documents, "PrometheusRule")["spec"]["groups"]
+    (group,) = object_of_kind(documents, "PrometheusRule")["spec"]["groups"]
     (alert,) = (rule for rule in group["rules"] if rule.get("alert") == "TelnyxSnapshotStale")
     metric = alert["expr"].rpartition("> ")[2].strip()
     with run(documents, tmp_path, {}):
@@ -135,9 +135,9 @@ def test_a_rotated_key_is_used_without_a_restart(tmp_path):
         with run(documents, tmp_path, {"mine": {"token": "KEY-of-yesterday"}}) as process:
             host = address(tmp_path)
             ready = f"http://{host}{container(documents)['readinessProbe']['httpGet']['path']}"
-            until(lambda: "telnyx_up 0.0" in get(f"http://{host}/metrics"), "the refusal")
+            wait_until(lambda: "telnyx_up 0.0" in get(f"http://{host}/metrics"), "the refusal")
             assert status(ready) == 503
             project(tmp_path / "api-key", {"token": KEY})
-            until(lambda: "telnyx_up 1.0" in get(f"http://{host}/metrics"), "the new key's use")
+            wait_until(lambda: "telnyx_up 1.0" in get(f"http://{host}/metrics"), "the new key's use")
             assert status(ready) == 200
             assert process.poll() is None

@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from programs import exporter, get, running, wait_until
 from prometheus_client.parser import text_string_to_metric_families as parse
-from stack import exporter, get, running, until
 
 KEY = "sandbox"
 SIZE = 1000
@@ -20,7 +20,7 @@ def sandbox(tmp_path_factory):
     log = tmp_path_factory.mktemp("sandbox") / "sandbox.log"
     command = (sys.executable, "-m", "exporter.sandbox", f"--size={SIZE}", "--seed=7", "--step=0", "--rate-limit=0")
     with running(*command, "--listen-address=127.0.0.1:0", log=log, TELNYX_API_KEY=KEY):
-        yield until(lambda: re.search(r"http://\S+", log.read_text()), "listening")[0]
+        yield wait_until(lambda: re.search(r"http://\S+", log.read_text()), "listening")[0]
 
 
 @pytest.fixture(scope="module")

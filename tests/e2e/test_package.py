@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from stack import binary
+from programs import find_program
 from uv import find_uv_bin
 
 from exporter import __version__
@@ -61,7 +61,7 @@ def test_the_source_distribution_holds_the_repository(dist):
     """Every file of the repository is in it."""
     if not (ROOT / ".git").exists():
         pytest.skip("no repository to compare it with")
-    tracked = set(run(binary("git"), "ls-files", cwd=ROOT).splitlines())
+    tracked = set(run(find_program("git"), "ls-files", cwd=ROOT).splitlines())
     with tarfile.open(dist / SDIST) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
     assert tracked <= names

@@ -3,8 +3,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from programs import exporter, find_program, get, get_json, prometheus, wait_until
 from prometheus_client.parser import text_string_to_metric_families as parse
-from stack import binary, exporter, get, get_json, prometheus, until
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -13,14 +13,14 @@ README = Path(__file__).parents[2] / "README.md"
 def demo(tmp_path_factory):
     """Run the demo and give its URL."""
     with exporter(tmp_path_factory.mktemp("demo"), "--demo") as url:
-        until(lambda: "telnyx_up 1.0" in get(f"{url}/metrics"), "the first refresh")
+        wait_until(lambda: "telnyx_up 1.0" in get(f"{url}/metrics"), "the first refresh")
         yield url
 
 
 def test_promtool_has_nothing_to_say(demo):
     """The output follows the conventions that Prometheus's own linter knows."""
     check = subprocess.run(
-        [binary("promtool"), "check", "metrics"],
+        [find_program("promtool"), "check", "metrics"],
         input=get(f"{demo}/metrics"),
         capture_output=True,
         text=True,
@@ -38,7 +38,7 @@ def test_prometheus_scrapes_all_of_it(demo, tmp_path):
         def query(expression):
             return get_json(f"{url}/api/v1/query", query=expression)["data"]["result"]
 
-        until(lambda: query('up{job="telnyx"} == 1'), "a scrape")
+        wait_until(lambda: query('up{job="telnyx"} == 1'), "a scrape")
         assert query("telnyx_connections")
         (total,) = query("sum(telnyx_connections)")
         assert int(total["value"][1]) == 55

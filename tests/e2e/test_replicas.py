@@ -9,8 +9,8 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from grafana_files import PANELS, SHOW, TARGETS, VARIABLES, links, substituted
-from stack import exporter, get_json, prometheus, sandbox, until
+from grafana_files import PANELS, SHOW, TARGETS, VARIABLES, links, substitute_variables
+from programs import exporter, get_json, prometheus, sandbox, wait_until
 
 from exporter.sandbox import Account
 
@@ -71,7 +71,7 @@ def replicas(tmp_path_factory):
             api = running.enter_context(sandbox(account, KEY))
             flags = (f"--telnyx.base-url={api}", "--cache.ttl=1h", "--cache.max-stale=2h")
             url = running.enter_context(exporter(place, *flags, TELNYX_API_KEY=KEY))
-            until(lambda: "refreshed" in (place / "exporter.log").read_text(), "the first list")
+            wait_until(lambda: "refreshed" in (place / "exporter.log").read_text(), "the first list")
             return url.removeprefix("http://")
 
         first, second = start(account), start(account)
@@ -91,7 +91,9 @@ def replicas(tmp_path_factory):
 
         def ask(promql, job, **variables):
             """Return the samples of a query at one moment, as values by labels without the target's own."""
-            answer = get_json(f"{url}/api/v1/query", query=substituted(promql, job=job, **variables), time=moment)
+            answer = get_json(
+                f"{url}/api/v1/query", query=substitute_variables(promql, job=job, **variables), time=moment
+            )
             samples = answer["data"]["result"]
             found = {tuple(sorted(sample["metric"].items())): float(sample["value"][1]) for sample in samples}
             assert len(found) == len(samples)
@@ -103,7 +105,7 @@ def replicas(tmp_path_factory):
             ]
             return found and int(found[0]["value"][1]) == sum(map(len, jobs.values()))
 
-        until(all_there, "a dozen scrapes of each")
+        wait_until(all_there, "a dozen scrapes of each")
         moment = time.time() - 1
         yield SimpleNamespace(ask=ask, changed=changed)
 

@@ -10,9 +10,9 @@ import sys
 
 import httpx
 import pytest
+from fake_api import connections, late, listing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from peer import connections, late, listing
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 import structlog
-from peer import ECHO, FAULTS, closing, connection, listing, raw, respond
+from fake_api import ECHO, FAULTS, closing, connection, listing, raw, respond
 
 from exporter import logs
 from exporter.cache import MAX_RETRY_AFTER

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from stack import exporter, running, sandbox, until
+from programs import exporter, running, sandbox, wait_until
 
 from exporter.sandbox import Account
 
@@ -131,7 +131,7 @@ def test_open_ports(tmp_path, demo):
     addresses = f"--web.listen-address=127.0.0.1:0,[::1]:0,unix://{path}"
     command = (sys.executable, "-m", "exporter", addresses, *flags)
     with running(*command, log=log, TELNYX_API_KEY=KEY) as process:
-        until(lambda: "socket=" in log.read_text(), "listening")
+        wait_until(lambda: "socket=" in log.read_text(), "listening")
         told = {int(port) for port in re.findall(r"page=http://\S+:(\d+)/", log.read_text())} | {str(path)}
         others = listened(process.pid) - told
         assert told <= listened(process.pid)

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from stack import PATIENCE, binary, get, sandbox, until
+from programs import START_TIMEOUT, find_program, get, sandbox, wait_until
 
 from exporter.sandbox import Account
 
@@ -74,7 +74,7 @@ class Machine:
         self._init = init
         self._network = Path(f"/proc/{init}/ns/net")
 
-    def run(self, *command, text="", check=True, timeout=PATIENCE, network=("--net",)):
+    def run(self, *command, text="", check=True, timeout=START_TIMEOUT, network=("--net",)):
         """Run a command there, with this input, and return what it prints."""
         namespaces = ("--mount", "--pid", "--cgroup", "--ipc", "--uts", *network)
         there = ("nsenter", f"--target={self._init}", *namespaces, "env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
@@ -146,7 +146,7 @@ def control_group():
     try:
         yield group
     finally:
-        until(lambda: remove(group), "the end of the control group")
+        wait_until(lambda: remove(group), "the end of the control group")
 
 
 @contextlib.contextmanager
@@ -157,22 +157,24 @@ def booted(folder):
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         try:
-            (init,) = until(lambda: children.read_text().split(), f"a new process, see {console.name}")
-            until(lambda: Path(f"/proc/{init}/comm").read_text() == "systemd\n", f"systemd, see {console.name}")
+            (init,) = wait_until(lambda: children.read_text().split(), f"a new process, see {console.name}")
+            wait_until(lambda: Path(f"/proc/{init}/comm").read_text() == "systemd\n", f"systemd, see {console.name}")
             machine = Machine(init)
-            until(lambda: machine.run("systemctl", "is-active", "basic.target", check=False) == "active\n", "the boot")
+            wait_until(
+                lambda: machine.run("systemctl", "is-active", "basic.target", check=False) == "active\n", "the boot"
+            )
             yield machine
         finally:
             process.kill()
-            process.wait(PATIENCE)
+            process.wait(START_TIMEOUT)
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory):
     """Return a machine on which the README's commands have been run, with a Telnyx on its loopback."""
     for name in ("systemctl", "nsenter", "pivot_root", "ip"):
-        binary(name)
-    allowed = subprocess.run((binary("unshare"), "--mount", "--net", "true"), check=False).returncode == 0
+        find_program(name)
+    allowed = subprocess.run((find_program("unshare"), "--mount", "--net", "true"), check=False).returncode == 0
     if not allowed and not os.environ.get("CI"):
         pytest.skip("needs root, for namespaces")
     with contextlib.ExitStack() as stack:
@@ -183,7 +185,7 @@ def machine(tmp_path_factory):
         machine.settings = f"TELNYX_BASE_URL={url.replace('127.0.0.1', 'localhost')}\n"  # a name, to be resolved
         machine.write(SETTINGS, machine.settings)
         machine.follow("Install", text=f"{KEY}\n", timeout=INSTALL_TIMEOUT, network=())  # this machine's, for pip
-        until(machine.serves, "a scrape")
+        wait_until(machine.serves, "a scrape")
         yield machine
 
 
@@ -193,7 +195,7 @@ def service(machine):
     machine.write(SETTINGS, machine.settings)
     machine.run("systemctl", "reset-failed")
     machine.run("systemctl", "restart", SERVICE)
-    until(machine.serves, "a scrape")
+    wait_until(machine.serves, "a scrape")
     return machine
 
 
@@ -208,7 +210,7 @@ def test_installed_as_the_readme_says_it_serves(machine):
 def test_process_metrics_are_there(machine):
     """What prometheus-client reads in /proc is not hidden from it."""
     (started,) = re.findall(r"^process_start_time_seconds (\S+)", machine.get("/metrics"), re.MULTILINE)
-    assert abs(time.time() - float(started)) < PATIENCE
+    assert abs(time.time() - float(started)) < START_TIMEOUT
 
 
 def test_user_is_nobody_with_no_capabilities(machine):
@@ -305,7 +307,7 @@ def test_reload_reads_the_settings_it_may(service):
     service.write(DOTENV, "TELNYX_EXPORTER_METRICS__DENY=python_info\n")
     try:
         service.run("systemctl", "reload", SERVICE)
-        until(lambda: "\npython_info" not in service.get("/metrics"), "the reload")
+        wait_until(lambda: "\npython_info" not in service.get("/metrics"), "the reload")
     finally:
         service.run("rm", DOTENV)
     assert (service.show(SERVICE, "MainPID"), service.show(SERVICE, "NRestarts")) == (before, "0")
@@ -319,7 +321,7 @@ def test_a_new_key_takes_a_restart(service):
         assert service.run("cat", CREDENTIAL) == f"{KEY}\n"
         service.run("systemctl", "restart", SERVICE)
         assert service.run("cat", CREDENTIAL) == "KEY-of-tomorrow\n"
-        until(lambda: 'reason="unauthorized"} 1.0' in service.get("/metrics"), "Telnyx refusing the key")
+        wait_until(lambda: 'reason="unauthorized"} 1.0' in service.get("/metrics"), "Telnyx refusing the key")
     finally:
         service.write("/etc/telnyx-exporter/api-key", f"{KEY}\n")
 
@@ -337,7 +339,7 @@ def test_a_bad_setting_is_final(service):
     """The exporter ends with status 2 and a line that says why, and is not started again."""
     service.write(SETTINGS, "TELNYX_EXPORTER_CACHE__TTL=never\n")
     service.run("systemctl", "restart", SERVICE)
-    until(lambda: service.show(SERVICE, "ActiveState") == "failed", "the end")
+    wait_until(lambda: service.show(SERVICE, "ActiveState") == "failed", "the end")
     assert (service.show(SERVICE, "ExecMainStatus"), service.show(SERVICE, "NRestarts")) == ("2", "0")
     assert "telnyx-exporter: TELNYX_EXPORTER_CACHE__TTL='never': must be a duration" in service.log(SERVICE)
 
@@ -345,7 +347,7 @@ def test_a_bad_setting_is_final(service):
 def test_a_crash_is_not(service):
     """What ends in any other way is started again."""
     service.run("kill", "-KILL", service.show(SERVICE, "MainPID"))
-    until(lambda: service.show(SERVICE, "SubState") == "auto-restart", "waiting for the next start")
+    wait_until(lambda: service.show(SERVICE, "SubState") == "auto-restart", "waiting for the next start")
     assert service.show(SERVICE, "Result") == "signal"
 
 
@@ -365,17 +367,17 @@ def test_the_socket_starts_it(activated):
     """The first scrape starts the exporter, which serves on the socket that was there before it."""
     assert activated.show(SERVICE, "ActiveState") == "inactive"
     activated.run("systemd-analyze", "verify", SERVICE, SOCKET)
-    until(activated.serves, "a scrape")
+    wait_until(activated.serves, "a scrape")
     assert activated.show(SERVICE, "ActiveState") == "active"
     assert activated.read("environ").count("LISTEN_FDS=1") == 1
 
 
 def test_the_socket_stays_while_it_restarts(activated):
     """A scrape in the middle of a restart waits for it, and is answered."""
-    until(activated.serves, "a scrape")
+    wait_until(activated.serves, "a scrape")
     before = activated.show(SERVICE, "MainPID")
     activated.run("systemctl", "restart", "--no-block", SERVICE)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + START_TIMEOUT
     while activated.show(SERVICE, "MainPID") in {before, "0"}:
         assert activated.serves()
         assert time.monotonic() < deadline
@@ -387,4 +389,4 @@ def test_the_socket_does_not_start_a_bad_setting_for_ever(activated):
     activated.write(SETTINGS, "TELNYX_EXPORTER_CACHE__TTL=never\n")
     with activated.network(), contextlib.suppress(OSError):
         get(URL)
-    until(lambda: activated.show(SOCKET, "Result") == "service-start-limit-hit", "the end of it")
+    wait_until(lambda: activated.show(SOCKET, "Result") == "service-start-limit-hit", "the end of it")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 from kubernetes_validate import latest_version
-from stack import binary
+from programs import find_program
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "deploy" / "helm" / "telnyx-exporter"
@@ -131,7 +131,7 @@ def helm(*arguments, values=None):
     return answer.stdout
 
 
-def refusal(values, kubernetes=NEWEST):
+def render_error(values, kubernetes=NEWEST):
     """Return the line in which Helm says why it makes nothing of these values."""
     answer = _ask(("template", "here", CHART, f"--kube-version={kubernetes}"), values)
     assert answer.returncode == 1
@@ -140,7 +140,7 @@ def refusal(values, kubernetes=NEWEST):
 
 
 def _ask(arguments, values):
-    command = [binary("helm"), *map(str, arguments), *([] if values is None else ["--values", "-"])]
+    command = [find_program("helm"), *map(str, arguments), *([] if values is None else ["--values", "-"])]
     return _run(None if values is None else yaml.safe_dump(values), *command)
 
 
@@ -155,14 +155,14 @@ def render(values, chart=CHART, **options):
     return [document for document in documents if document]
 
 
-def of(documents, kind):
+def object_of_kind(documents, kind):
     """Return the one object of this kind."""
     (found,) = (document for document in documents if document["kind"] == kind)
     return found
 
 
 def pod(documents):
-    return of(documents, "Deployment")["spec"]["template"]
+    return object_of_kind(documents, "Deployment")["spec"]["template"]
 
 
 def container(documents):

@@ -43,7 +43,7 @@ SUBSTITUTES = {
 }
 
 
-def substituted(promql, **more):
+def substitute_variables(promql, **more):
     """Put values in the place of Grafana's variables. What is not a variable of ours stays, such as $1."""
     values = SUBSTITUTES | more
     return re.sub(r"\$([a-z_]+)\b", lambda found: values[found[1]], promql)

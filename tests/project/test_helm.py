@@ -21,14 +21,14 @@ from chart import (
     TLS,
     container,
     helm,
-    of,
+    object_of_kind,
     pod,
-    refusal,
     render,
+    render_error,
     template,
 )
 from cloudcoil.models.prometheus_operator import v1 as operator
-from stack import binary
+from programs import find_program
 
 from exporter import __version__
 
@@ -95,7 +95,7 @@ def test_kubernetes_takes_it(values, kubernetes):
 def test_an_older_kubernetes_is_refused():
     """One that would not understand it all does not get it."""
     major, minor, _ = OLDEST.split(".")
-    assert f"requires kubeVersion: >={OLDEST}" in refusal(SECRET, f"{major}.{int(minor) - 1}.9")
+    assert f"requires kubeVersion: >={OLDEST}" in render_error(SECRET, f"{major}.{int(minor) - 1}.9")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_the_parts_find_each_other(values):
     """Service, policy and budget select the pod, the monitor selects the service, and ports are those there are."""
     documents = render(values)
     template_of_pod, (port,) = pod(documents), container(documents)["ports"]
-    service, deployment = of(documents, "Service"), of(documents, "Deployment")
+    service, deployment = object_of_kind(documents, "Service"), object_of_kind(documents, "Deployment")
     assert f"EXPOSE {port['containerPort']}" in (ROOT / "Dockerfile").read_text().splitlines()
     assert selects(deployment["spec"]["selector"]["matchLabels"], template_of_pod)
     assert selects(service["spec"]["selector"], template_of_pod)
@@ -194,20 +194,20 @@ def test_the_parts_find_each_other(values):
 def test_two_releases_keep_apart():
     """In one namespace, neither selects the other's pods, and no two objects have one name."""
     one, other = (render(SETS["defaults of everything"], name=name) for name in ("one", "other"))
-    assert not selects(of(one, "Service")["spec"]["selector"], pod(other))
+    assert not selects(object_of_kind(one, "Service")["spec"]["selector"], pod(other))
     assert not {document["metadata"]["name"] for document in one} & {document["metadata"]["name"] for document in other}
 
 
 @each_set
 def test_what_is_scraped_is_there_while_telnyx_is_not(values):
     """The service leads to pods that are not ready, as telnyx_up 0 is what matters then."""
-    assert of(render(values), "Service")["spec"]["publishNotReadyAddresses"] is True
+    assert object_of_kind(render(values), "Service")["spec"]["publishNotReadyAddresses"] is True
 
 
 def test_an_update_leaves_no_gap():
     """The old exporter goes when the new one is ready, and has longer to end than it needs."""
     documents = render(SECRET)
-    assert of(documents, "Deployment")["spec"]["strategy"] == {
+    assert object_of_kind(documents, "Deployment")["spec"]["strategy"] == {
         "type": "RollingUpdate",
         "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
     }
@@ -282,7 +282,7 @@ def test_probes_and_scrapes_speak_what_is_served(values, scheme, way):
         handler = container(documents)[name][way]
         assert handler["port"] == container(documents)["ports"][0]["name"]
         assert handler.get("scheme", scheme.upper()) == scheme.upper()
-    (endpoint,) = of(documents, "ServiceMonitor")["spec"]["endpoints"]
+    (endpoint,) = object_of_kind(documents, "ServiceMonitor")["spec"]["endpoints"]
     assert endpoint["scheme"] == scheme
 
 
@@ -291,7 +291,7 @@ def test_the_job_is_the_one_that_the_rules_look_for(relabelings):
     """Whatever other relabelings say, the last one makes it the rules' job, without a condition."""
     jobs = set(re.findall(r'job="(\w+)"', RULES))
     documents = render({**SECRET, "serviceMonitor": {"enabled": True, "relabelings": relabelings}})
-    (endpoint,) = of(documents, "ServiceMonitor")["spec"]["endpoints"]
+    (endpoint,) = object_of_kind(documents, "ServiceMonitor")["spec"]["endpoints"]
     *others, last = endpoint["relabelings"]
     assert others == relabelings
     assert last.keys() == {"targetLabel", "replacement"}
@@ -302,7 +302,7 @@ def test_the_job_is_the_one_that_the_rules_look_for(relabelings):
 def test_it_is_scraped_as_the_example_says():
     """Interval and timeout are those of the repository's Prometheus configuration."""
     config = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())["global"]
-    (endpoint,) = of(render({**SECRET, **OPERATOR}), "ServiceMonitor")["spec"]["endpoints"]
+    (endpoint,) = object_of_kind(render({**SECRET, **OPERATOR}), "ServiceMonitor")["spec"]["endpoints"]
     assert (endpoint["interval"], endpoint["scrapeTimeout"]) == (config["scrape_interval"], config["scrape_timeout"])
     assert endpoint["path"] == "/metrics"
 
@@ -310,7 +310,7 @@ def test_it_is_scraped_as_the_example_says():
 def rules_of(**values):
     """Return the spec of the rules that the chart renders."""
     rule = OPERATOR["prometheusRule"] | values
-    return of(render({**SECRET, **OPERATOR, "prometheusRule": rule}), "PrometheusRule")["spec"]
+    return object_of_kind(render({**SECRET, **OPERATOR, "prometheusRule": rule}), "PrometheusRule")["spec"]
 
 
 def without_dashboards(spec):
@@ -326,7 +326,9 @@ def test_the_rules_are_the_repository_s(tmp_path):
     assert spec == yaml.safe_load(RULES)
     rules = tmp_path / "rules.yaml"
     rules.write_text(yaml.safe_dump(spec))
-    check = subprocess.run([binary("promtool"), "check", "rules", rules], capture_output=True, text=True, check=True)
+    check = subprocess.run(
+        [find_program("promtool"), "check", "rules", rules], capture_output=True, text=True, check=True
+    )
     assert f"SUCCESS: {sum(len(group['rules']) for group in spec['groups'])} rules found" in check.stdout
 
 
@@ -359,7 +361,7 @@ def test_the_dashboards_are_the_repository_s():
 
 def test_the_policy_lets_in_prometheus_and_out_to_telnyx():
     """By default Prometheus comes in, and DNS and HTTPS go out, the latter to public addresses alone."""
-    spec = of(render(SETS["defaults of everything"]), "NetworkPolicy")["spec"]
+    spec = object_of_kind(render(SETS["defaults of everything"]), "NetworkPolicy")["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert [rule["from"] for rule in spec["ingress"]] == [
         [
@@ -383,14 +385,14 @@ def test_the_policy_lets_in_prometheus_and_out_to_telnyx():
 
 def test_the_policy_can_lead_through_a_proxy():
     """What it may reach is replaced, names apart."""
-    spec = of(render(EVERYTHING), "NetworkPolicy")["spec"]
+    spec = object_of_kind(render(EVERYTHING), "NetworkPolicy")["spec"]
     assert spec["egress"][1:] == EVERYTHING["networkPolicy"]["egress"]
     assert [rule["from"] for rule in spec["ingress"]] == [EVERYTHING["networkPolicy"]["from"]]
 
 
 def test_a_budget_keeps_no_node_from_being_drained():
     """With one exporter, or with some that are not ready, a pod may always go."""
-    spec = of(render(SETS["defaults of everything"]), "PodDisruptionBudget")["spec"]
+    spec = object_of_kind(render(SETS["defaults of everything"]), "PodDisruptionBudget")["spec"]
     assert spec["maxUnavailable"] == 1
     assert spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
@@ -439,7 +441,7 @@ def test_the_notes_say_what_is_next(tmp_path, values, says, not_a_word):
     # Helm shows notes to none but a cluster, so they are rendered as part of an object.
     include = '{{ include (print $.Template.BasePath "/NOTES.txt") . | toJson }}'
     (tmp_path / "templates" / "notes.yaml").write_text(f"kind: Notes\ntext: {include}\n")
-    text = of(render(values, tmp_path), "Notes")["text"]
+    text = object_of_kind(render(values, tmp_path), "Notes")["text"]
     for sentence in says:
         assert sentence in " ".join(text.split()), text
     assert not_a_word not in text

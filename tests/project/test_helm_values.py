@@ -2,7 +2,7 @@ import json
 
 import pytest
 import yaml
-from chart import CHART, DEMO, NEWEST, SECRET, TLS, container, helm, of, refusal, render, template
+from chart import CHART, DEMO, NEWEST, SECRET, TLS, container, helm, object_of_kind, render, render_error, template
 
 from exporter.config.flags import OPTIONS
 
@@ -110,7 +110,7 @@ def test_the_schema_knows_what_there_is():
 )
 def test_a_value_that_can_t_be_used_is_refused(values, says):
     """What is misspelt, of the wrong kind or unsafe is named before anything is made."""
-    said = refusal({**DEMO, **values})
+    said = render_error({**DEMO, **values})
     assert says in said
     assert "KEY-of-tests" not in said
 
@@ -147,7 +147,7 @@ def test_a_value_that_can_t_be_used_is_refused(values, says):
 )
 def test_what_contradicts_itself_is_refused(values, says):
     """One line says what is wrong, where and what to do; the other is Helm's."""
-    first, *rest = refusal(values).splitlines()
+    first, *rest = render_error(values).splitlines()
     assert first.endswith(f": {says}")
     assert [line for line in rest if line] == ["Use --debug flag to render out invalid YAML"]
 
@@ -158,7 +158,7 @@ def test_what_contradicts_itself_is_refused(values, says):
 def test_a_timeout_that_is_longer_than_the_interval_is_refused(interval, timeout):
     """Prometheus would take no such monitor; the numbers' units count, and what nobody asked for is let be."""
     monitor = {"interval": interval, "scrapeTimeout": timeout}
-    first, *_ = refusal({**DEMO, "serviceMonitor": {"enabled": True, **monitor}}).splitlines()
+    first, *_ = render_error({**DEMO, "serviceMonitor": {"enabled": True, **monitor}}).splitlines()
     assert first.endswith(
         f": serviceMonitor.scrapeTimeout is {timeout}, longer than serviceMonitor.interval, {interval}: "
         "shorten it, or lengthen the interval"
@@ -173,7 +173,7 @@ def test_a_timeout_that_is_longer_than_the_interval_is_refused(interval, timeout
 def test_a_timeout_within_the_interval_is_taken(interval, timeout):
     """As long is short enough, in whatever units, and so is any where the interval is Prometheus's own."""
     documents = render({**DEMO, "serviceMonitor": {"enabled": True, "interval": interval, "scrapeTimeout": timeout}})
-    (endpoint,) = of(documents, "ServiceMonitor")["spec"]["endpoints"]
+    (endpoint,) = object_of_kind(documents, "ServiceMonitor")["spec"]["endpoints"]
     assert (endpoint["interval"], endpoint["scrapeTimeout"]) == (interval, timeout)
 
 

@@ -5,7 +5,7 @@ import runpy
 from pathlib import Path
 
 import pytest
-from stack import binary
+from programs import find_program
 
 SCRIPT = Path(__file__).parents[2] / ".ci" / "mutate_rules.py"
 ALERT = {
@@ -34,7 +34,7 @@ OTHER_JOB = case([{"series": 'up{job="other"}', "values": "0x10"}], ("5m", False
 @pytest.fixture
 def run(tmp_path, capsys):
     """Return what runs the mutants of a rule against these groups of tests, and gives the fault and the output."""
-    binary("promtool")
+    find_program("promtool")
     main = runpy.run_path(str(SCRIPT))["main"]
     for folder in ("rules", "tests"):
         (tmp_path / folder).mkdir()

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import yaml
 from grafana_files import DASHBOARDS
-from stack import binary
+from programs import find_program
 
 from exporter.collectors.credential_connections import COLLECTOR
 
@@ -80,7 +80,7 @@ def run(*command):
 
 def test_rules_load():
     """Prometheus's own check has nothing against them."""
-    assert f"SUCCESS: {len(EXPRESSIONS)} rules found" in run(binary("promtool"), "check", "rules", str(RULES))
+    assert f"SUCCESS: {len(EXPRESSIONS)} rules found" in run(find_program("promtool"), "check", "rules", str(RULES))
 
 
 def test_nothing_is_newer_than_the_oldest_prometheus():
@@ -96,10 +96,10 @@ def test_nothing_is_newer_than_the_oldest_prometheus():
 
 def test_configurations_load():
     """The scrape configuration is good and finds the rules, and the example for Alertmanager is good."""
-    check = run(binary("promtool"), "check", "config", str(PROMETHEUS / "prometheus.yml"))
+    check = run(find_program("promtool"), "check", "config", str(PROMETHEUS / "prometheus.yml"))
     assert "1 rule files found" in check
     assert f"SUCCESS: {len(EXPRESSIONS)} rules found" in check
-    assert "SUCCESS" in run(binary("amtool"), "check-config", str(PROMETHEUS / "alertmanager.yml"))
+    assert "SUCCESS" in run(find_program("amtool"), "check-config", str(PROMETHEUS / "alertmanager.yml"))
 
 
 def test_alertmanager_knows_the_severities_and_the_alerts():
@@ -241,7 +241,7 @@ def test_tests_are_complete(name):
 @each_alert
 def test_alert_behaves(name):
     """Prometheus's own unit tests of the alert pass."""
-    run(binary("promtool"), "test", "rules", str(TESTS[name]))
+    run(find_program("promtool"), "test", "rules", str(TESTS[name]))
 
 
 def test_every_alert_has_a_runbook():

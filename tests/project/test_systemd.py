@@ -4,14 +4,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from stack import binary
+from programs import find_program
 
 UNITS = Path(__file__).parents[2] / "deploy" / "systemd"
 SERVICE, SOCKET = "telnyx-exporter.service", "telnyx-exporter.socket"
 
 
 def analyze(*arguments):
-    command = (binary("systemd-analyze"), *arguments)
+    command = (find_program("systemd-analyze"), *arguments)
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout + done.stderr
 

@@ -15,7 +15,7 @@ import pytest
 import structlog
 from certificates import authority, identity
 from cryptography import x509
-from passing import passing
+from socket_activation import passing
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route

@@ -19,11 +19,11 @@ import uvicorn
 from exporter.sandbox import create_app
 from exporter.web import server
 
-PATIENCE = 30.0
+START_TIMEOUT = 30.0
 """Seconds for anything to start or to be seen."""
 
 
-def binary(*names):
+def find_program(*names):
     """Return the path of a program, by whichever of its names; without it the test is skipped, in CI it fails."""
     for name in names:
         if path := shutil.which(name):
@@ -39,19 +39,19 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def until(look, what):
+def wait_until(look, what):
     """Return what `look` finds, once that is true; fail after a while."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
             if found := look():
                 return found
         time.sleep(0.1)
-    return pytest.fail(f"{what} did not happen in {PATIENCE:g} s")
+    return pytest.fail(f"{what} did not happen in {START_TIMEOUT:g} s")
 
 
 def get(url, **headers):
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=PATIENCE) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=START_TIMEOUT) as answer:
         return answer.read().decode()
 
 
@@ -68,7 +68,7 @@ def running(*command, log, **environment):
         yield process
     finally:
         process.terminate()
-        process.wait(timeout=PATIENCE)
+        process.wait(timeout=START_TIMEOUT)
 
 
 @contextlib.contextmanager
@@ -83,7 +83,7 @@ def sandbox(account, api_key):
             yield f"{server.url(listener)}/v2"
         finally:
             api.should_exit = True
-            thread.join(PATIENCE)
+            thread.join(START_TIMEOUT)
 
 
 @contextlib.contextmanager
@@ -92,7 +92,7 @@ def exporter(folder, *flags, **environment):
     log = folder / "exporter.log"
     command = (sys.executable, "-m", "exporter", "--web.listen-address=127.0.0.1:0", *flags)
     with running(*command, log=log, **environment):
-        yield until(lambda: re.search(r"page=(http://\S+)/", log.read_text()), "listening")[1]
+        yield wait_until(lambda: re.search(r"page=(http://\S+)/", log.read_text()), "listening")[1]
 
 
 @contextlib.contextmanager
@@ -101,14 +101,14 @@ def prometheus(folder, config, *flags):
     (folder / "prometheus.yml").write_text(config)
     url = f"http://127.0.0.1:{free_port()}"
     command = (
-        binary("prometheus"),
+        find_program("prometheus"),
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address={url.removeprefix('http://')}",
         *flags,
     )
     with running(*command, log=folder / "prometheus.log"):
-        until(lambda: get(f"{url}/-/ready"), "Prometheus being ready")
+        wait_until(lambda: get(f"{url}/-/ready"), "Prometheus being ready")
         yield url
 
 
@@ -117,12 +117,12 @@ def alertmanager(folder, config):
     """Run Alertmanager on this configuration file, alone, and give its URL."""
     url = f"http://127.0.0.1:{free_port()}"
     command = (
-        binary("alertmanager", "prometheus-alertmanager"),
+        find_program("alertmanager", "prometheus-alertmanager"),
         f"--config.file={config}",
         f"--storage.path={folder / 'alertmanager'}",
         f"--web.listen-address={url.removeprefix('http://')}",
         "--cluster.listen-address=",
     )
     with running(*command, log=folder / "alertmanager.log"):
-        until(lambda: get(f"{url}/-/ready"), "Alertmanager being ready")
+        wait_until(lambda: get(f"{url}/-/ready"), "Alertmanager being ready")
         yield url

@@ -72,7 +72,7 @@ class Request:
 class Exchange:
     """One request, and the way back."""
 
-    def __init__(self, peer: Peer, request: Request, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, peer: FakeApi, request: Request, writer: asyncio.StreamWriter) -> None:
         self.peer = peer
         self.request = request
         self._writer = writer
@@ -351,7 +351,7 @@ FAULTS = {
 }
 
 
-class Peer:
+class FakeApi:
     """An HTTP server on loopback; an asynchronous context manager."""
 
     def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
