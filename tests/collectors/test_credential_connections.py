@@ -1,6 +1,5 @@
 import json
 import re
-import time
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 from connections import decode_page, snapshot_of
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.collectors.credential_connections import (
     COLLECTOR,
@@ -562,158 +560,6 @@ def test_sensitive_label_of_bare_connection():
     assert [line for line in lines if 'user_name=""' in line]
     assert [line for line in lines if 'ani_override=""' in line]
     assert [line for line in lines if line.endswith('webhook_event_url="",webhook_event_failover_url=""} 1')]
-
-
-# Webhooks
-
-
-def host(url):
-    """Return the host that is shown for a webhook's URL; the failover is treated alike."""
-    connection = Connection(id="42", webhook_event_url=url, webhook_event_failover_url=url)
-    (family,) = text_string_to_metric_families(exposed(Snapshot(((connection,),)), "telnyx_connection_webhook_info"))
-    (sample,) = family.samples
-    assert sample.labels["webhook_host"] == sample.labels["webhook_failover_host"]
-    return sample.labels["webhook_host"]
-
-
-@pytest.mark.parametrize(
-    ("url", "expected"),
-    [
-        ("https://hooks.example.com", "hooks.example.com"),
-        ("http://hooks.example.com/", "hooks.example.com"),
-        ("https://hooks.example.com:8443/x", "hooks.example.com"),
-        ("https://hooks.example.com:/x", "hooks.example.com"),
-        ("https://user:pass@hooks.example.com/x?y#z", "hooks.example.com"),
-        ("https://user:p@ss@hooks.example.com/x", "hooks.example.com"),
-        ("https://token@hooks.example.com", "hooks.example.com"),
-        ("https://hooks.example.com?token=x", "hooks.example.com"),
-        ("https://hooks.example.com#x", "hooks.example.com"),
-        ("https://hooks.example.com/a@b:c", "hooks.example.com"),
-        ("https://HOOKS.Example.com/X", "hooks.example.com"),
-        ("HTTPS://hooks.example.com/", "hooks.example.com"),
-        ("https://my_host-1.internal./x", "my_host-1.internal."),
-        ("https://bücher.example/x", "bücher.example"),
-        ("http://203.0.113.7:80/x", "203.0.113.7"),
-        ("https://user:pass@[2001:DB8::1]:443/x", "[2001:db8::1]"),
-        ("https://hooks.example.com/line\nbreak", "hooks.example.com"),
-    ],
-)
-def test_webhook_host(url, expected):
-    """Of a webhook's URL its host is shown, in small letters, and nothing else."""
-    assert host(url) == expected
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        None,
-        "secret",
-        "secret.example.com/hook",
-        "//secret.example.com",
-        "https:",
-        "https://",
-        "https:///secret",
-        "https://?secret",
-        "https://:secret",
-        "https://user:secret",
-        "https://user:secret/x",
-        "https://user:secret@",
-        "https://user:secret@/x",
-        "https://user:se/cret@hooks.example.com/",
-        "https://us er:secret@hooks.example.com",
-        "https://hooks.example.com secret",
-        " https://hooks.example.com",
-        "https://hooks.example.com\\secret",
-        "https://hooks.example.com;secret=1",
-        "https://hooks.example.com&secret=1",
-        "https://hooks.example.com,secret",
-        "https://hooks.example.com%2Fsecret",
-        "https://user:1%40hooks.example.com/",
-        "https://secret%40hooks.example.com/",
-        "https://hooks.example.com\\secret@secret.example.com/",
-        "https://hooks.example.com\x00secret/",
-        "https://{secret}/x",
-        "https://[secret]/",
-        "https://[::1/secret",
-        "https://[::1]secret/",
-        "https://hooks.example.com:80secret/",
-        "ftp://secret.example.com/",
-        "javascript:secret",
-        "data:secret",
-        "mailto:secret@example.com",
-    ],
-)
-def test_odd_webhook_has_no_host(url):
-    """What is not clearly an http URL with a host shows none of it, as any part of it could be a secret."""
-    assert host(url) == ""
-
-
-CANARY = "canary"
-TEXT = st.text(st.characters(exclude_characters="\\"), max_size=8)
-PIECE = st.tuples(TEXT, TEXT).map(CANARY.join)
-
-
-def safe(text, exclude):
-    """Return a strategy with these characters left out, as they would end the part of the URL."""
-    return text.map(lambda found: "".join(character for character in found if character not in exclude))
-
-
-@given(
-    scheme=st.sampled_from(["http", "https"]),
-    userinfo=st.just("") | safe(PIECE, "/?#").map("{}@".format),
-    port=st.sampled_from(["", ":", ":443"]),
-    path=st.just("") | PIECE.map("/{}".format),
-    query=st.just("") | PIECE.map("?{}".format),
-    fragment=st.just("") | PIECE.map("#{}".format),
-)
-def test_webhook_shows_no_secret(*, scheme, userinfo, port, path, query, fragment):
-    """Whatever stands in user info, path, query and fragment, at most the host is shown."""
-    shown = host(f"{scheme}://{userinfo}hooks.example.com{port}{path}{query}{fragment}")
-    assert shown in ({"", "hooks.example.com"} if userinfo else {"hooks.example.com"})
-
-
-# Times
-
-
-@pytest.fixture
-def elsewhere(monkeypatch):
-    """Let the machine be where it is not UTC."""
-    monkeypatch.setenv("TZ", "Elsewhere-13")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param("2018-02-02T22:25:27.521Z", 1517610327.521, id="as-documented"),
-        pytest.param("2018-02-02T22:25:27Z", 1517610327.0, id="whole-seconds"),
-        pytest.param("2018-02-02T22:25:27.521123Z", 1517610327.521123, id="microseconds"),
-        pytest.param("2018-02-02T22:25:27", 1517610327.0, id="no-zone-is-utc"),
-        pytest.param("2018-02-02T23:25:27+01:00", 1517610327.0, id="other-zone"),
-        pytest.param("2018-02-02T14:25:27-0800", 1517610327.0, id="other-zone-without-colon"),
-        pytest.param("2018-02-02 22:25:27Z", 1517610327.0, id="blank-for-t"),
-        pytest.param("2018-02-02", 1517529600.0, id="date"),
-        pytest.param("1969-12-31T23:59:59Z", -1.0, id="before-the-epoch"),
-        pytest.param("0001-01-01T00:00:00+23:59", -62135683140.0, id="first"),
-        pytest.param("9999-12-31T23:59:59-23:59", 253402387139.0, id="last"),
-        pytest.param(None, None, id="absent"),
-        pytest.param("", None, id="empty"),
-        pytest.param("yesterday", None, id="garbage"),
-        pytest.param("2018-02-30T00:00:00Z", None, id="no-such-day"),
-        pytest.param("2018-02-02T22:25:27.521ZZ", None, id="two-zones"),
-        pytest.param("10000-01-01T00:00:00Z", None, id="too-far"),
-        pytest.param("1517610327", None, id="unix-time"),
-    ],
-)
-def test_times(elsewhere, text, expected):
-    """Times are Unix seconds, UTC where no zone is named; what is no time has no sample."""
-    name = "telnyx_connection_created_timestamp_seconds"
-    lines = samples(Snapshot(((Connection(id="42", created_at=text),),)), name)
-    assert [float(line.rpartition(" ")[2]) for line in lines] == [expected] * (expected is not None)
 
 
 # Anything

@@ -6,7 +6,6 @@ import time
 import tracemalloc
 import zlib
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from email.utils import formatdate
 
 import httpx
@@ -15,12 +14,11 @@ import stamina
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
+from list_reader import KEY, fetch, ids, listing
 from stamina.instrumentation import set_on_retry_hooks
 
 from exporter import __version__
-from exporter.collectors.credential_connections import COLLECTOR
-from exporter.config.settings import Filter
-from exporter.telnyx.client import MAX_BODY_BYTES, Client
+from exporter.telnyx.client import MAX_BODY_BYTES
 from exporter.telnyx.errors import (
     BadRequest,
     ConnectionFailed,
@@ -32,92 +30,15 @@ from exporter.telnyx.errors import (
     TelnyxError,
     Unauthorized,
 )
-from exporter.telnyx.lists import ListReader
 from exporter.telnyx.responses import RateLimit
 
-BASE_URL = "https://api.telnyx.test/v2"
-URL = f"{BASE_URL}/credential_connections"
-KEY = "KEY0123-secret"
 CANARY = "canary-7f3a"
 NOW = 1_790_000_000.0
 ATTEMPTS = 4
-NO_FILTER = Filter()
-
-
-@dataclass
-class Recorder:
-    """Remembers what it is told of the wire."""
-
-    codes: list[str] = field(default_factory=list)
-    limits: list[RateLimit] = field(default_factory=list)
-    restarts: int = 0
-
-    def record_request(self, code, seconds):
-        """Take a request."""
-        assert 0 <= seconds < 60
-        self.codes.append(code)
-
-    def record_rate_limit(self, limit):
-        """Take what was said of the rate limit."""
-        self.limits.append(limit)
-
-    def record_list_restart(self):
-        """Take a walk that begins again."""
-        self.restarts += 1
 
 
 class Waits(Exception):
     """Ends a fetch where it would wait."""
-
-
-@pytest.fixture(autouse=True)
-def no_waiting():
-    """Retry as often as otherwise, but at once, and keep retries out of the log."""
-    set_on_retry_hooks([])
-    with stamina.set_testing(True, attempts=99, cap=True):
-        yield
-    set_on_retry_hooks(None)
-
-
-@pytest.fixture
-def recorder():
-    """Return an observer that remembers."""
-    return Recorder()
-
-
-@pytest.fixture
-def api(respx_mock):
-    """Return the list endpoint, which answers what a test tells it to."""
-    return respx_mock.get(URL)
-
-
-@asynccontextmanager
-async def connected(recorder=None, base_url=BASE_URL, key=lambda: KEY, filters=NO_FILTER, page_size=250, **options):
-    """Provide a reader of the list of connections, with a client of its own."""
-    recorder = recorder or Recorder()
-    client = Client(base_url, key, recorder, **options)
-    limits = {name: options[name] for name in ("timeout", "concurrency") if name in options}
-    try:
-        yield ListReader(client, COLLECTOR.query(filters, page_size), recorder, **limits)
-    finally:
-        await client.close()
-
-
-async def fetch(recorder=None, **options):
-    """Read the list with a client of its own."""
-    async with connected(recorder, **options) as reader:
-        return await reader.fetch()
-
-
-def ids(snapshot):
-    """Return the ids of a snapshot's connections."""
-    return [connection.id for connection in snapshot.rows]
-
-
-def listing(*connection_ids, **meta):
-    """Return an answer with these connections."""
-    rows = [{"id": connection_id} for connection_id in connection_ids]
-    return httpx.Response(200, json={"data": rows, "meta": {"total_results": len(rows), **meta}})
 
 
 def answering(*chunks, status=200, headers=None):
@@ -144,112 +65,6 @@ async def test_the_request_is_as_documented(api):
     assert call.request.headers["accept"] == "application/json"
     assert call.request.headers["accept-encoding"] == "gzip"
     assert call.request.headers["user-agent"] == f"telnyx-exporter/{__version__}"
-
-
-@pytest.mark.parametrize(
-    ("filters", "params"),
-    [
-        ({"connection_name": "a&b=c #1"}, {"filter[connection_name][contains]": "a&b=c #1"}),
-        ({"fqdn": "sip.example.com"}, {"filter[fqdn]": "sip.example.com"}),
-        ({"outbound_voice_profile_id": "1293"}, {"filter[outbound_voice_profile_id]": "1293"}),
-        ({"connection_name": "", "fqdn": "", "outbound_voice_profile_id": ""}, {}),
-    ],
-    ids=["name", "fqdn", "profile", "empty"],
-)
-async def test_a_query_becomes_parameters(api, filters, params):
-    """Filters that are set are sent as Telnyx spells them, empty ones are not."""
-    api.return_value = listing("1")
-    await fetch(filters=Filter(**filters))
-
-    sent = dict(api.calls.last.request.url.params)
-    assert sent == {"page[number]": "1", "page[size]": "250", "sort": "created_at", **params}
-
-
-async def test_every_page_is_asked_for(api, recorder):
-    """A list of many pages is walked, each request told."""
-    rows = [str(number) for number in range(6)]
-
-    def page(request):
-        number, size = (int(request.url.params[f"page[{name}]"]) for name in ("number", "size"))
-        return listing(*rows[(number - 1) * size : number * size], total_results=6)
-
-    api.side_effect = page
-    snapshot = await fetch(recorder, page_size=2)
-
-    assert ids(snapshot) == rows
-    assert recorder.codes == ["200"] * 5
-    assert recorder.restarts == 0
-
-
-async def test_an_unchanged_page_is_the_same_object(api):
-    """A page whose text is what it was is not decoded again; one that changed is."""
-    rows = ["a", "b", "c", "d"]
-
-    def page(request):
-        number = int(request.url.params["page[number]"])
-        return listing(*rows[number * 2 - 2 : number * 2], total_results=4)
-
-    api.side_effect = page
-    async with connected(page_size=2) as client:
-        first = await client.fetch()
-        rows[3] = "e"
-        second = await client.fetch()
-
-    assert second.pages[0] is first.pages[0]
-    assert ids(second) == ["a", "b", "c", "e"]
-
-
-async def test_what_was_got_over_is_no_reason(api):
-    """A failure that a retry got over is not what a later timeout is put down to."""
-    answers = iter((httpx.Response(503), listing("a", total_results=2)))
-
-    async def answer(_):
-        response = next(answers, None)
-        if response is None:
-            await asyncio.Event().wait()
-        return response
-
-    api.side_effect = answer
-    with pytest.raises(RequestTimeout, match=r"^reading the list took longer than 0\.2 s$"):
-        await fetch(timeout=0.2)
-
-
-async def test_walking_again_is_told(api, recorder):
-    """A list that changes while it is read is read again, and the observer hears of it."""
-    answers = [listing("1", total_results=2), listing(), listing("2")]
-    api.side_effect = answers + [listing("2")] * 3
-
-    assert ids(await fetch(recorder)) == ["2"]
-    assert recorder.restarts == 1
-
-
-async def test_concurrency_is_bounded():
-    """No more requests than allowed are on the wire at the same time."""
-    flying, peaks = set(), []
-
-    async def answer(request):
-        flying.add(request)
-        peaks.append(len(flying))
-        await asyncio.sleep(0)
-        flying.remove(request)
-        body = b'{"data":[{"id":"%b"}],"meta":{"total_results":20}}' % request.url.params["page[number]"].encode()
-        return httpx.Response(200, stream=httpx.ByteStream(body))
-
-    snapshot = await fetch(transport=httpx.MockTransport(answer), concurrency=3)
-
-    assert snapshot.row_count == 20
-    assert max(peaks) == 3
-
-
-async def test_the_key_is_asked_for_at_each_fetch(api):
-    """A rotated key is used from the next fetch on."""
-    keys = iter(["KEY-1", "KEY-2"])
-    api.return_value = listing("1")
-    async with connected(key=lambda: next(keys)) as client:
-        await client.fetch()
-        await client.fetch()
-
-    assert [call.request.headers["authorization"] for call in api.calls] == ["Bearer KEY-1", "Bearer KEY-2"]
 
 
 @pytest.mark.parametrize(
@@ -338,18 +153,6 @@ async def test_a_redirect_that_leads_nowhere_is_malformed(recorder, location):
         await fetch(recorder, transport=transport)
 
     assert recorder.codes == ["302"]
-
-
-@pytest.mark.parametrize(
-    "body", [f"<html>{CANARY}</html>", "", "null", "[]", "{}", '{"data":null}', f'{{"data":[],"meta":"{CANARY}"}}']
-)
-async def test_another_body_is_malformed(api, recorder, body):
-    """A 200 that is no list, such as a proxy's HTML, is malformed, not tried again and not quoted."""
-    api.return_value = httpx.Response(200, text=body)
-    with pytest.raises(Malformed, match=f"^page 1 is not a page of the list: (?!.*{CANARY})"):
-        await fetch(recorder)
-
-    assert recorder.codes == ["200"]
 
 
 @pytest.mark.parametrize(
@@ -460,33 +263,6 @@ async def test_a_connection_that_breaks_in_the_body_is_tried_again(recorder):
     with pytest.raises(ConnectionFailed, match=r"^ReadError$"):
         await fetch(recorder, transport=httpx.MockTransport(lambda _: httpx.Response(200, content=body())))
     assert recorder.codes == ["200"] * ATTEMPTS
-
-
-async def test_the_whole_takes_no_longer_than_its_timeout(recorder):
-    """A peer that never answers is a timeout when the fetch has had its time, and the request is told."""
-
-    async def never(_):
-        await asyncio.Event().wait()
-
-    with pytest.raises(RequestTimeout, match=r"^reading the list took longer than 0\.01 s$") as caught:
-        await fetch(recorder, transport=httpx.MockTransport(never), timeout=0.01)
-    assert caught.value.__context__ is None
-    assert recorder.codes == ["none"]
-
-
-async def test_a_cancelled_fetch_is_cancelled(recorder):
-    """Whoever cancels a fetch is obeyed; that is no timeout."""
-    asked = asyncio.Event()
-
-    async def never(_):
-        asked.set()
-        await asyncio.Event().wait()
-
-    task = asyncio.create_task(fetch(recorder, transport=httpx.MockTransport(never)))
-    await asked.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
 
 
 async def wait_of(api, answer, **options):

@@ -1,0 +1,74 @@
+"""Reads the list of connections from a mocked API."""
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+
+from exporter.collectors.credential_connections import COLLECTOR
+from exporter.config.settings import Filter
+from exporter.telnyx.client import Client
+from exporter.telnyx.lists import ListReader
+from exporter.telnyx.responses import RateLimit
+
+BASE_URL = "https://api.telnyx.test/v2"
+
+
+URL = f"{BASE_URL}/credential_connections"
+
+
+KEY = "KEY0123-secret"
+
+
+NO_FILTER = Filter()
+
+
+@dataclass
+class Recorder:
+    """Remembers what it is told of the wire."""
+
+    codes: list[str] = field(default_factory=list)
+    limits: list[RateLimit] = field(default_factory=list)
+    restarts: int = 0
+
+    def record_request(self, code, seconds):
+        """Take a request."""
+        assert 0 <= seconds < 60
+        self.codes.append(code)
+
+    def record_rate_limit(self, limit):
+        """Take what was said of the rate limit."""
+        self.limits.append(limit)
+
+    def record_list_restart(self):
+        """Take a walk that begins again."""
+        self.restarts += 1
+
+
+@asynccontextmanager
+async def connected(recorder=None, base_url=BASE_URL, key=lambda: KEY, filters=NO_FILTER, page_size=250, **options):
+    """Provide a reader of the list of connections, with a client of its own."""
+    recorder = recorder or Recorder()
+    client = Client(base_url, key, recorder, **options)
+    limits = {name: options[name] for name in ("timeout", "concurrency") if name in options}
+    try:
+        yield ListReader(client, COLLECTOR.query(filters, page_size), recorder, **limits)
+    finally:
+        await client.close()
+
+
+async def fetch(recorder=None, **options):
+    """Read the list with a client of its own."""
+    async with connected(recorder, **options) as reader:
+        return await reader.fetch()
+
+
+def ids(snapshot):
+    """Return the ids of a snapshot's connections."""
+    return [connection.id for connection in snapshot.rows]
+
+
+def listing(*connection_ids, **meta):
+    """Return an answer with these connections."""
+    rows = [{"id": connection_id} for connection_id in connection_ids]
+    return httpx.Response(200, json={"data": rows, "meta": {"total_results": len(rows), **meta}})

@@ -1,0 +1,25 @@
+import pytest
+import stamina
+from list_reader import URL, Recorder
+from stamina.instrumentation import set_on_retry_hooks
+
+
+@pytest.fixture(autouse=True)
+def no_waiting():
+    """Retry as often as otherwise, but at once, and keep retries out of the log."""
+    set_on_retry_hooks([])
+    with stamina.set_testing(True, attempts=99, cap=True):
+        yield
+    set_on_retry_hooks(None)
+
+
+@pytest.fixture
+def recorder():
+    """Return an observer that remembers."""
+    return Recorder()
+
+
+@pytest.fixture
+def api(respx_mock):
+    """Return the list endpoint, which answers what a test tells it to."""
+    return respx_mock.get(URL)
