@@ -29,18 +29,18 @@ SENSITIVE = ("user_name", "ani_override", "webhook_event_url", "webhook_event_fa
 
 
 def exposed(snapshot, *families, sensitive=(), form=Format.TEXT):
-    """Return the exposition of these families, or of all."""
+    """Return the exposition of these families, or of all families if none are given."""
     selection = COLLECTOR.select(lambda name: not families or name in families, sensitive)
     return Renderer(selection)(snapshot).encode(form, gzip=False).data.decode()
 
 
 def samples(snapshot, *families, sensitive=()):
-    """Return the exposition less its comments, line by line."""
+    """Return the lines of the exposition without comments."""
     lines = exposed(snapshot, *families, sensitive=sensitive).split("\n")
     return [line for line in lines if line and not line.startswith("#")]
 
 
-# The reference
+# The expected families
 
 GAUGE = ("gauge", ())
 TABLE = {
@@ -114,13 +114,13 @@ FAMILIES = (*COLLECTOR.snapshot_families, *COLLECTOR.row_families)
 
 
 def test_families():
-    """The families are exactly these, with these types and labels, in this order."""
+    """The collector has exactly the families of TABLE, with these types and labels, in this order."""
     assert [(family.name, (family.type, family.labels)) for family in FAMILIES] == list(TABLE.items())
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_family_is_well_formed(family):
-    """Names follow the conventions, and the help is a sentence of one line that needs no escaping."""
+    """Names follow the conventions, and the help text is a one-line sentence that needs no escaping."""
     assert re.fullmatch(r"telnyx_connections?(_[a-z0-9]+)*", family.name)
     assert family.name.endswith("_info") is (family.type == "info")
     assert family.unit == ("seconds" if family.name.endswith("_seconds") else "")
@@ -128,9 +128,9 @@ def test_family_is_well_formed(family):
     assert set(family.labels).isdisjoint({"connection_id", "connection_name", *SENSITIVE})
 
 
-# One connection, one family, the lines that it must give; {C} stands for the labels of every connection's series
+# A connection, a family and the expected lines. {C} stands for the identity labels, which all series have.
 
-UNKNOWN = {}  # nothing but its id
+UNKNOWN = {}  # only an id
 CASES = [
     pytest.param({"active": True}, "active", ["{C} 1"], id="active"),
     pytest.param({"active": False}, "active", ["{C} 0"], id="disabled"),
@@ -304,13 +304,13 @@ CASES = [
         {"rtcp_settings": {"report_frequency_seconds": 6}},
         "rtcp_report_interval_seconds",
         ["{C} 6"],
-        id="rtcp-interval-by-its-old-name",
+        id="rtcp-interval-old-name",
     ),
     pytest.param(
         {"rtcp_settings": {"report_frequency_seconds": 6, "report_frequency_secs": 5}},
         "rtcp_report_interval_seconds",
         ["{C} 5"],
-        id="rtcp-interval-by-both-names",
+        id="rtcp-interval-both-names",
     ),
     pytest.param(
         {"noise_suppression": "inbound", "noise_suppression_details": {"engine": "denoiser"}},
@@ -361,7 +361,7 @@ CASES = [
         [
             r'{connection_id="42",connection_name="the \"best\"\\\npbx {%s} ☎",port="",capture_enabled=""} 1',
         ],
-        id="odd-name",
+        id="name-with-special-characters",
     ),
     pytest.param(
         {"connection_name": None, "active": True},
@@ -374,7 +374,7 @@ CASES = [
 
 @pytest.mark.parametrize(("row", "family", "expected"), CASES)
 def test_connection(row, family, expected):
-    """A connection as the API gives it becomes exactly these lines."""
+    """A connection in the API's format produces exactly these lines."""
     name = f"telnyx_connection_{family}"
     labels = '{connection_id="42",connection_name="pbx"'
     lines = [name + line.replace("{C", labels, 1) for line in expected]
@@ -382,32 +382,32 @@ def test_connection(row, family, expected):
 
 
 def test_every_family_has_a_case():
-    """No family of connections is missing from the table above."""
+    """CASES covers each family of the connections."""
     assert {f"telnyx_connection_{case.values[1]}" for case in CASES} == {
         family.name for family in COLLECTOR.row_families
     }
 
 
-# A whole exposition
+# Whole expositions
 
 
 @pytest.mark.parametrize(("form", "end"), [(Format.TEXT, "prom"), (Format.OPENMETRICS, "om")], ids=["text", "om"])
 @pytest.mark.parametrize(("name", "row"), [("full", FULL), ("bare", {"id": "42"})], ids=["full", "bare"])
 def test_golden(name, row, form, end):
-    """A connection with every documented field, and one with an id alone, give exactly the file that is kept."""
+    """A connection with every documented field, and one with only an id, produce exactly the golden file."""
     assert exposed(snapshot_of(row), form=form) == (GOLDEN / f"{name}.{end}").read_text("utf-8")
 
 
 def test_full_connection_has_every_field():
-    """The connection with every documented field has each field of the models."""
+    """The connection with every documented field has a value for each field of the structs."""
     (connection,) = snapshot_of(FULL).rows
     parts = (connection, *(getattr(connection, name) for name in PARTS))
     absent = {name for part in parts for name in part.__struct_fields__ if getattr(part, name) is None}
     assert absent == {"report_frequency_seconds"}  # the old name of report_frequency_secs
 
 
-def test_secrets_are_nowhere():
-    """Nothing sensitive is exposed unless it is asked for, and the password never."""
+def test_secrets_are_not_exposed():
+    """Sensitive values are exposed only if their labels are enabled. The password is never exposed."""
     sensitive = (FULL["user_name"], FULL["outbound"]["ani_override"], "s3cret")
     assert not any(text in exposed(snapshot_of(FULL)) for text in (*sensitive, FULL["password"]))
     text = exposed(snapshot_of(FULL), sensitive=SENSITIVE)
@@ -439,7 +439,7 @@ DEFAULT = {"record_type": "credential_connection", "active": True, "anchorsite_o
 
 
 def counts(*rows):
-    """Return how many connections there are of each kind; no kind is there twice."""
+    """Return the number of connections of each kind, and check that no kind occurs twice."""
     lines = samples(snapshot_of(*({"id": str(number), **row} for number, row in enumerate(rows))), "telnyx_connections")
     found = [re.fullmatch(r"telnyx_connections\{(.*)\} (\d+)", line).groups() for line in lines]
     assert len(dict(found)) == len(found)
@@ -447,7 +447,7 @@ def counts(*rows):
 
 
 def test_no_connections():
-    """Without a connection all 40 documented kinds are there, at 0."""
+    """Without connections, all 40 documented kinds are exposed with the value 0."""
     assert len(DOCUMENTED) == 40
     assert counts() == DOCUMENTED
 
@@ -478,20 +478,20 @@ def test_no_connections():
     ],
 )
 def test_counts(row, labels):
-    """Connections are counted by their kind, which is shown as it is where it is not documented."""
+    """Connections are counted by kind. An undocumented kind is exposed as it is."""
     assert counts(row, row) == {**DOCUMENTED, labels: 2}
 
 
 @pytest.mark.parametrize("field", ["record_type", "anchorsite_override", "encrypted_media"])
 def test_absent_and_empty_are_one_kind(field):
-    """A field that is absent, null or empty makes one kind."""
+    """Connections whose field is absent, null or empty are of the same kind."""
     rest = {name: value for name, value in DEFAULT.items() if name != field}
     found = counts(rest, {**rest, field: None}, {**rest, field: ""})
     assert sorted(found.values()) == [0] * (len(found) - 1) + [3]
 
 
 def test_unknown_state_is_a_kind():
-    """A connection that may be active or not is neither."""
+    """A connection whose state is unknown counts as neither active nor inactive."""
     labels = 'record_type="credential_connection",active="",anchorsite="Latency",encrypted_media="none"'
     assert counts({**DEFAULT, "active": None}) == {**DOCUMENTED, labels: 1}
 
@@ -510,16 +510,16 @@ def test_unknown_state_is_a_kind():
         pytest.param(Snapshot((), missing=3), "telnyx_connections_missing", 3, id="missing"),
     ],
 )
-def test_rows_not_shown_are_counted(snapshot, family, number):
-    """What is not shown, as it can't be read or was on no page, is counted."""
+def test_omitted_rows_are_counted(snapshot, family, number):
+    """Rows that are not exposed, because they are unreadable or missing from all pages, are counted."""
     assert samples(snapshot, family) == [f"{family} {number}"]
 
 
-# Which families and labels
+# Selection of families and labels
 
 
 def test_selection():
-    """Only families that are shown are selected, and by default all."""
+    """`select` keeps only the families that the filter accepts, and all families by default."""
     assert COLLECTOR.select() == COLLECTOR
     selection = COLLECTOR.select(lambda name: name in {"telnyx_connections", "telnyx_connection_active"})
     assert [family.name for family in (*selection.snapshot_families, *selection.row_families)] == [
@@ -546,7 +546,7 @@ def test_selection():
     ],
 )
 def test_sensitive_label(sensitive, family, end):
-    """A sensitive label is there when it is asked for, behind the others of its family, and nothing else changes."""
+    """An enabled sensitive label follows the other labels of its family. Nothing else changes."""
     before, after = samples(snapshot_of(FULL)), samples(snapshot_of(FULL), sensitive=(sensitive,))
     changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
     ((old, new),) = changed
@@ -554,15 +554,15 @@ def test_sensitive_label(sensitive, family, end):
     assert new == old.removesuffix("} 1") + end
 
 
-def test_sensitive_label_of_bare_connection():
-    """Sensitive labels of what is absent are empty."""
+def test_sensitive_labels_of_absent_fields_are_empty():
+    """The sensitive labels of a connection with only an id are empty."""
     lines = samples(snapshot_of({"id": "42"}), sensitive=SENSITIVE)
     assert [line for line in lines if 'user_name=""' in line]
     assert [line for line in lines if 'ani_override=""' in line]
     assert [line for line in lines if line.endswith('webhook_event_url="",webhook_event_failover_url=""} 1')]
 
 
-# Anything
+# Arbitrary connections
 
 PARTS = {
     "inbound": Inbound,
@@ -574,7 +574,7 @@ PARTS = {
 
 
 def structs(kind, **given):
-    """Return a strategy for any struct of this kind."""
+    """Return a strategy for arbitrary instances of this struct type."""
     fields = {name: given.get(name, st.from_type(hint)) for name, hint in get_type_hints(kind).items()}
     return st.builds(kind, **fields)
 
@@ -592,25 +592,25 @@ CONNECTIONS = structs(
 @settings(
     deadline=None,
     max_examples=60,
-    phases=set(Phase) - {Phase.shrink, Phase.explain},  # they would take minutes
+    phases=set(Phase) - {Phase.shrink, Phase.explain},  # these phases would take minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-def test_no_series_is_there_twice(connections):
-    """Whatever the connections, no series is there twice, and every one has a finite number."""
+def test_no_series_is_duplicated(connections):
+    """Whatever the connections contain, no series occurs twice, and each series has a finite value."""
     lines = samples(Snapshot((tuple(connections),)), sensitive=SENSITIVE)
     series = Counter(line.rpartition(" ")[0] for line in lines)
     assert series.most_common(1)[0][1] == 1
     assert all(abs(float(line.rpartition(" ")[2])) < float("inf") for line in lines)
 
 
-def test_absurd_number_harms_nobody():
-    """A number beyond all bounds, which Prometheus would refuse with the whole scrape, is not shown."""
-    absurd = 10**400
+def test_huge_numbers_are_not_exposed():
+    """Numbers that exceed all limits are not exposed, because Prometheus would reject the whole scrape."""
+    huge = 10**400
     row = {
         "id": "1",
-        "webhook_timeout_secs": absurd,
-        "jitter_buffer": {"jitterbuffer_msec_min": absurd},
-        "inbound": {"channel_limit": -absurd},
+        "webhook_timeout_secs": huge,
+        "jitter_buffer": {"jitterbuffer_msec_min": huge},
+        "inbound": {"channel_limit": -huge},
     }
     page = decode_page(json.dumps({"data": [row, {"id": "2", "active": True}]}).encode())
     snapshot = Snapshot((tuple(row for row in page.rows if isinstance(row, Connection)),))

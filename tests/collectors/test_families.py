@@ -31,7 +31,7 @@ from exporter.collectors.families import host_of, name_filter, unix_time
     ],
 )
 def test_webhook_host(url, expected):
-    """Of a webhook's URL its host is shown, in small letters, and nothing else."""
+    """Only the host of a webhook URL is returned, in lower case."""
     assert host_of(url) == expected
 
 
@@ -76,8 +76,8 @@ def test_webhook_host(url, expected):
         "mailto:secret@example.com",
     ],
 )
-def test_odd_webhook_has_no_host(url):
-    """What is not clearly an http URL with a host shows none of it, as any part of it could be a secret."""
+def test_invalid_webhook_has_no_host(url):
+    """The host of anything that is not clearly an http URL with a host is None: any part could be a secret."""
     assert host_of(url) is None
 
 
@@ -90,28 +90,28 @@ TEXT = st.text(st.characters(exclude_characters="\\"), max_size=8)
 PIECE = st.tuples(TEXT, TEXT).map(CANARY.join)
 
 
-def safe(text, exclude):
-    """Return a strategy with these characters left out, as they would end the part of the URL."""
-    return text.map(lambda found: "".join(character for character in found if character not in exclude))
+def without(text, exclude):
+    """Return a strategy that omits these characters, because they would end this part of the URL."""
+    return text.map(lambda value: "".join(character for character in value if character not in exclude))
 
 
 @given(
     scheme=st.sampled_from(["http", "https"]),
-    userinfo=st.just("") | safe(PIECE, "/?#").map("{}@".format),
+    userinfo=st.just("") | without(PIECE, "/?#").map("{}@".format),
     port=st.sampled_from(["", ":", ":443"]),
     path=st.just("") | PIECE.map("/{}".format),
     query=st.just("") | PIECE.map("?{}".format),
     fragment=st.just("") | PIECE.map("#{}".format),
 )
-def test_webhook_shows_no_secret(*, scheme, userinfo, port, path, query, fragment):
-    """Whatever stands in user info, path, query and fragment, at most the host is shown."""
-    shown = host_of(f"{scheme}://{userinfo}hooks.example.com{port}{path}{query}{fragment}")
-    assert shown in ({None, "hooks.example.com"} if userinfo else {"hooks.example.com"})
+def test_webhook_host_contains_no_secret(*, scheme, userinfo, port, path, query, fragment):
+    """Whatever the user info, path, query and fragment contain, nothing but the host is returned."""
+    host = host_of(f"{scheme}://{userinfo}hooks.example.com{port}{path}{query}{fragment}")
+    assert host in ({None, "hooks.example.com"} if userinfo else {"hooks.example.com"})
 
 
 @pytest.fixture
-def elsewhere(monkeypatch):
-    """Let the machine be where it is not UTC."""
+def other_time_zone(monkeypatch):
+    """Set the machine's time zone to one that is not UTC."""
     monkeypatch.setenv("TZ", "Elsewhere-13")
     time.tzset()
     yield
@@ -128,7 +128,7 @@ def elsewhere(monkeypatch):
         pytest.param("2018-02-02T22:25:27", 1517610327.0, id="no-zone-is-utc"),
         pytest.param("2018-02-02T23:25:27+01:00", 1517610327.0, id="other-zone"),
         pytest.param("2018-02-02T14:25:27-0800", 1517610327.0, id="other-zone-without-colon"),
-        pytest.param("2018-02-02 22:25:27Z", 1517610327.0, id="blank-for-t"),
+        pytest.param("2018-02-02 22:25:27Z", 1517610327.0, id="space-for-t"),
         pytest.param("2018-02-02", 1517529600.0, id="date"),
         pytest.param("1969-12-31T23:59:59Z", -1.0, id="before-the-epoch"),
         pytest.param("0001-01-01T00:00:00+23:59", -62135683140.0, id="first"),
@@ -142,8 +142,8 @@ def elsewhere(monkeypatch):
         pytest.param("1517610327", None, id="unix-time"),
     ],
 )
-def test_times(elsewhere, text, expected):
-    """Times are Unix seconds, UTC if they name no zone. Anything that is not a time is None."""
+def test_times(other_time_zone, text, expected):
+    """Times are Unix seconds, in UTC if they state no zone. Anything that is not a time is None."""
     assert unix_time("created_at")(SimpleNamespace(created_at=text)) == expected
 
 

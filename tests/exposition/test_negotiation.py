@@ -40,12 +40,12 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,imag
         pytest.param("text/*", Format.TEXT, id="any-text"),
         pytest.param("application/openmetrics-text", Format.OPENMETRICS, id="openmetrics-no-version"),
         pytest.param("application/openmetrics-text; version=0.0.1", Format.OPENMETRICS, id="openmetrics-0.0.1"),
-        pytest.param("Application/OpenMetrics-Text ; Version = 1.0.0", Format.OPENMETRICS, id="case-and-blanks"),
+        pytest.param("Application/OpenMetrics-Text ; Version = 1.0.0", Format.OPENMETRICS, id="case-and-spaces"),
         pytest.param('text/plain; version="1.0.0"', Format.TEXT_1, id="quoted-version"),
     ],
 )
-def test_format_is_what_the_scraper_likes_best(accept, form):
-    """Real scrapers get the best format that both sides know."""
+def test_scrapers_get_their_preferred_format(accept, form):
+    """Real scrapers get the format that they prefer among those that the exporter supports."""
     assert choose_format(accept) is form
 
 
@@ -55,15 +55,15 @@ def test_format_is_what_the_scraper_likes_best(accept, form):
         pytest.param("text/plain;q=0.1, application/openmetrics-text;q=0.9", Format.OPENMETRICS, id="higher-wins"),
         pytest.param("application/openmetrics-text;q=0.1, text/plain;q=0.9", Format.TEXT, id="lower-loses"),
         pytest.param("application/openmetrics-text;q=0.5, */*;q=0.8", Format.TEXT, id="wildcard-wins"),
-        pytest.param("application/openmetrics-text;q=0.999, text/plain", Format.TEXT, id="none-is-one"),
+        pytest.param("application/openmetrics-text;q=0.999, text/plain", Format.TEXT, id="no-quality-is-one"),
         pytest.param("application/openmetrics-text, text/plain;q=1.000", Format.OPENMETRICS, id="tie-first"),
         pytest.param("text/plain;version=1.0.0, application/openmetrics-text", Format.TEXT_1, id="tie-other-first"),
-        pytest.param("application/openmetrics-text;q=0", Format.TEXT, id="refused"),
-        pytest.param("application/openmetrics-text;q=0.000, text/plain;q=0.001", Format.TEXT, id="refused-long"),
+        pytest.param("application/openmetrics-text;q=0", Format.TEXT, id="zero"),
+        pytest.param("application/openmetrics-text;q=0.000, text/plain;q=0.001", Format.TEXT, id="zero-long"),
     ],
 )
-def test_format_goes_by_quality(accept, form):
-    """The highest q-value wins, the first of equals, and what has 0 is refused."""
+def test_the_highest_quality_wins(accept, form):
+    """The format with the highest q-value wins, or the first of them in a tie. A q-value of 0 excludes a format."""
     assert choose_format(accept) is form
 
 
@@ -76,17 +76,17 @@ def test_format_goes_by_quality(accept, form):
         pytest.param("application/json", id="unknown-type"),
         pytest.param("application/openmetrics-text;q=2", id="quality-above-one"),
         pytest.param("application/openmetrics-text;q=-1", id="quality-below-zero"),
-        pytest.param("application/openmetrics-text;q=nan", id="quality-no-number"),
+        pytest.param("application/openmetrics-text;q=nan", id="quality-not-a-number"),
         pytest.param("application/openmetrics-text;q=1e0", id="quality-with-exponent"),
         pytest.param("application/openmetrics-text;q=0.1234", id="quality-too-long"),
-        pytest.param("application/openmetrics-text;q=0.\u0661", id="quality-in-other-digits"),
+        pytest.param("application/openmetrics-text;q=0.\u0661", id="quality-in-arabic-digits"),
         pytest.param("application/openmetrics-text;q=", id="quality-empty"),
         pytest.param(";;;,,,===", id="garbage"),
-        pytest.param("openmetrics", id="no-type"),
+        pytest.param("openmetrics", id="not-a-media-type"),
     ],
 )
 def test_format_falls_back_to_text(accept):
-    """Where nothing known is asked for, or nothing understood, the answer is Prometheus text 0.0.4."""
+    """If the header is invalid or contains no supported format, the response is Prometheus text 0.0.4."""
     assert choose_format(accept) is Format.TEXT
 
 
@@ -101,23 +101,23 @@ def test_format_falls_back_to_text(accept):
         pytest.param("br;q=1.0, *;q=0.5", True, id="any-other"),
         pytest.param("identity;q=0.5, gzip;q=1.0", True, id="preferred"),
         pytest.param("identity, gzip", True, id="tie"),
-        pytest.param("gzip;q=0.001", True, id="hardly"),
-        pytest.param("identity;q=0, gzip;q=0.1", True, id="identity-refused"),
+        pytest.param("gzip;q=0.001", True, id="low-quality"),
+        pytest.param("identity;q=0, gzip;q=0.1", True, id="identity-excluded"),
         pytest.param("", False, id="absent"),
         pytest.param("identity", False, id="identity"),
         pytest.param("deflate, br", False, id="others"),
-        pytest.param("gzip;q=0", False, id="refused"),
-        pytest.param("gzip;q=0, *", False, id="refused-by-name"),
-        pytest.param("*;q=0", False, id="any-refused"),
+        pytest.param("gzip;q=0", False, id="excluded"),
+        pytest.param("gzip;q=0, *", False, id="excluded-by-name"),
+        pytest.param("*;q=0", False, id="any-excluded"),
         pytest.param("identity;q=1, gzip;q=0.5", False, id="identity-preferred"),
         pytest.param("identity, *;q=0.5", False, id="identity-preferred-to-any"),
-        pytest.param("gzip;q=yes", False, id="quality-no-number"),
+        pytest.param("gzip;q=yes", False, id="quality-not-a-number"),
         pytest.param("gzipped", False, id="longer-name"),
         pytest.param(",;=,", False, id="garbage"),
     ],
 )
 def test_gzip(accept_encoding, gzip):
-    """An answer is gzipped when the scraper takes that, and not less gladly than a plain one."""
+    """A response is compressed if the scraper accepts gzip and doesn't prefer an uncompressed response."""
     assert accepts_gzip(accept_encoding) is gzip
 
 
@@ -128,11 +128,11 @@ HEADERS = st.text() | st.lists(
 
 @given(HEADERS)
 def test_any_accept_has_a_format(header):
-    """Whatever the header, there is a format for it."""
+    """Any `Accept` header results in a format."""
     assert choose_format(header) in Format
 
 
 @given(HEADERS)
-def test_any_accept_encoding_has_an_answer(header):
-    """Whatever the header, it is decided."""
+def test_any_accept_encoding_has_a_result(header):
+    """Any `Accept-Encoding` header results in a decision."""
     assert accepts_gzip(header) in {True, False}

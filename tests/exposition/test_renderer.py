@@ -14,17 +14,17 @@ SECOND = (Connection(id="3", active=True),)
 
 
 @pytest.fixture
-def asked():
-    """Return the ids of the connections that were looked at, in order."""
+def rendered_ids():
+    """Return a list that records the ids of the connections that the renderer rendered, in order."""
     return []
 
 
 @pytest.fixture
-def renderer(asked):
-    """Return a renderer of one gauge, which notes what it looks at."""
+def renderer(rendered_ids):
+    """Return a renderer whose gauge adds each connection that it renders to `rendered_ids`."""
 
     def value(connection):
-        asked.append(connection.id)
+        rendered_ids.append(connection.id)
         return int(connection.active)
 
     gauge = Gauge("telnyx_connection_seen", "Seen.", (), lambda connection: connection, value)
@@ -36,32 +36,32 @@ def lines(document):
     return [line for line in document.encode(Format.TEXT, gzip=False).data.decode().splitlines() if line[0] != "#"]
 
 
-def test_only_what_changed_is_rendered(renderer, asked):
-    """A chunk that the last snapshot had is not looked at again; the others are, and all are shown."""
+def test_only_changed_pages_are_rendered(renderer, rendered_ids):
+    """A page that was in the last snapshot is not rendered again. The document contains all pages."""
     renderer(Snapshot((FIRST, SECOND)))
-    asked.clear()
+    rendered_ids.clear()
     document = renderer(Snapshot((FIRST, (Connection(id="3", active=False), Connection(id="4", active=True)))))
-    assert asked == ["3", "4"]
+    assert rendered_ids == ["3", "4"]
     assert [line[-1] for line in lines(document)] == ["4", "1", "0", "0", "1"]
 
 
-def test_what_is_gone_is_forgotten(renderer, asked):
-    """Only the chunks of the last snapshot are kept."""
+def test_only_pages_of_the_last_snapshot_are_cached(renderer, rendered_ids):
+    """The cache contains only the pages of the last snapshot. Other pages are rendered again."""
     renderer(Snapshot((FIRST, SECOND)))
     renderer(Snapshot((FIRST,)))
-    asked.clear()
+    rendered_ids.clear()
     assert len(lines(renderer(Snapshot((FIRST, SECOND))))) == 4
-    assert asked == ["3"]
+    assert rendered_ids == ["3"]
 
 
 def test_unchanged_snapshot_is_the_same_document(renderer):
-    """Nothing is put together again for a snapshot in which nothing changed."""
+    """If nothing changed, the renderer returns the previous document."""
     document = renderer(Snapshot((FIRST, SECOND)))
     assert renderer(Snapshot((FIRST, SECOND))) is document
 
 
 @pytest.mark.parametrize(
-    "chunks",
+    "pages",
     [
         pytest.param((SECOND, FIRST), id="in another order"),
         pytest.param((FIRST,), id="fewer"),
@@ -69,16 +69,16 @@ def test_unchanged_snapshot_is_the_same_document(renderer):
         pytest.param((FIRST, SECOND, (Connection(id="9", active=True),)), id="more"),
     ],
 )
-def test_changed_snapshot_is_another_document(renderer, chunks):
-    """A snapshot with the same chunks otherwise put together is shown as it is."""
+def test_changed_snapshot_is_another_document(renderer, pages):
+    """If pages are reordered, removed or added, the renderer returns a new document with the new pages."""
     first = renderer(Snapshot((FIRST, SECOND)))
-    second = renderer(Snapshot(chunks))
+    second = renderer(Snapshot(pages))
     assert second is not first
-    assert lines(second) == lines(Renderer(renderer._collector)(Snapshot(chunks)))
+    assert lines(second) == lines(Renderer(renderer._collector)(Snapshot(pages)))
 
 
 def test_counts_follow_the_snapshot():
-    """What is counted of the whole list is new where only that changed."""
+    """Counts of the whole list are updated even if no page changed."""
     renderer = Renderer(COLLECTOR)
     first = renderer(Snapshot((FIRST,)))
     second = renderer(Snapshot((FIRST,), missing=3))
@@ -86,20 +86,20 @@ def test_counts_follow_the_snapshot():
     assert "telnyx_connections_missing 3" in lines(second)
 
 
-def test_chunks_of_equal_connections_are_told_apart():
-    """A chunk is known by being the same object; one that is merely equal is rendered, to the same lines."""
+def test_equal_pages_are_rendered_separately():
+    """The cache compares pages by identity. An equal page is rendered again, to the same lines."""
     renderer = Renderer(COLLECTOR)
     first = renderer(Snapshot((FIRST,)))
-    copy = tuple(replace_connection(connection) for connection in FIRST)
+    copy = tuple(copy_connection(connection) for connection in FIRST)
     assert lines(renderer(Snapshot((copy,)))) == lines(first)
 
 
-def replace_connection(connection):
+def copy_connection(connection):
     return Connection(id=connection.id, active=connection.active)
 
 
-def test_families_stay_as_they_were_declared():
-    """Showing a sensitive label makes another family."""
-    shown = COLLECTOR.select(sensitive_labels=("user_name",)).row_families[0]
-    hidden = COLLECTOR.row_families[0]
-    assert replace(shown, labels=hidden.labels, attributes=hidden.attributes) == hidden
+def test_a_sensitive_label_does_not_change_the_declared_family():
+    """Enabling a sensitive label creates a new family instead."""
+    selected = COLLECTOR.select(sensitive_labels=("user_name",)).row_families[0]
+    declared = COLLECTOR.row_families[0]
+    assert replace(selected, labels=declared.labels, attributes=declared.attributes) == declared

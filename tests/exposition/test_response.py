@@ -39,13 +39,13 @@ INTEGERS = st.integers(-(2**53), 2**53)
 
 
 def structs(kind, **given):
-    """Return a strategy for any struct of this kind, with odd text in it."""
+    """Return a strategy for arbitrary instances of this struct type, with special characters in their text."""
     fields = {name: given.get(name, of_type(hint)) for name, hint in get_type_hints(kind).items()}
     return st.builds(kind, **fields)
 
 
 def of_type(hint):
-    """Return a strategy for values of the type of a field."""
+    """Return a strategy for values of this field type."""
     kinds = {str: TEXT, int: INTEGERS, tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple)}
     return st.one_of([kinds.get(kind, st.from_type(kind)) for kind in getattr(hint, "__args__", (hint,))])
 
@@ -72,25 +72,25 @@ SNAPSHOTS = st.builds(
 ANY = settings(
     deadline=None,
     max_examples=40,
-    phases=set(Phase) - {Phase.shrink, Phase.explain},  # they would take minutes
+    phases=set(Phase) - {Phase.shrink, Phase.explain},  # these phases would take minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 
 
 def parse(data, form):
-    """Return the families of an exposition, by the parser that is made for its format."""
+    """Parse an exposition with the parser for its format, and return the families."""
     if form is Format.OPENMETRICS:
         return list(parse_openmetrics(data.decode()))
     return list(parse_text(data.decode()))
 
 
-def text_of(value):
-    """Return the text that a label's value is shown as."""
+def label_text(value):
+    """Return the text of a label value."""
     return {True: "true", False: "false", None: ""}.get(value, value)
 
 
 def samples_of(family, source):
-    """Return the samples of a snapshot or connection, by what the family says of itself."""
+    """Return the samples of a family for a snapshot or a connection, from the family's declaration."""
     if isinstance(family, Gauge):
         number = family.value(family.source(source))
         return [] if number is None else [((), number)]
@@ -100,33 +100,33 @@ def samples_of(family, source):
 
 
 class Oracle:
-    """The same families as prometheus-client has them."""
+    """A prometheus-client collector of the same families."""
 
     def __init__(self, snapshot):
         self._snapshot = snapshot
 
     def collect(self):
-        """Return the families in their order."""
+        """Yield the families in order."""
         for family in SELECTION.snapshot_families:
             yield self._metric(family, [({}, self._snapshot)])
         for family in SELECTION.row_families:
-            common = [
+            identities = [
                 ({"connection_id": connection.id, "connection_name": connection.connection_name or ""}, connection)
                 for connection in self._snapshot.rows
             ]
-            yield self._metric(family, common)
+            yield self._metric(family, identities)
 
     def _metric(self, family, sources):
         name = family.name.removesuffix("_info") if family.type == "info" else family.name
         metric = Metric(name, family.help, family.type, family.unit)
         for labels, source in sources:
             for values, number in samples_of(family, source):
-                further = zip(family.labels, map(text_of, values), strict=True)
-                metric.add_sample(family.name, {**labels, **dict(further)}, number)
+                other_labels = zip(family.labels, map(label_text, values), strict=True)
+                metric.add_sample(family.name, {**labels, **dict(other_labels)}, number)
         return metric
 
 
-# What is read back
+# Text in labels
 
 
 TAGGED = MultiGauge(
@@ -137,8 +137,8 @@ TAGGED = MultiGauge(
 )
 
 
-def texts(form, *texts):
-    """Return what is read back of an id, a name and two labels."""
+def round_trip(form, *texts):
+    """Render a connection with these texts as its id, name and two labels, and return the texts that a parser reads."""
     connection = Connection(**dict(zip(("id", "connection_name", "user_name", "record_type"), texts, strict=True)))
     document = Renderer(collector_with(TAGGED))(Snapshot(((connection,),)))
     end = b"# EOF\n" if form is Format.OPENMETRICS else b""
@@ -150,24 +150,24 @@ def texts(form, *texts):
 
 @FORMATS
 @pytest.mark.parametrize("text", [*ODD, "", "\\n", '\\"', "\\\\", '"} 1\nx{a="', "%s%%", "# EOF\n", " a "], ids=ascii)
-def test_odd_text_is_read_back(form, text):
-    """Text with characters that mean something to a format or a parser is read back exactly, from every label."""
-    assert texts(form, *[text] * 4) == (text,) * 4
+def test_special_characters_are_parsed_exactly(form, text):
+    """Characters that have a meaning in a format or for a parser are parsed exactly, from every label."""
+    assert round_trip(form, *[text] * 4) == (text,) * 4
 
 
 @FORMATS
-@given(four=st.tuples(TEXT, TEXT, TEXT, TEXT))
+@given(texts=st.tuples(TEXT, TEXT, TEXT, TEXT))
 @settings(deadline=None)
-def test_any_text_is_read_back(form, four):
-    """Any text in any label is read back exactly."""
-    assert texts(form, *four) == four
+def test_any_text_is_parsed_exactly(form, texts):
+    """Any text in any label is parsed exactly."""
+    assert round_trip(form, *texts) == texts
 
 
 @FORMATS
 @given(snapshot=SNAPSHOTS)
 @ANY
-def test_oracle_agrees(form, snapshot):
-    """Whatever the connections, what is rendered is read as what prometheus-client renders of the same families."""
+def test_rendering_matches_prometheus_client(form, snapshot):
+    """Whatever the connections, parsing gives the same result as for prometheus-client's rendering of the families."""
     end = b"# EOF\n" if form is Format.OPENMETRICS else b""
     generate = generate_openmetrics if form is Format.OPENMETRICS else generate_latest
     rendered = Renderer(SELECTION)(snapshot).encode(form, gzip=False).data + end
@@ -185,8 +185,8 @@ def test_oracle_agrees(form, snapshot):
     ],
 )
 def test_label_values(value, text):
-    """A bool is shown in small letters, and what is absent as empty, however often each comes."""
-    assert texts(Format.TEXT, "1", "", value, value)[2:] == (text, text)
+    """Booleans are exposed in lower case and None as empty text, however often each value occurs."""
+    assert round_trip(Format.TEXT, "1", "", value, value)[2:] == (text, text)
     family = SnapshotGauge("telnyx_state", "State.", ("a", "b", "c"), lambda _: [((value, True, "True"), 1)])
     document = Renderer(collector_with(snapshot_families=[family]))(Snapshot(()))
     line = document.encode(Format.TEXT, gzip=False).data.splitlines()[-1]
@@ -194,7 +194,7 @@ def test_label_values(value, text):
 
 
 def test_headers():
-    """Info families and units are told as OpenMetrics has them, and in Prometheus text all are gauges."""
+    """OpenMetrics headers declare info families and units. In Prometheus text, all families are gauges."""
     families = (
         SnapshotGauge("telnyx_state_info", "State.", (), lambda _: [((), 1)]),
         SnapshotGauge("telnyx_age_seconds", "Age.", (), lambda _: [((), 1.5)]),
@@ -212,7 +212,7 @@ def test_headers():
     )
 
 
-# The whole answer
+# Whole responses
 
 SNAPSHOT = Snapshot(
     (tuple(Connection(id=str(number), connection_name=f"Café {number}", tags=("a", "b")) for number in range(50)),)
@@ -222,18 +222,18 @@ DOCUMENTS = pytest.mark.parametrize(
 )
 
 
-def answer(document, form, live, *, gzip):
-    """Return the bytes of an answer."""
-    return b"".join(response_body(document.encode(form, gzip=gzip), live, gzip=gzip))
+def response(document, form, own_metrics, *, gzip):
+    """Return the bytes of a response."""
+    return b"".join(response_body(document.encode(form, gzip=gzip), own_metrics, gzip=gzip))
 
 
 @FORMATS
 @DOCUMENTS
 @pytest.mark.parametrize("gzip", [False, True], ids=["identity", "gzip"])
-def test_answer_is_valid(document, form, gzip):
-    """The snapshot's part with the exporter's own metrics behind it is one valid exposition, compressed or not."""
-    live = Telemetry().render(form)
-    data = answer(document, form, live, gzip=gzip)
+def test_response_is_valid(document, form, gzip):
+    """The document and the exporter's own metrics after it are one valid exposition, compressed or not."""
+    own_metrics = Telemetry().render(form)
+    data = response(document, form, own_metrics, gzip=gzip)
     families = parse(gzip_module.decompress(data) if gzip else data, form)
     names = [family.name for family in families]
     assert len(set(names)) == len(names)
@@ -244,14 +244,14 @@ def test_answer_is_valid(document, form, gzip):
 @FORMATS
 @DOCUMENTS
 @pytest.mark.parametrize(
-    "live",
+    "own_metrics",
     [b"", b"x", b"# EOF\n", bytes(range(256)) * 1000],
-    ids=["nothing", "one", "end", "much"],
+    ids=["empty", "one byte", "end", "large"],
 )
-def test_gzip_is_one_member(document, form, live):
-    """A gzip answer is a single member, with nothing behind it, and the same text as the plain one."""
-    plain = answer(document, form, live, gzip=False)
-    data = answer(document, form, live, gzip=True)
+def test_gzip_is_one_member(document, form, own_metrics):
+    """A gzip response is a single member without data after it, and has the same text as the uncompressed response."""
+    plain = response(document, form, own_metrics, gzip=False)
+    data = response(document, form, own_metrics, gzip=True)
     assert gzip_module.decompress(data) == plain
     decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16)
     assert decompressor.decompress(data) == plain
@@ -259,62 +259,62 @@ def test_gzip_is_one_member(document, form, live):
     assert (decompressor.unused_data, decompressor.unconsumed_tail) == (b"", b"")
 
 
-@given(live=st.lists(st.binary(), max_size=4), text=TEXT)
+@given(all_own_metrics=st.lists(st.binary(), max_size=4), text=TEXT)
 @settings(deadline=None)
-def test_part_is_used_again(live, text):
-    """The same part goes, as it is, into every answer, whatever is behind it."""
+def test_encoded_document_is_reused(all_own_metrics, text):
+    """Each response contains the same encoded document, unchanged, whatever own metrics follow it."""
     document = Renderer(SELECTION)(Snapshot(((Connection(id="1", connection_name=text),),)))
-    part = document.encode(Format.TEXT, gzip=True)
-    for last in live:
-        first, rest = response_body(part, last, gzip=True)
-        assert first is part.data
-        assert gzip_module.decompress(first + rest) == document.encode(Format.TEXT, gzip=False).data + last
+    encoded = document.encode(Format.TEXT, gzip=True)
+    for own_metrics in all_own_metrics:
+        first, rest = response_body(encoded, own_metrics, gzip=True)
+        assert first is encoded.data
+        assert gzip_module.decompress(first + rest) == document.encode(Format.TEXT, gzip=False).data + own_metrics
 
 
-def test_gzip_saves():
-    """Compression is worth it: series of many connections shrink to less than a tenth."""
+def test_gzip_ratio():
+    """Gzip compresses the series of many connections to less than a tenth of their size."""
     document = Renderer(SELECTION)(SNAPSHOT)
-    plain, packed = (len(document.encode(Format.TEXT, gzip=gzip).data) for gzip in (False, True))
-    assert packed < plain / 10
+    plain, compressed = (len(document.encode(Format.TEXT, gzip=gzip).data) for gzip in (False, True))
+    assert compressed < plain / 10
 
 
-# Keeping what is made
+# Caching of encoded documents
 
 
 def test_empty_document():
-    """Without a snapshot there is nothing to show, and that is valid, too."""
+    """Without a snapshot, the document is empty and still valid."""
     assert EMPTY.encode(Format.TEXT, gzip=False) == Encoded(b"")
-    assert gzip_module.decompress(answer(EMPTY, Format.TEXT, b"", gzip=True)) == b""
+    assert gzip_module.decompress(response(EMPTY, Format.TEXT, b"", gzip=True)) == b""
 
 
-def test_part_is_made_when_asked_for():
-    """Each format and encoding is made at the first call, kept, and told; no other is."""
+def test_documents_are_encoded_on_demand():
+    """The first call encodes the document in that format and encoding only, caches it and lists it in `encodings`."""
     document = Document()
     assert set(document.encodings) == set()
-    part = document.encode(Format.TEXT, gzip=True)
+    encoded = document.encode(Format.TEXT, gzip=True)
     assert set(document.encodings) == {(Format.TEXT, True)}
-    assert document.encode(Format.TEXT, gzip=True) is part
+    assert document.encode(Format.TEXT, gzip=True) is encoded
     document.encode(Format.TEXT, gzip=False)
     document.encode(Format.OPENMETRICS, gzip=True)
     assert set(document.encodings) == {(Format.TEXT, True), (Format.TEXT, False), (Format.OPENMETRICS, True)}
 
 
-def test_part_is_made_once_for_many_threads():
-    """However many threads ask at the same time, the part is made once and all get the same."""
+def test_concurrent_threads_share_one_encoding():
+    """If many threads request an encoding at the same time, it is created once, and all of them get the same object."""
     document = Renderer(SELECTION)(SNAPSHOT)
-    start, parts = threading.Barrier(16), []
+    start, results = threading.Barrier(16), []
 
-    def ask():
+    def encode():
         start.wait()
-        parts.append(document.encode(Format.TEXT, gzip=True))
+        results.append(document.encode(Format.TEXT, gzip=True))
 
-    threads = [threading.Thread(target=ask) for _ in range(16)]
+    threads = [threading.Thread(target=encode) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(parts) == 16
-    assert len(set(map(id, parts))) == 1
+    assert len(results) == 16
+    assert len(set(map(id, results))) == 1
 
 
 @pytest.mark.parametrize(
@@ -327,20 +327,20 @@ def test_part_is_made_once_for_many_threads():
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_content_types(form, kind):
-    """Each format is sent with its content type and version."""
+    """Each format has its content type, with the version."""
     assert form.value == kind
 
 
-def test_who_waited_takes_what_another_made(monkeypatch):
-    """Who waits while another thread makes the same part takes that one, and makes none."""
+def test_a_waiting_thread_uses_the_result_of_another(monkeypatch):
+    """A thread that waits while another one creates the same encoding uses that one and creates none."""
     document, theirs = Document(), Encoded(b"theirs")
 
-    class Turn:
+    class LockHeldByAnotherThread:
         def __enter__(self):
             document._encoded[Format.TEXT, False] = theirs
 
         def __exit__(self, *_):
             pass
 
-    monkeypatch.setattr(document, "_lock", Turn())
+    monkeypatch.setattr(document, "_lock", LockHeldByAnotherThread())
     assert document.encode(Format.TEXT, gzip=False) is theirs

@@ -10,7 +10,7 @@ decode_page = PageDecoder(Connection)
 
 
 def snapshot_of(*rows):
-    """Return the snapshot of rows in the API's format."""
+    """Return a snapshot of rows that are in the API's format."""
     return Snapshot((decode_page(json.dumps({"data": rows}).encode()).rows,))
 
 

@@ -25,29 +25,29 @@ NO_FILTER = Filter()
 
 @dataclass
 class Recorder:
-    """Remembers what it is told of the wire."""
+    """Observes requests and list reads, and records their events."""
 
     codes: list[str] = field(default_factory=list)
     limits: list[RateLimit] = field(default_factory=list)
     restarts: int = 0
 
     def record_request(self, code, seconds):
-        """Take a request."""
+        """Record the status code of a request."""
         assert 0 <= seconds < 60
         self.codes.append(code)
 
     def record_rate_limit(self, limit):
-        """Take what was said of the rate limit."""
+        """Record the rate limit that a response stated."""
         self.limits.append(limit)
 
     def record_list_restart(self):
-        """Take a walk that begins again."""
+        """Count a restart."""
         self.restarts += 1
 
 
 @asynccontextmanager
 async def connected(recorder=None, base_url=BASE_URL, key=lambda: KEY, filters=NO_FILTER, page_size=250, **options):
-    """Provide a reader of the list of connections, with a client of its own."""
+    """Yield a reader of the list of connections that has its own client."""
     recorder = recorder or Recorder()
     client = Client(base_url, key, recorder, **options)
     limits = {name: options[name] for name in ("timeout", "concurrency") if name in options}
@@ -58,7 +58,7 @@ async def connected(recorder=None, base_url=BASE_URL, key=lambda: KEY, filters=N
 
 
 async def fetch(recorder=None, **options):
-    """Read the list with a client of its own."""
+    """Read the list with a new client and return the snapshot."""
     async with connected(recorder, **options) as reader:
         return await reader.fetch()
 
@@ -69,6 +69,6 @@ def ids(snapshot):
 
 
 def listing(*connection_ids, **meta):
-    """Return an answer with these connections."""
+    """Return a response that lists connections with these ids."""
     rows = [{"id": connection_id} for connection_id in connection_ids]
     return httpx.Response(200, json={"data": rows, "meta": {"total_results": len(rows), **meta}})

@@ -37,24 +37,24 @@ NOW = 1_790_000_000.0
 ATTEMPTS = 4
 
 
-class Waits(Exception):
-    """Ends a fetch where it would wait."""
+class WouldWait(Exception):
+    """Ends a fetch when it is about to wait."""
 
 
-def answering(*chunks, status=200, headers=None):
-    """Return a transport that answers with a body in these chunks, and the list of those that were taken."""
-    taken = []
+def streaming(*chunks, status=200, headers=None):
+    """Return a transport whose response streams these chunks, and a list of the sizes of the chunks that were read."""
+    read_sizes = []
 
     async def body():
         for chunk in chunks:
-            taken.append(len(chunk))
+            read_sizes.append(len(chunk))
             yield chunk
 
-    return httpx.MockTransport(lambda _: httpx.Response(status, headers=headers, content=body())), taken
+    return httpx.MockTransport(lambda _: httpx.Response(status, headers=headers, content=body())), read_sizes
 
 
 async def test_the_request_is_as_documented(api):
-    """The list is asked for in a defined order, by the largest page, in JSON or gzip of it, with the key."""
+    """The client requests the list with a sort order, the largest page size, JSON or gzip, and the API key."""
     api.return_value = listing("1", "2")
 
     assert ids(await fetch()) == ["1", "2"]
@@ -68,15 +68,15 @@ async def test_the_request_is_as_documented(api):
 
 
 @pytest.mark.parametrize(
-    ("whole", "expected"), [(60.0, (5.0, 20.0)), (7.0, (5.0, 7.0)), (0.5, (0.5, 0.5))], ids=["long", "mid", "short"]
+    ("limit", "expected"), [(60.0, (5.0, 20.0)), (7.0, (5.0, 7.0)), (0.5, (0.5, 0.5))], ids=["long", "mid", "short"]
 )
-async def test_no_step_may_take_longer_than_the_whole(api, whole, expected):
-    """Connecting and reading have bounds of their own, never above that of the whole fetch."""
+async def test_no_timeout_exceeds_the_fetch_timeout(api, limit, expected):
+    """Connecting and reading have their own timeouts, which never exceed the timeout of the whole fetch."""
     api.return_value = listing("1")
-    await fetch(timeout=whole)
+    await fetch(timeout=limit)
 
-    bounds = api.calls.last.request.extensions["timeout"]
-    assert (bounds["connect"], bounds["read"]) == expected
+    timeouts = api.calls.last.request.extensions["timeout"]
+    assert (timeouts["connect"], timeouts["read"]) == expected
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ async def test_no_step_may_take_longer_than_the_whole(api, whole, expected):
         (599, ServerError, ATTEMPTS),
     ],
 )
-async def test_a_status_is_an_error(api, recorder, status, kind, requests):
-    """Each error status is an error of ours; what can pass is tried four times, anything else once."""
+async def test_each_error_status_raises_its_error(api, recorder, status, kind, requests):
+    """Each error status raises a `TelnyxError`. Requests with temporary errors are sent four times, all others once."""
     api.return_value = httpx.Response(status, json={"errors": [{"code": "10009", "title": CANARY, "detail": KEY}]})
     with pytest.raises(TelnyxError) as caught:
         await fetch(recorder)
@@ -109,8 +109,8 @@ async def test_a_status_is_an_error(api, recorder, status, kind, requests):
 
 
 @pytest.mark.parametrize("failure", [httpx.Response(503), httpx.Response(429), httpx.ConnectError, httpx.ReadTimeout])
-async def test_what_passes_does_no_harm(api, recorder, failure):
-    """A request that fails and then succeeds is a success."""
+async def test_a_retry_can_succeed(api, recorder, failure):
+    """A fetch succeeds if a request fails three times and then succeeds."""
     api.side_effect = [failure, failure, failure, listing("1")]
 
     assert ids(await fetch(recorder)) == ["1"]
@@ -131,8 +131,8 @@ async def test_what_passes_does_no_harm(api, recorder, failure):
         (308, "redirects are not followed"),
     ],
 )
-async def test_another_success_is_malformed(api, recorder, status, message):
-    """Only 200 is a list, and a redirect is not followed, because the key would travel with it."""
+async def test_a_status_below_400_other_than_200_is_malformed(api, recorder, status, message):
+    """Only status 200 is a list. Redirects are not followed, because that would send the key to another host."""
     api.return_value = httpx.Response(status, headers={"location": f"https://{CANARY}.test/"}, json={"data": []})
     with pytest.raises(Malformed) as caught:
         await fetch(recorder)
@@ -144,11 +144,11 @@ async def test_another_success_is_malformed(api, recorder, status, message):
 @pytest.mark.parametrize(
     "location",
     ["http://xn--/", "https://😇/", "http://[::1", "\0", "x" * 70_000],
-    ids=["no punycode", "no name", "no address", "no text", "no end"],
+    ids=["invalid punycode", "invalid name", "invalid address", "control character", "too long"],
 )
-async def test_a_redirect_that_leads_nowhere_is_malformed(recorder, location):
-    """Where a redirect leads to is never looked at."""
-    transport, _ = answering(status=302, headers=[(b"location", location.encode())])
+async def test_a_redirect_with_an_invalid_location_is_malformed(recorder, location):
+    """The `Location` header of a redirect is never parsed."""
+    transport, _ = streaming(status=302, headers=[(b"location", location.encode())])
     with pytest.raises(Malformed, match="redirect"):
         await fetch(recorder, transport=transport)
 
@@ -176,8 +176,8 @@ async def test_a_redirect_that_leads_nowhere_is_malformed(recorder, location):
     ],
     ids=repr,
 )
-async def test_only_digits_of_an_error_are_shown(api, body, code):
-    """Of an error's body nothing is shown but Telnyx's code, and that only where it is a number of some digits."""
+async def test_an_error_quotes_only_a_numeric_code(api, body, code):
+    """The message quotes nothing of an error body except Telnyx's code, and only if that has one to six digits."""
     api.return_value = httpx.Response(400, json=body)
     with pytest.raises(BadRequest) as caught:
         await fetch()
@@ -188,30 +188,30 @@ async def test_only_digits_of_an_error_are_shown(api, body, code):
 @pytest.mark.parametrize(
     "body", [b"", b"<html>canary-7f3a", b"\xff\xfe", b'{"errors":[{"code":"\xff"}]}', b'{"errors":' + b"[" * 60_000]
 )
-async def test_an_error_needs_no_body(api, body):
-    """An error whose body can't be read is still the error of its status."""
+async def test_an_invalid_error_body_is_ignored(api, body):
+    """An error response whose body can't be decoded still raises the error of its status."""
     api.return_value = httpx.Response(403, content=body)
     with pytest.raises(Forbidden, match=r"^HTTP status 403$"):
         await fetch()
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip", "br"])
-async def test_the_body_of_an_error_is_bounded(encoding):
-    """An endless error body is read for a little while, and then given up for the status."""
+async def test_the_size_of_an_error_body_is_limited(encoding):
+    """The client reads only the beginning of an endless error body, and then raises the error of the status."""
     block = gzip.compress(b" " * 2**20) if encoding == "gzip" else b" " * 2**14
-    transport, taken = answering(*[block] * 100, status=401, headers={"content-encoding": encoding})
+    transport, read_sizes = streaming(*[block] * 100, status=401, headers={"content-encoding": encoding})
     with pytest.raises(Unauthorized, match=r"^HTTP status 401$"):
         await fetch(transport=transport)
 
-    assert sum(taken) <= 2**17
+    assert sum(read_sizes) <= 2**17
 
 
 @pytest.mark.parametrize(
     "kind",
     [kind for _, kind in inspect.getmembers(httpx, inspect.isclass) if issubclass(kind, httpx.RequestError)],
 )
-async def test_an_exception_of_httpx_is_one_of_ours(recorder, kind):
-    """Whatever httpx can raise is a timeout or a failed connection, tried four times, without its text or cause."""
+async def test_httpx_exceptions_are_translated(recorder, kind):
+    """After four attempts, any httpx exception becomes a timeout or a failed connection, without its text or cause."""
 
     def fail(_):
         raise kind(f"{CANARY} {KEY}")
@@ -228,7 +228,7 @@ async def test_an_exception_of_httpx_is_one_of_ours(recorder, kind):
 
 
 @pytest.mark.parametrize(
-    ("cause", "words"),
+    ("cause", "messages"),
     [
         (OSError(111, "Connection refused"), ", Connection refused"),
         (OSError(CANARY), ""),
@@ -238,10 +238,10 @@ async def test_an_exception_of_httpx_is_one_of_ours(recorder, kind):
             ", Connection refused, No route to host",
         ),
     ],
-    ids=["error", "no words", "not the system's", "several"],
+    ids=["system error", "no message", "other error", "several"],
 )
-async def test_a_failed_connection_says_why(cause, words):
-    """Of what led to a failed connection the operating system's own words are shown, each once."""
+async def test_a_failed_connection_states_the_system_errors(cause, messages):
+    """The error of a failed connection quotes only the operating system's messages from its causes, each once."""
     between = OSError(CANARY)
     between.__context__ = cause
 
@@ -250,11 +250,11 @@ async def test_a_failed_connection_says_why(cause, words):
 
     with pytest.raises(ConnectionFailed) as caught:
         await fetch(transport=httpx.MockTransport(fail))
-    assert str(caught.value) == f"ConnectError{words}"
+    assert str(caught.value) == f"ConnectError{messages}"
 
 
-async def test_a_connection_that_breaks_in_the_body_is_tried_again(recorder):
-    """A body that ends in the middle is a failed connection, told with the status that it began with."""
+async def test_a_connection_that_breaks_during_the_body_is_retried(recorder):
+    """A connection that breaks during the body is a failed connection, recorded with the status of the response."""
 
     async def body():
         yield b'{"data":['
@@ -265,19 +265,19 @@ async def test_a_connection_that_breaks_in_the_body_is_tried_again(recorder):
     assert recorder.codes == ["200"] * ATTEMPTS
 
 
-async def wait_of(api, answer, **options):
-    """Return after how many seconds the answer's request would be tried again, or the error where it would not."""
+async def retry_delay(api, response, **options):
+    """Return the seconds to wait before a retry after this response, or the error if there is no retry."""
 
-    def wait(details):
-        raise Waits(details.wait_for)
+    def on_retry(details):
+        raise WouldWait(details.wait_for)
 
-    api.return_value = answer
-    set_on_retry_hooks([wait])
+    api.return_value = response
+    set_on_retry_hooks([on_retry])
     stamina.set_testing(False)
     try:
         await fetch(clock=lambda: NOW, **options)
-    except Waits as waits:
-        return waits.args[0]
+    except WouldWait as wait:
+        return wait.args[0]
     except TelnyxError as error:
         return error
 
@@ -295,37 +295,37 @@ async def wait_of(api, answer, **options):
         (formatdate(NOW - 3600, usegmt=True), 0),
         ("Thursday, 01-Oct-26 00:00:00 GMT", None),
     ],
-    ids=["none", "seconds", "blanks", "fraction", "nearly all", "date", "now", "past", "far"],
+    ids=["zero", "seconds", "spaces", "fraction", "near the deadline", "date", "now", "past", "after the deadline"],
 )
 @pytest.mark.parametrize("status", [429, 503])
-async def test_a_peer_says_how_long_to_wait(api, status, header, seconds):
-    """A request that can pass is tried again after the time that the peer asks for, in seconds or as a date."""
-    waits = await wait_of(api, httpx.Response(status, headers={"retry-after": header}))
+async def test_retry_after_sets_the_delay(api, status, header, seconds):
+    """After a temporary error, the client waits as long as `Retry-After` states, in seconds or as a date."""
+    delay = await retry_delay(api, httpx.Response(status, headers={"retry-after": header}))
 
     if seconds is None:
-        assert waits.retry_after > 60
+        assert delay.retry_after > 60
     else:
-        assert waits == pytest.approx(seconds)
+        assert delay == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
     "header", ["", "-5", "soon", "1e3", "nan", "inf", "\uff17", "9" * 19, "Wed, 99 Oct 2026", "\x7f"]
 )
-async def test_garbage_is_no_time(api, header):
-    """A time to wait that is none is as good as none: the wait is our own."""
-    answer = httpx.Response(429, headers=[(b"retry-after", header.encode())])
+async def test_an_invalid_retry_after_is_ignored(api, header):
+    """If `Retry-After` is invalid, the client uses its own delay."""
+    response = httpx.Response(429, headers=[(b"retry-after", header.encode())])
 
-    assert 0.5 <= await wait_of(api, answer) <= 1.5
+    assert 0.5 <= await retry_delay(api, response) <= 1.5
 
 
-async def test_the_wait_is_our_own_where_the_peer_names_none(api):
-    """Without a word from the peer the first wait is half a second, and up to one more at random."""
-    assert 0.5 <= await wait_of(api, httpx.Response(503)) <= 1.5
+async def test_the_default_delay_has_jitter(api):
+    """Without `Retry-After`, the first delay is half a second plus up to one second of jitter."""
+    assert 0.5 <= await retry_delay(api, httpx.Response(503)) <= 1.5
 
 
 @pytest.mark.parametrize(("header", "seconds"), [("10", 10), ("3600", 3600), ("9" * 18, 1e18)])
-async def test_a_wait_past_the_deadline_is_not_begun(api, recorder, header, seconds):
-    """When the peer asks for more time than there is, the request is not tried again, and the error says the time."""
+async def test_no_retry_if_the_delay_exceeds_the_deadline(api, recorder, header, seconds):
+    """If `Retry-After` exceeds the time that is left, the request is not retried, and the error states the delay."""
     api.return_value = httpx.Response(429, headers={"retry-after": header})
     with pytest.raises(RateLimited) as caught:
         await fetch(recorder, timeout=10)
@@ -334,8 +334,8 @@ async def test_a_wait_past_the_deadline_is_not_begun(api, recorder, header, seco
     assert recorder.codes == ["429"]
 
 
-async def test_the_time_to_wait_outlives_the_retries(api):
-    """The last of four attempts leaves the time that the peer asked for on the error."""
+async def test_the_last_error_keeps_retry_after(api):
+    """The error of the last of four attempts has the `Retry-After` delay of its response."""
     api.return_value = httpx.Response(429, headers={"retry-after": "2"})
     with pytest.raises(RateLimited) as caught:
         await fetch()
@@ -345,14 +345,14 @@ async def test_the_time_to_wait_outlives_the_retries(api):
 
 
 @pytest.mark.parametrize(
-    "date", ["Sun Nov  6 08:49:37 2094", "Sat, 06 Nov 2094 08:49:37 -0000"], ids=["asctime", "zone unknown"]
+    "date", ["Sun Nov  6 08:49:37 2094", "Sat, 06 Nov 2094 08:49:37 -0000"], ids=["asctime", "unknown zone"]
 )
 async def test_a_date_without_a_zone_is_utc(api, monkeypatch, date):
-    """An HTTP date is in UTC, also where it doesn't say so and this host lives elsewhere."""
+    """An HTTP date is in UTC, even if it states no zone and the host has another time zone."""
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
     try:
-        error = await wait_of(api, httpx.Response(429, headers={"retry-after": date}))
+        error = await retry_delay(api, httpx.Response(429, headers={"retry-after": date}))
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -361,11 +361,11 @@ async def test_a_date_without_a_zone_is_utc(api, monkeypatch, date):
 
 
 @given(value=st.text(st.characters(codec="latin-1"), max_size=30) | st.datetimes().map(lambda at: at.ctime()))
-async def test_any_header_is_survived(value):
-    """Whatever a peer puts into its headers, an answer is what its status says."""
+async def test_any_header_value_is_tolerated(value):
+    """Whatever these headers contain, the response raises the error of its status."""
     names = ["retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"]
     headers = [(name.encode(), value.encode("latin-1")) for name in names]
-    transport, _ = answering(status=403, headers=headers)
+    transport, _ = streaming(status=403, headers=headers)
     with pytest.raises(Forbidden):
         await fetch(transport=transport, clock=lambda: NOW)
 
@@ -393,15 +393,15 @@ async def test_any_header_is_survived(value):
         "limit",
         "remaining",
         "reset",
-        "some",
-        "floats",
+        "partly invalid",
+        "unsupported notation",
         "empty",
         "none",
     ],
 )
 @pytest.mark.parametrize("status", [200, 403])
-async def test_the_rate_limit_is_told(api, recorder, *, status, limit, remaining, reset, expected):
-    """What an answer says of the rate limit is told, its reset as a Unix time; what is no number is not said."""
+async def test_the_rate_limit_is_recorded(api, recorder, *, status, limit, remaining, reset, expected):
+    """The rate limit of a response is recorded, with its reset as a Unix time. Non-numeric values are ignored."""
     values = {"x-ratelimit-limit": limit, "x-ratelimit-remaining": remaining, "x-ratelimit-reset": reset}
     headers = {name: value for name, value in values.items() if value is not None}
     api.return_value = httpx.Response(status, json={"data": []}, headers=headers)
@@ -417,10 +417,10 @@ BODY = b'{"data":[{"id":"1"}],"meta":{"total_results":1}}'
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", " gzip ", "identity", "", None])
 async def test_a_body_can_be_gzip(encoding, size):
-    """An answer is read as it is or as gzip, in whatever pieces it comes."""
+    """A response is read uncompressed or as gzip, in chunks of any size."""
     body = gzip.compress(BODY) if encoding and "gzip" in encoding.lower() else BODY
     headers = {} if encoding is None else {"content-encoding": encoding}
-    transport, _ = answering(*(body[at : at + size] for at in range(0, len(body), size)), headers=headers)
+    transport, _ = streaming(*(body[at : at + size] for at in range(0, len(body), size)), headers=headers)
 
     assert ids(await fetch(transport=transport)) == ["1"]
 
@@ -439,11 +439,22 @@ async def test_a_body_can_be_gzip(encoding, size):
         ("gzip, gzip", gzip.compress(gzip.compress(BODY)), "the response has an encoding that was not requested"),
         (CANARY, BODY, "the response has an encoding that was not requested"),
     ],
-    ids=["no end", "half", "empty", "plain", "zlib", "wrong CRC", "br", "deflate", "twice", "unknown"],
+    ids=[
+        "last byte missing",
+        "cut off",
+        "empty",
+        "plain",
+        "zlib",
+        "wrong CRC",
+        "br",
+        "deflate",
+        "gzip twice",
+        "unknown",
+    ],
 )
-async def test_a_broken_encoding_is_malformed(recorder, encoding, body, message):
-    """A body that is not encoded as it says, or as it was asked for, is malformed."""
-    transport, _ = answering(body, headers={"content-encoding": encoding})
+async def test_an_invalid_encoding_is_malformed(recorder, encoding, body, message):
+    """A body is malformed if it doesn't match its `Content-Encoding`, or if that encoding was not requested."""
+    transport, _ = streaming(body, headers={"content-encoding": encoding})
     with pytest.raises(Malformed, match=f"^{message}$"):
         await fetch(recorder, transport=transport)
 
@@ -451,17 +462,17 @@ async def test_a_broken_encoding_is_malformed(recorder, encoding, body, message)
 
 
 def bomb(size):
-    """Return gzip that unpacks to so many MiB of blanks and more, a thousandth as large."""
+    """Return gzip data of about `size` KiB that decompresses to `size` MiB of spaces and has no end."""
     packer = zlib.compressobj(wbits=-15)
     block = packer.compress(b" " * 2**20) + packer.flush(zlib.Z_FULL_FLUSH)
     return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + block * size
 
 
 async def test_a_gzip_bomb_is_harmless():
-    """Half a gigabyte packed into half a megabyte is malformed, and never in memory."""
+    """Half a megabyte of gzip that decompresses to half a gigabyte is malformed, and never completely in memory."""
     packed = bomb(500)
     assert len(packed) < 10**6
-    transport, _ = answering(packed, headers={"content-encoding": "gzip"})
+    transport, _ = streaming(packed, headers={"content-encoding": "gzip"})
     tracemalloc.start()
     try:
         with pytest.raises(Malformed, match=f"^the response is larger than {MAX_BODY_BYTES} bytes$"):
@@ -473,40 +484,40 @@ async def test_a_gzip_bomb_is_harmless():
     assert peak < 4 * MAX_BODY_BYTES
 
 
-async def test_what_comes_behind_gzip_is_not_kept():
-    """What a peer sends behind the end of its gzip is bounded too."""
+async def test_data_after_the_end_of_gzip_is_limited():
+    """The client limits the data after the end of the gzip stream, too."""
     chunks = [b"x" * 2**20] * (2 * MAX_BODY_BYTES // 2**20)
-    transport, taken = answering(gzip.compress(BODY), *chunks, headers={"content-encoding": "gzip"})
+    transport, read_sizes = streaming(gzip.compress(BODY), *chunks, headers={"content-encoding": "gzip"})
     with suppress(Malformed):
         assert ids(await fetch(transport=transport)) == ["1"]
 
-    assert sum(taken) < MAX_BODY_BYTES + 2**21
+    assert sum(read_sizes) < MAX_BODY_BYTES + 2**21
 
 
-async def test_an_endless_body_is_refused():
-    """A body beyond all reason is malformed as soon as it gets there, and no further read."""
+async def test_an_endless_body_is_rejected():
+    """A body is malformed as soon as it exceeds the maximum size. The client doesn't read the rest."""
     chunks = [b" " * 2**20] * (2 * MAX_BODY_BYTES // 2**20)
-    transport, taken = answering(*chunks)
+    transport, read_sizes = streaming(*chunks)
     with pytest.raises(Malformed, match=f"^the response is larger than {MAX_BODY_BYTES} bytes$"):
         await fetch(transport=transport)
 
-    assert sum(taken) == MAX_BODY_BYTES + 2**20
+    assert sum(read_sizes) == MAX_BODY_BYTES + 2**20
 
 
-async def test_the_largest_body_is_read():
-    """A body as large as is allowed is read."""
-    transport, _ = answering(BODY.ljust(MAX_BODY_BYTES))
+async def test_a_body_of_the_maximum_size_is_read():
+    """A body of exactly the maximum size is read."""
+    transport, _ = streaming(BODY.ljust(MAX_BODY_BYTES))
 
     assert ids(await fetch(transport=transport)) == ["1"]
 
 
 @asynccontextmanager
-async def serving(answer):
-    """Serve these bytes to any request on loopback, and give the base URL."""
+async def serving(response):
+    """Serve these bytes for any request on loopback, and yield the base URL."""
 
     async def serve(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
+        writer.write(response)
         await writer.drain()
         writer.close()
 
@@ -514,12 +525,12 @@ async def serving(answer):
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2"
 
 
-async def test_no_log_line_holds_the_key(caplog, recorder):
-    """Each request is a line of the debug log, and neither that nor what the libraries log holds the key."""
+async def test_no_log_line_contains_the_key(caplog, recorder):
+    """Each request is one line in the debug log. Neither this line nor the log of the libraries contains the key."""
     caplog.set_level(logging.DEBUG)
-    answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
+    response = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
     with structlog.testing.capture_logs() as logs:
-        async with serving(answer) as base_url:
+        async with serving(response) as base_url:
             await fetch(recorder, base_url=base_url)
 
     (line,) = logs
@@ -531,17 +542,17 @@ async def test_no_log_line_holds_the_key(caplog, recorder):
     assert KEY not in str(logs)
 
 
-async def test_loopback_needs_no_proxy(monkeypatch):
-    """A proxy of the environment is not asked for what is on this host."""
+async def test_loopback_bypasses_the_proxy(monkeypatch):
+    """Requests to loopback don't use the proxy that the environment sets."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
-    async with serving(answer) as base_url:
+    response = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
+    async with serving(response) as base_url:
         assert ids(await fetch(base_url=base_url)) == ["1"]
 
 
-async def test_a_port_where_nobody_listens_is_a_failed_connection(recorder):
-    """A refused connection is told as one, without an answer."""
+async def test_a_refused_connection_is_a_failed_connection(recorder):
+    """A refused connection is reported as refused, and recorded as a request without a response."""
     async with serving(b"") as base_url:
         pass
     with pytest.raises(ConnectionFailed, match=r"^ConnectError, .*([Rr]efused|Connect call failed)"):
@@ -550,8 +561,8 @@ async def test_a_port_where_nobody_listens_is_a_failed_connection(recorder):
     assert recorder.codes == ["none"] * ATTEMPTS
 
 
-async def test_a_peer_that_speaks_no_http_is_not_quoted():
-    """Whoever answers with something else than HTTP is a failed connection, in our own words."""
+async def test_a_response_that_is_not_http_is_not_quoted():
+    """A response that is not HTTP is a failed connection. The error doesn't quote the response."""
     async with serving(CANARY.encode()) as base_url:
         with pytest.raises(ConnectionFailed, match=r"^RemoteProtocolError$"):
             await fetch(base_url=base_url)

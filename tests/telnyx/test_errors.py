@@ -20,8 +20,8 @@ ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
 LEAVES = [kind for kind in ERRORS if not kind.__subclasses__()]
 
 
-def drawn():
-    """Return each line of the docstring's tree as name, parent and reason."""
+def documented():
+    """Yield the name, base class and reason of each error in the docstring's tree."""
     path = []
     for line in errors.__doc__.split("\n\n")[1].splitlines():
         branch, name, reason = re.match(r'([│├└─ ]*)(\w+)(?: +reason "(\w+)")?', line).groups()
@@ -30,30 +30,30 @@ def drawn():
         yield name, path[depth - 1] if depth else "Exception", reason
 
 
-def test_the_tree_is_the_one_that_is_drawn():
-    """The docstring draws every error below its base and with its reason, and nothing else."""
-    tree = list(drawn())
+def test_the_documented_tree_matches_the_classes():
+    """The docstring lists every error below its base class and with its reason, and nothing else."""
+    tree = list(documented())
     names = [name for name, _, _ in tree]
 
     assert len(names) == len(set(names))
     assert set(tree) == {(kind.__name__, kind.__base__.__name__, vars(kind).get("reason")) for kind in ERRORS}
 
 
-def test_only_leaves_are_drawn_with_a_reason():
-    """What can be raised has a reason, and what only groups others has none."""
-    assert {name for name, _, reason in drawn() if reason} == {kind.__name__ for kind in LEAVES}
+def test_only_leaves_have_a_reason():
+    """The docstring gives a reason for each error that can be raised, and none for classes that only group others."""
+    assert {name for name, _, reason in documented() if reason} == {kind.__name__ for kind in LEAVES}
 
 
 @pytest.mark.parametrize("kind", LEAVES)
-def test_an_error_says_why_and_what_to_do(kind):
-    """Every error has a reason fit for a label, and advice that is one sentence."""
+def test_every_error_has_a_reason_and_advice(kind):
+    """Every error has a reason in snake case, for the label, and advice of one sentence."""
     assert issubclass(kind, TelnyxError)
     assert re.fullmatch("[a-z]+(_[a-z]+)*", kind.reason)
     assert re.fullmatch(r"[A-Z].+\.", kind.advice)
 
 
 def test_every_reason_is_listed_once():
-    """REASONS are those of the leaves, each once."""
+    """REASONS contains the reason of each leaf class exactly once."""
     assert len(REASONS) == len(set(REASONS))
     assert set(REASONS) == {kind.reason for kind in LEAVES}
 
@@ -76,8 +76,8 @@ def test_every_reason_is_listed_once():
         (599, ServerError),
     ],
 )
-def test_a_status_has_its_error(status, kind):
-    """Every HTTP status from 400 on is an error of the tree, which carries it."""
+def test_each_status_has_an_error(status, kind):
+    """Every HTTP status from 400 on has an error class. The error contains the status."""
     error = status_error(status)
 
     assert type(error) is kind
@@ -87,8 +87,8 @@ def test_a_status_has_its_error(status, kind):
     assert str(error) == f"HTTP status {status}"
 
 
-def test_an_error_says_telnyx_own_code():
-    """Telnyx's error code is in the message, and the time to wait is at hand."""
+def test_an_error_contains_the_telnyx_code():
+    """The message contains Telnyx's error code, and `retry_after` is the delay in seconds."""
     error = status_error(429, "10011", 7.5)
 
     assert str(error) == "HTTP status 429, Telnyx error 10011"
@@ -96,6 +96,6 @@ def test_an_error_says_telnyx_own_code():
 
 
 @pytest.mark.parametrize("kind", [kind for kind in LEAVES if not issubclass(kind, StatusError)])
-def test_an_error_without_an_answer_names_no_time(kind):
-    """Only the peer says how long to wait."""
+def test_an_error_without_a_response_has_no_retry_after(kind):
+    """Only the error of an HTTP response can have `retry_after`."""
     assert kind("in our own words").retry_after is None

@@ -20,8 +20,8 @@ CANARY = "canary-7f3a"
     ],
     ids=["name", "fqdn", "profile", "empty"],
 )
-async def test_a_query_becomes_parameters(api, filters, params):
-    """Filters that are set are sent as Telnyx spells them, empty ones are not."""
+async def test_filters_become_query_parameters(api, filters, params):
+    """Filters that are set are sent under Telnyx's parameter names. Empty filters are not sent."""
     api.return_value = listing("1")
     await fetch(filters=Filter(**filters))
 
@@ -29,8 +29,8 @@ async def test_a_query_becomes_parameters(api, filters, params):
     assert sent == {"page[number]": "1", "page[size]": "250", "sort": "created_at", **params}
 
 
-async def test_every_page_is_asked_for(api, recorder):
-    """A list of many pages is walked, each request told."""
+async def test_every_page_is_requested(api, recorder):
+    """All pages of a list are read, and each request is recorded."""
     rows = [str(number) for number in range(6)]
 
     def page(request):
@@ -46,7 +46,7 @@ async def test_every_page_is_asked_for(api, recorder):
 
 
 async def test_an_unchanged_page_is_the_same_object(api):
-    """A page whose text is what it was is not decoded again; one that changed is."""
+    """A page is decoded again only if its response body changed."""
     rows = ["a", "b", "c", "d"]
 
     def page(request):
@@ -63,49 +63,49 @@ async def test_an_unchanged_page_is_the_same_object(api):
     assert ids(second) == ["a", "b", "c", "e"]
 
 
-async def test_what_was_got_over_is_no_reason(api):
-    """A failure that a retry got over is not what a later timeout is put down to."""
-    answers = iter((httpx.Response(503), listing("a", total_results=2)))
+async def test_a_timeout_does_not_report_a_resolved_failure(api):
+    """After a successful retry, a later timeout doesn't report the failure that caused the retry."""
+    responses = iter((httpx.Response(503), listing("a", total_results=2)))
 
-    async def answer(_):
-        response = next(answers, None)
+    async def respond(_):
+        response = next(responses, None)
         if response is None:
             await asyncio.Event().wait()
         return response
 
-    api.side_effect = answer
+    api.side_effect = respond
     with pytest.raises(RequestTimeout, match=r"^reading the list took longer than 0\.2 s$"):
         await fetch(timeout=0.2)
 
 
-async def test_walking_again_is_told(api, recorder):
-    """A list that changes while it is read is read again, and the observer hears of it."""
-    answers = [listing("1", total_results=2), listing(), listing("2")]
-    api.side_effect = answers + [listing("2")] * 3
+async def test_a_restart_is_recorded(api, recorder):
+    """A list that changes while it is read is read again, and the restart is recorded."""
+    responses = [listing("1", total_results=2), listing(), listing("2")]
+    api.side_effect = responses + [listing("2")] * 3
 
     assert ids(await fetch(recorder)) == ["2"]
     assert recorder.restarts == 1
 
 
 async def test_concurrency_is_bounded():
-    """No more requests than allowed are on the wire at the same time."""
-    flying, peaks = set(), []
+    """The number of requests in flight never exceeds the limit."""
+    in_flight, counts = set(), []
 
-    async def answer(request):
-        flying.add(request)
-        peaks.append(len(flying))
+    async def respond(request):
+        in_flight.add(request)
+        counts.append(len(in_flight))
         await asyncio.sleep(0)
-        flying.remove(request)
+        in_flight.remove(request)
         body = b'{"data":[{"id":"%b"}],"meta":{"total_results":20}}' % request.url.params["page[number]"].encode()
         return httpx.Response(200, stream=httpx.ByteStream(body))
 
-    snapshot = await fetch(transport=httpx.MockTransport(answer), concurrency=3)
+    snapshot = await fetch(transport=httpx.MockTransport(respond), concurrency=3)
 
     assert snapshot.row_count == 20
-    assert max(peaks) == 3
+    assert max(counts) == 3
 
 
-async def test_the_key_is_asked_for_at_each_fetch(api):
+async def test_each_fetch_reads_the_key(api):
     """A rotated key is used from the next fetch on."""
     keys = iter(["KEY-1", "KEY-2"])
     api.return_value = listing("1")
@@ -119,8 +119,8 @@ async def test_the_key_is_asked_for_at_each_fetch(api):
 @pytest.mark.parametrize(
     "body", [f"<html>{CANARY}</html>", "", "null", "[]", "{}", '{"data":null}', f'{{"data":[],"meta":"{CANARY}"}}']
 )
-async def test_another_body_is_malformed(api, recorder, body):
-    """A 200 that is no list, such as a proxy's HTML, is malformed, not tried again and not quoted."""
+async def test_a_body_that_is_not_a_list_is_malformed(api, recorder, body):
+    """A 200 response that is not a list, such as a proxy's HTML, is malformed. It is neither retried nor quoted."""
     api.return_value = httpx.Response(200, text=body)
     with pytest.raises(Malformed, match=f"^page 1 is not a page of the list: (?!.*{CANARY})"):
         await fetch(recorder)
@@ -128,8 +128,8 @@ async def test_another_body_is_malformed(api, recorder, body):
     assert recorder.codes == ["200"]
 
 
-async def test_the_whole_takes_no_longer_than_its_timeout(recorder):
-    """A peer that never answers is a timeout when the fetch has had its time, and the request is told."""
+async def test_a_fetch_times_out(recorder):
+    """If Telnyx never responds, the fetch ends with a timeout, and the request is recorded."""
 
     async def never(_):
         await asyncio.Event().wait()
@@ -140,16 +140,16 @@ async def test_the_whole_takes_no_longer_than_its_timeout(recorder):
     assert recorder.codes == ["none"]
 
 
-async def test_a_cancelled_fetch_is_cancelled(recorder):
-    """Whoever cancels a fetch is obeyed; that is no timeout."""
-    asked = asyncio.Event()
+async def test_a_cancelled_fetch_is_not_a_timeout(recorder):
+    """A cancelled fetch raises `CancelledError`, not a timeout."""
+    requested = asyncio.Event()
 
     async def never(_):
-        asked.set()
+        requested.set()
         await asyncio.Event().wait()
 
     task = asyncio.create_task(fetch(recorder, transport=httpx.MockTransport(never)))
-    await asked.wait()
+    await requested.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -99,37 +99,37 @@ NUMBERS = [
 
 
 def body(*rows, **meta):
-    """Return an answer of the list endpoint."""
+    """Return a response body of the list endpoint."""
     return json.dumps({"data": rows, "meta": meta}).encode()
 
 
 def decode_row(fields):
-    """Return the only row of a page, made of these fields and, unless they have one, an id."""
+    """Decode a page with one row, and return the row. Its id is 1 unless the fields contain another."""
     (row,) = decode_page(body({"id": "1", **fields})).rows
     return row
 
 
 def at(path, value):
-    """Return the fields of a row in which there is this value at this path."""
+    """Return row fields that contain this value at this path."""
     for name in reversed(path):
         value = {name: value}
     return value
 
 
-def found(row, path):
-    """Return what a row has at a path."""
+def value_at(row, path):
+    """Return the value at a path of a decoded row."""
     for name in path:
         row = getattr(row, name)
     return row
 
 
 def is_leaf(path):
-    """Tell whether the field at this path is no object."""
+    """Return whether the field at this path is not an object."""
     return len(path) > 1 or path[0] not in PARTS
 
 
 def test_every_documented_field_is_read():
-    """The documented row is decoded with each of its values, but for the password."""
+    """The documented row is decoded with all its values except the password."""
     page = decode_page(body(DOCUMENTED, total_pages=1, total_results=1, page_number=1, page_size=250))
 
     assert page.meta == Meta(total_pages=1, total_results=1, page_number=1, page_size=250)
@@ -139,40 +139,40 @@ def test_every_documented_field_is_read():
     assert decoded == {name: value for name, value in DOCUMENTED.items() if name != "password"}
 
 
-def test_the_password_never_becomes_an_object():
-    """The password is nowhere in what is decoded, on the fast path and on the other."""
-    odd = {"id": "2", "password": f"password-{CANARY}", "webhook_timeout_secs": "7"}
-    for page in (decode_page(body(DOCUMENTED)), decode_page(body(DOCUMENTED, odd, {**odd, "active": "no!"}))):
+def test_the_password_is_never_decoded():
+    """No decoded object contains the password, whether the page is decoded strictly or row by row."""
+    lenient = {"id": "2", "password": f"password-{CANARY}", "webhook_timeout_secs": "7"}
+    for page in (decode_page(body(DOCUMENTED)), decode_page(body(DOCUMENTED, lenient, {**lenient, "active": "no!"}))):
         assert b"password" not in msgspec.json.encode(page)
         assert not any(hasattr(row, "password") for row in page.rows)
 
 
-def test_a_repr_shows_nothing():
-    """No repr of a connection, a part of it or what holds it shows anything that a row holds."""
+def test_a_repr_contains_no_values():
+    """The repr of a connection, of its parts and of its containers contains no value of a row."""
     page = decode_page(body(DOCUMENTED, {**DOCUMENTED, "id": "2", "active": CANARY}))
     connection, unreadable = page.rows
     parts = [getattr(connection, name) for name in PARTS]
 
     assert repr(connection) == "<Connection>"
     assert [repr(part) for part in parts] == [f"<{kind.__name__}>" for kind in PARTS.values()]
-    for shown in (page, unreadable, Snapshot(((connection,),), (unreadable,))):
-        assert CANARY not in repr(shown)
-        assert CANARY not in str(shown)
+    for container in (page, unreadable, Snapshot(((connection,),), (unreadable,))):
+        assert CANARY not in repr(container)
+        assert CANARY not in str(container)
 
 
 @pytest.mark.parametrize("path", FIELDS, ids=".".join)
 def test_null_means_absent(path):
-    """A field that is null reads as one that isn't there: None."""
+    """A field that is null is decoded like an absent one, as None."""
     row = decode_row(at(path, None))
 
     assert row == decode_row(at(path[:-1], {}))
-    assert found(row, path) is None
+    assert value_at(row, path) is None
 
 
 @pytest.mark.parametrize("path", [*NUMBERS, ("webhook_api_version",)], ids=".".join)
-def test_an_integral_float_is_a_number(path):
-    """10.0 is 10."""
-    value = found(decode_row(at(path, 10.0)), path)
+def test_an_integral_float_is_an_integer(path):
+    """10.0 is decoded as 10."""
+    value = value_at(decode_row(at(path, 10.0)), path)
 
     assert (value, type(value)) == (10, int)
 
@@ -180,8 +180,8 @@ def test_an_integral_float_is_a_number(path):
 @pytest.mark.parametrize("text", ["10", "10.0", "1e1"])
 @pytest.mark.parametrize("path", NUMBERS, ids=".".join)
 def test_a_number_in_quotes_is_a_number(path, text):
-    """Older descriptions typed some numbers as strings: "10" is 10."""
-    value = found(decode_row(at(path, text)), path)
+    """The text "10" is decoded as 10, because older API descriptions type some numbers as strings."""
+    value = value_at(decode_row(at(path, text)), path)
 
     assert (value, type(value)) == (10, int)
 
@@ -189,8 +189,8 @@ def test_a_number_in_quotes_is_a_number(path, text):
 IDS = [("id",), *(path for path in FIELDS if path[-1].endswith("_id"))]
 
 
-def test_every_id_is_among_those_tested():
-    """The next tests are about the connection's own id and those of what it refers to."""
+def test_ids_cover_every_id_field():
+    """IDS, which the next tests use, contains the id of a connection and all ids that it refers to."""
     assert sorted(path[-1] for path in IDS) == [
         "android_push_credential_id",
         "id",
@@ -203,28 +203,28 @@ def test_every_id_is_among_those_tested():
 @pytest.mark.parametrize("number", [0, 2**53 + 1, 1082287356722563997, 10**30 + 1])
 @pytest.mark.parametrize("path", IDS, ids=".".join)
 def test_an_id_is_a_string_or_an_integer(path, number, lenient):
-    """Every id comes out as its exact digits, whichever of the two Telnyx sends and however long it is."""
-    more = {"webhook_timeout_secs": "7"} if lenient else {}  # a number in quotes is only read leniently
+    """Every id keeps its exact digits, whether Telnyx sends a string or an integer, and however long it is."""
+    more = {"webhook_timeout_secs": "7"} if lenient else {}  # only the lenient decoder accepts numbers in quotes
 
     assert decode_row({**at(path, number), **more}) == decode_row({**at(path, str(number)), **more})
-    assert found(decode_row({**at(path, number), **more}), path) == str(number)
+    assert value_at(decode_row({**at(path, number), **more}), path) == str(number)
 
 
 @pytest.mark.parametrize("path", IDS, ids=".".join)
-def test_an_id_that_is_not_exact_is_unreadable(path):
-    """A float can't hold the digits of an id, so it is refused rather than rounded."""
+def test_a_row_with_a_float_as_id_is_unreadable(path):
+    """The decoder rejects a float as an id instead of rounding it, because a float can't hold all digits."""
     assert isinstance(decode_row(at(path, 1082287356722563997.0)), UnreadableRow)
 
 
-def test_an_unreadable_row_is_known_by_an_integer_too():
-    """The log can name a row whose id is an integer."""
+def test_an_unreadable_row_keeps_an_integer_id():
+    """An unreadable row keeps an id that is an integer, so that the log can name it."""
     row = decode_row({"id": 1082287356722563997, "inbound": CANARY})
 
     assert row == UnreadableRow("1082287356722563997", row.problem)
 
 
 def test_an_id_of_thousands_of_digits_is_unreadable():
-    """An integer that Python refuses to write out spoils its own row, not the page."""
+    """An integer that is too long for Python to convert to text makes its own row unreadable, not the page."""
     rows = decode_page(b'{"data":[{"id":%b},{"id":"2"}]}' % (b"9" * 5000)).rows
 
     assert [(type(row), row.id) for row in rows] == [(UnreadableRow, None), (Connection, "2")]
@@ -232,7 +232,7 @@ def test_an_id_of_thousands_of_digits_is_unreadable():
 
 @pytest.mark.parametrize("version", ["2", 2], ids=["string", "number"])
 def test_a_webhook_version_is_a_string_or_a_number(version):
-    """The version of webhooks is kept as it comes."""
+    """The webhook version keeps the type that Telnyx sends."""
     assert decode_row({"webhook_api_version": version}).webhook_api_version == version
 
 
@@ -249,12 +249,12 @@ def test_a_webhook_version_is_a_string_or_a_number(version):
     ids=["none", "new", "old", "new null", "both", "zero"],
 )
 def test_the_rtcp_interval_has_two_names(rtcp, interval):
-    """The interval between RTCP reports is read under both of its names, and the new one counts."""
+    """The RTCP report interval is read from both of its names. The new name takes precedence."""
     assert decode_row({"rtcp_settings": rtcp}).rtcp_settings.report_interval == interval
 
 
 def test_unknown_fields_are_ignored():
-    """Whatever Telnyx adds, to the answer, to a row or to a part, changes nothing."""
+    """New fields of the response, of a row or of a part of a row change nothing."""
     new = {"new": [{"deep": [1.5, None, "x"]}]}
     rows = [{**DOCUMENTED, **new, "inbound": DOCUMENTED["inbound"] | new}]
 
@@ -262,19 +262,19 @@ def test_unknown_fields_are_ignored():
 
 
 @pytest.mark.parametrize("meta", [{}, {"meta": None}, {"meta": {}}], ids=["absent", "null", "empty"])
-def test_nothing_of_meta_is_needed(meta):
-    """A page whose meta is absent, null or empty says nothing of the list."""
+def test_meta_is_optional(meta):
+    """A page whose meta is absent, null or empty has an empty `Meta`."""
     assert decode_page(json.dumps({"data": [], **meta}).encode()) == Page((), Meta())
 
 
 def test_numbers_of_meta_can_be_in_quotes():
-    """Meta is read as leniently as rows."""
+    """Meta is decoded as leniently as rows."""
     assert decode_page(body(total_pages="3", total_results=7.0)).meta == Meta(total_pages=3, total_results=7)
 
 
 @pytest.mark.parametrize("path", [path for path in FIELDS if path != ("webhook_api_version",)], ids=".".join)
-def test_a_row_that_cannot_be_read_keeps_its_id(path):
-    """A value of another type makes its row unreadable, known by its id, with a problem that quotes no value."""
+def test_an_unreadable_row_keeps_its_id(path):
+    """A value of the wrong type makes its row unreadable. The row keeps its id, and its problem quotes no value."""
     wrong = {CANARY: CANARY} if is_leaf(path) else [CANARY]
     good, bad, after = decode_page(body({"id": "good"}, {**at(path, wrong), "id": "bad"}, {"id": "after"})).rows
 
@@ -288,8 +288,8 @@ def test_a_row_that_cannot_be_read_keeps_its_id(path):
 @pytest.mark.parametrize(
     "value", [CANARY, "", " 7 ", 7.5, "7.5", "7s", "Infinity", [7], True], ids=lambda value: repr(value).strip("'")
 )
-def test_what_is_no_whole_number_is_unreadable(value):
-    """A number that isn't whole, or text that is no number, makes its row unreadable."""
+def test_an_invalid_integer_makes_its_row_unreadable(value):
+    """A number that is not an integer, or text that is not a number, makes its row unreadable."""
     row = decode_row({"inbound": {"channel_limit": value}})
 
     assert isinstance(row, UnreadableRow)
@@ -298,8 +298,8 @@ def test_what_is_no_whole_number_is_unreadable(value):
 
 
 @pytest.mark.parametrize("number", ["9" * 5000, f'"{"9" * 5000}"', "1e400", '"1e400"'])
-def test_a_number_too_large_to_be_one_is_unreadable(number):
-    """A number beyond all bounds spoils its own row, not the page."""
+def test_a_huge_number_makes_its_row_unreadable(number):
+    """A number that exceeds all limits makes its own row unreadable, not the page."""
     rows = decode_page(b'{"data":[{"id":"1","webhook_timeout_secs":%b},{"id":"2"}]}' % number.encode()).rows
 
     assert [(type(row), row.id) for row in rows] == [(UnreadableRow, "1"), (Connection, "2")]
@@ -324,7 +324,7 @@ def test_a_number_too_large_to_be_one_is_unreadable(number):
     ids=json.dumps,
 )
 def test_a_row_without_an_id_is_unreadable(row):
-    """A row with no id, or an empty one, is left out without one, and its neighbours stay."""
+    """A row whose id is absent, empty or invalid is unreadable and has no id. The rows around it are kept."""
     good, bad, after = decode_page(body({"id": "good"}, row, {"id": "after"})).rows
 
     assert (good.id, after.id) == ("good", "after")
@@ -353,29 +353,29 @@ def test_a_row_without_an_id_is_unreadable(row):
         (r"\ud7ff\ue000", "\ud7ff\ue000"),
     ],
 )
-@pytest.mark.parametrize("beside", ["", r"\udead"], ids=["alone", "beside half a pair"])
-def test_half_a_surrogate_pair_is_replaced(written, name, beside):
-    """Half a pair is JSON but no Unicode and reads as U+FFFD; pairs, and backslashes that only look like it, stay."""
-    data = f'{{"data":[{{"id":"1","connection_name":"{written}"}},{{"id":"2{beside}"}}]}}'
+@pytest.mark.parametrize("id_suffix", ["", r"\udead"], ids=["one row", "both rows"])
+def test_lone_surrogates_are_replaced(written, name, id_suffix):
+    """Lone surrogates, which JSON allows and Unicode doesn't, become U+FFFD. Pairs and escaped backslashes are kept."""
+    data = f'{{"data":[{{"id":"1","connection_name":"{written}"}},{{"id":"2{id_suffix}"}}]}}'
     row, other = decode_page(data.encode()).rows
 
     assert row.connection_name == name
-    assert other.id == ("2�" if beside else "2")
+    assert other.id == ("2�" if id_suffix else "2")
 
 
-def test_invalid_utf8_spoils_one_row():
-    """A text that is no UTF-8 makes its row unreadable; in a field that isn't read it does nothing."""
+def test_invalid_utf8_makes_its_row_unreadable():
+    """Text that is not UTF-8 makes its row unreadable. In a field that isn't decoded, it has no effect."""
     data = b'{"data":[{"id":"1","connection_name":"%b\xff"},{"id":"\xff"},{"id":"3","password":"\xff"}]}'
-    named, nameless, good = decode_page(data % CANARY.encode()).rows
+    with_id, without_id, good = decode_page(data % CANARY.encode()).rows
 
-    assert (type(named), named.id) == (UnreadableRow, "1")
-    assert CANARY not in named.problem
-    assert (type(nameless), nameless.id) == (UnreadableRow, None)
+    assert (type(with_id), with_id.id) == (UnreadableRow, "1")
+    assert CANARY not in with_id.problem
+    assert (type(without_id), without_id.id) == (UnreadableRow, None)
     assert (type(good), good.id) == (Connection, "3")
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "data",
     [
         b"",
         b" ",
@@ -403,27 +403,27 @@ def test_invalid_utf8_spoils_one_row():
     ],
     ids=repr,
 )
-def test_what_is_no_page_is_refused(answer):
-    """An answer that is no list of rows is a ValueError which quotes nothing."""
+def test_invalid_pages_are_rejected(data):
+    """A response body that is not a list of rows raises a ValueError that quotes nothing."""
     with pytest.raises(ValueError, match=f"^(?!.*{CANARY})"):
-        decode_page(answer)
+        decode_page(data)
 
 
-@pytest.mark.parametrize("around", ["%s", '{"data":%s}', '{"data":[%s]}', '{"data":[{"id":"1","x":%s}]}'])
+@pytest.mark.parametrize("template", ["%s", '{"data":%s}', '{"data":[%s]}', '{"data":[{"id":"1","x":%s}]}'])
 @pytest.mark.parametrize("nested", ["[" * 100_000, '{"a":' * 100_000, "[" * 100_000 + "]" * 100_000])
-def test_deep_nesting_is_refused(around, nested):
-    """JSON nested a hundred thousand deep is a ValueError and no crash."""
+def test_deep_nesting_is_rejected(template, nested):
+    """JSON that is nested 100,000 levels deep raises a ValueError and doesn't crash."""
     with pytest.raises(ValueError, match=r"recursion|Expected"):
-        decode_page((around % nested).encode())
+        decode_page((template % nested).encode())
 
 
 def test_structs_are_frozen():
-    """Nothing can be changed once it is decoded."""
+    """Decoded objects are immutable."""
     with pytest.raises(AttributeError):
         decode_row({}).active = False
 
 
-texts = st.text(st.characters(exclude_categories=()), max_size=5)  # half surrogate pairs among them
+texts = st.text(st.characters(exclude_categories=()), max_size=5)  # includes lone surrogates
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts
 names = st.sampled_from(["data", "meta", "id", *(path[-1] for path in FIELDS), *Meta.__struct_fields__]) | texts
 anything = st.recursive(
@@ -433,23 +433,23 @@ anything = st.recursive(
 )
 
 
-@given(answer=anything | st.fixed_dictionaries({"data": anything}, optional={"meta": anything}))
-def test_any_json_is_a_page_or_refused(answer):
-    """Whatever JSON comes, it gives a page or a ValueError, and nothing else."""
+@given(value=anything | st.fixed_dictionaries({"data": anything}, optional={"meta": anything}))
+def test_any_json_is_decoded_or_rejected(value):
+    """Any JSON is decoded to a page or raises a ValueError."""
     with contextlib.suppress(ValueError):
-        assert isinstance(decode_page(json.dumps(answer).encode()), Page)
+        assert isinstance(decode_page(json.dumps(value).encode()), Page)
 
 
-@given(answer=st.binary() | st.binary().map(lambda data: b'{"data":[{"id":"%b"}]}' % data))
-def test_any_bytes_are_a_page_or_refused(answer):
-    """Whatever bytes come, they give a page or a ValueError, and nothing else."""
+@given(data=st.binary() | st.binary().map(lambda text: b'{"data":[{"id":"%b"}]}' % text))
+def test_any_bytes_are_decoded_or_rejected(data):
+    """Any bytes are decoded to a page or raise a ValueError."""
     with contextlib.suppress(ValueError):
-        assert isinstance(decode_page(answer), Page)
+        assert isinstance(decode_page(data), Page)
 
 
 @given(rows=st.lists(anything | st.dictionaries(names, anything, max_size=4), max_size=3))
-def test_any_row_has_its_place(rows):
-    """Whatever the rows are, each has its place on the page: a connection with an id, or what can't be read."""
+def test_every_row_is_kept(rows):
+    """Each row, whatever it contains, is on the page: either as a connection with an id or as an unreadable row."""
     page = decode_page(body(*rows))
 
     assert len(page.rows) == len(rows)
@@ -460,10 +460,10 @@ def test_any_row_has_its_place(rows):
 @pytest.mark.parametrize(
     "other",
     ["{}", '{"id":"2"}', '{"id":"2","webhook_timeout_secs":"7"}', r'{"id":"2","user_name":"\ud800"}'],
-    ids=["unreadable", "plain", "number in quotes", "half a pair"],
+    ids=["unreadable", "plain", "number in quotes", "lone surrogate"],
 )
-def test_any_text_survives(other, name, tags, ascii_only):
-    """Any text comes out as it went in, escaped or not, whatever else the page holds."""
+def test_any_text_is_decoded_exactly(other, name, tags, ascii_only):
+    """Any text is decoded exactly, escaped or not, whatever the other row contains."""
     row = json.dumps({"id": "1", "connection_name": name, "tags": tags}, ensure_ascii=ascii_only)
     connection = decode_page(f'{{"data":[{row},{other}]}}'.encode()).rows[0]
 

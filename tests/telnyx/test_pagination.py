@@ -13,36 +13,36 @@ from exporter.telnyx.errors import BadRequest, ConnectionFailed, Malformed, Serv
 from exporter.telnyx.pages import Meta, Page, UnreadableRow
 from exporter.telnyx.pagination import MAX_ATTEMPTS, MAX_EMPTY_PAGES, MAX_PAGES, read_list
 
-ALL = Meta.__struct_fields__
-TOTALS = [ALL, ("total_results",), ("total_pages",), ()]
-TOLD = ["all", "results", "pages", "nothing"]
-PAST_END = ["empty", 400, 404, "last page", "last page, unsaid"]
+ALL_META = Meta.__struct_fields__
+META_FIELDS = [ALL_META, ("total_results",), ("total_pages",), ()]
+META_IDS = ["all", "results", "pages", "nothing"]
+PAST_END = ["empty", 400, 404, "last page", "last page with requested number"]
 
 
 @dataclass
 class Api:
-    """A list in memory, read by pages; a number in `changes` is what happens before the request of that number."""
+    """A list in memory that is read by pages. `changes` maps the number of a request to a change just before it."""
 
     ids: list[str]
     size: int = 2
-    told: tuple[str, ...] = ALL
+    meta_fields: tuple[str, ...] = ALL_META
     past_end: str | int = "empty"
-    lies: dict = field(default_factory=dict)
+    false_meta: dict = field(default_factory=dict)
     changes: dict = field(default_factory=dict)
-    asked: list[int] = field(default_factory=list)
+    requests: list[int] = field(default_factory=list)
     restarts: int = 0
 
     async def __call__(self, number):
-        """Return the page of this number as the list is when it is this request's turn."""
-        self.asked.append(number)
-        change = self.changes.get(len(self.asked))
+        """Record a request, apply its change to the list, and return the page of this number."""
+        self.requests.append(number)
+        change = self.changes.get(len(self.requests))
         await asyncio.sleep(0)
         if change:
             change(self.ids)
         return self.page(number)
 
     def page(self, number):
-        """Return the page of this number as the list is now."""
+        """Return the page of this number from the current list."""
         last = max(1, math.ceil(len(self.ids) / self.size))
         if number > last and isinstance(self.past_end, int):
             raise status_error(self.past_end)
@@ -57,15 +57,15 @@ class Api:
             "page_number": number,
             "page_size": self.size,
         }
-        said = {name: truth[name] for name in self.told} | self.lies
-        return Page(tuple(map(self.row, rows)), Meta(**said))
+        meta = {name: truth[name] for name in self.meta_fields} | self.false_meta
+        return Page(tuple(map(self.row, rows)), Meta(**meta))
 
     def row(self, connection_id):
-        """Return a row; its name says with which request it was read."""
-        return Connection(id=connection_id, connection_name=str(len(self.asked)))
+        """Return a row whose name is the number of the latest request."""
+        return Connection(id=connection_id, connection_name=str(len(self.requests)))
 
     def record_list_restart(self):
-        """Count the walks that were begun again."""
+        """Count a restart."""
         self.restarts += 1
 
     async def read(self, concurrency=1):
@@ -74,89 +74,89 @@ class Api:
 
 
 def ids(snapshot):
-    """Return the ids of a snapshot's connections, in their order, as one text."""
+    """Return the ids of a snapshot's connections, in order, as one string."""
     return "".join(connection.id for connection in snapshot.rows)
 
 
-def remove(*gone, add=""):
+def remove(*removed, add=""):
     """Return a change that removes these rows and adds others at the end."""
 
     def change(rows):
-        rows[:] = [row for row in rows if row not in gone] + list(add)
+        rows[:] = [row for row in rows if row not in removed] + list(add)
 
     return change
 
 
-@pytest.mark.parametrize("told", TOTALS[:3], ids=TOLD[:3])
+@pytest.mark.parametrize("meta_fields", META_FIELDS[:3], ids=META_IDS[:3])
 @pytest.mark.parametrize("rows", ["", "a", "ab"])
-async def test_one_page_is_one_request(rows, told):
+async def test_one_page_takes_one_request(rows, meta_fields):
     """A list of one page is read with one request."""
-    api = Api(list(rows), told=told)
+    api = Api(list(rows), meta_fields=meta_fields)
     snapshot = await api.read()
 
     assert ids(snapshot) == rows
     assert (snapshot.unreadable, snapshot.missing, len(snapshot.pages)) == ((), 0, bool(rows))
-    assert api.asked == [1]
+    assert api.requests == [1]
     assert api.restarts == 0
 
 
 @pytest.mark.parametrize("concurrency", [1, 2, 4, 99])
-@pytest.mark.parametrize("told", TOTALS[:3], ids=TOLD[:3])
-async def test_many_pages_are_two_requests_more(told, concurrency):
-    """A list of n pages that stays as it is costs n + 2 requests: the first and the last page are read twice."""
-    api = Api(list("abcdefghi"), told=told)
+@pytest.mark.parametrize("meta_fields", META_FIELDS[:3], ids=META_IDS[:3])
+async def test_many_pages_take_two_more_requests(meta_fields, concurrency):
+    """An unchanged list of n pages takes n + 2 requests, because the first and the last page are read twice."""
+    api = Api(list("abcdefghi"), meta_fields=meta_fields)
     snapshot = await api.read(concurrency)
 
     assert ids(snapshot) == "abcdefghi"
     assert (snapshot.missing, len(snapshot.pages)) == (0, 5)
-    assert (api.asked[:2], sorted(api.asked[2:-1]), api.asked[-1]) == ([1, 5], [1, 2, 3, 4], 5)
+    assert (api.requests[:2], sorted(api.requests[2:-1]), api.requests[-1]) == ([1, 5], [1, 2, 3, 4], 5)
     assert api.restarts == 0
 
 
-@pytest.mark.parametrize(("concurrency", "most"), [(1, 1), (3, 3), (4, 4), (20, 9)])
-async def test_concurrency_is_bounded(concurrency, most):
-    """No more pages than allowed are read at the same time, and as many where there are enough."""
+@pytest.mark.parametrize(("concurrency", "peak"), [(1, 1), (3, 3), (4, 4), (20, 9)])
+async def test_concurrency_is_bounded(concurrency, peak):
+    """The reads in flight never exceed the limit, and reach it if there are enough pages."""
     api = Api(list("abcdefghij"), size=1)
-    flying, peaks = [], []
+    in_flight, counts = [], []
 
     async def read(number):
-        flying.append(number)
+        in_flight.append(number)
         page = await api(number)
-        peaks.append(len(flying))
-        flying.remove(number)
+        counts.append(len(in_flight))
+        in_flight.remove(number)
         return page
 
     await read_list(read, concurrency=concurrency)
 
-    assert max(peaks) == most
+    assert max(counts) == peak
 
 
-@pytest.mark.parametrize("told", TOTALS, ids=TOLD)
+@pytest.mark.parametrize("meta_fields", META_FIELDS, ids=META_IDS)
 @pytest.mark.parametrize("past_end", PAST_END)
-async def test_a_removal_hides_no_other_row(past_end, told):
-    """Whichever rows are removed and whenever, none that stays is missed, at the price of one more walk at most."""
-    for gone, request, size in product(["a", "b", "c", "abc", "e", "de", "bcde"], range(1, 10), (1, 2, 3)):
-        api = Api(list("abcde"), size, told, past_end, changes={request: remove(*gone)})
+async def test_a_removal_hides_no_other_row(past_end, meta_fields):
+    """Whichever rows are removed at any time, no other row is missed, and the read restarts once at most."""
+    for removed, request, size in product(["a", "b", "c", "abc", "e", "de", "bcde"], range(1, 10), (1, 2, 3)):
+        api = Api(list("abcde"), size, meta_fields, past_end, changes={request: remove(*removed)})
         snapshot = await api.read()
 
-        assert set("abcde") - set(gone) <= set(ids(snapshot)) <= set("abcde"), (gone, request, size)
+        assert set("abcde") - set(removed) <= set(ids(snapshot)) <= set("abcde"), (removed, request, size)
         assert snapshot.row_count == len(set(ids(snapshot)))
         assert snapshot.missing == 0
         assert api.restarts <= 1
 
 
-async def test_a_removal_starts_the_walk_again():
-    """A row removed in the middle of a walk has it begun again, once, and then it is complete."""
+async def test_a_removal_restarts_the_read():
+    """If a row is removed during the read, the read restarts once, and then the list is complete."""
     api = Api(list("abcdefg"), changes={4: remove("a")})
 
     assert ids(await api.read()) == "bcdefg"
-    assert api.asked == [1, 4, 1, 2, 3, 4, 1, 3, 2, 1]
+    assert api.requests == [1, 4, 1, 2, 3, 4, 1, 3, 2, 1]
     assert api.restarts == 1
 
 
 @pytest.mark.parametrize("request_number", range(3, 7))
-async def test_a_removal_behind_an_unchanged_total_is_noticed(request_number):
-    """A row removed while another is added leaves the total as it was, and is noticed all the same."""
+async def test_a_removal_is_noticed_although_the_total_is_unchanged(request_number):
+    """If one row is removed and another is added, the total stays the same, but the read still restarts."""
     api = Api(list("abcdefg"), changes={request_number: remove("a", add="h")})
     snapshot = await api.read()
 
@@ -167,8 +167,8 @@ async def test_a_removal_behind_an_unchanged_total_is_noticed(request_number):
 
 @pytest.mark.parametrize("rows", ["abcdefg", "abcdef"], ids=["on the last page", "on a new page"])
 @pytest.mark.parametrize("request_number", range(1, 7))
-async def test_an_addition_is_no_reason_to_walk_again(request_number, rows):
-    """A row added at the end moves no other, so that the walk goes on."""
+async def test_an_addition_does_not_restart_the_read(request_number, rows):
+    """A row that is added at the end moves no other row, so the read continues."""
     api = Api(list(rows), changes={request_number: remove(add="h")})
     snapshot = await api.read()
 
@@ -180,8 +180,8 @@ async def test_an_addition_is_no_reason_to_walk_again(request_number, rows):
 @pytest.mark.parametrize("past_end", PAST_END)
 @pytest.mark.parametrize("rows", ["", "a", "ab", "abc", "abcd", "abcde"])
 async def test_without_totals_the_end_is_found(rows, past_end):
-    """A list that says nothing of itself is read until there is no more, in whatever way the API says so."""
-    api = Api(list(rows), told=(), past_end=past_end)
+    """A list that states no totals is read to its end, however the API signals the end."""
+    api = Api(list(rows), meta_fields=(), past_end=past_end)
     snapshot = await api.read()
 
     assert ids(snapshot) == rows
@@ -189,25 +189,25 @@ async def test_without_totals_the_end_is_found(rows, past_end):
     assert api.restarts == 0
 
 
-@pytest.mark.parametrize("said", [0, -1, 1, 7, MAX_PAGES, 10**9, 10**30, None])
-async def test_total_results_is_believed_before_total_pages(said):
-    """A wrong number of pages does no harm where the number of rows is right."""
-    snapshot = await Api(list("abcde"), lies={"total_pages": said}).read()
+@pytest.mark.parametrize("stated", [0, -1, 1, 7, MAX_PAGES, 10**9, 10**30, None])
+async def test_total_results_takes_precedence_over_total_pages(stated):
+    """A wrong number of pages has no effect if the number of rows is correct."""
+    snapshot = await Api(list("abcde"), false_meta={"total_pages": stated}).read()
 
     assert ids(snapshot) == "abcde"
     assert snapshot.missing == 0
 
 
-@pytest.mark.parametrize("said", [0, -1])
-async def test_no_pages_are_not_believed_when_there_is_one(said):
-    """A list with rows that says it has no pages is read to its end."""
-    assert ids(await Api(list("abcde"), told=(), lies={"total_pages": said}).read()) == "abcde"
+@pytest.mark.parametrize("stated", [0, -1])
+async def test_a_total_of_no_pages_is_ignored_if_there_are_rows(stated):
+    """A list that has rows but states that it has no pages is read to its end."""
+    assert ids(await Api(list("abcde"), meta_fields=(), false_meta={"total_pages": stated}).read()) == "abcde"
 
 
-@pytest.mark.parametrize("said", [-1, 0, 1, 3])
-async def test_a_total_below_what_is_seen_is_not_believed(said):
-    """A list with more rows than it says is read to its end."""
-    snapshot = await Api(list("abcde"), told=(), lies={"total_results": said}).read()
+@pytest.mark.parametrize("stated", [-1, 0, 1, 3])
+async def test_a_total_below_the_number_of_rows_is_ignored(stated):
+    """A list that has more rows than it states is read to its end."""
+    snapshot = await Api(list("abcde"), meta_fields=(), false_meta={"total_results": stated}).read()
 
     assert ids(snapshot) == "abcde"
     assert snapshot.missing == 0
@@ -215,28 +215,30 @@ async def test_a_total_below_what_is_seen_is_not_believed(said):
 
 @pytest.mark.parametrize("name", ["total_pages", "total_results"])
 async def test_totals_can_change_with_every_page(name):
-    """Totals that are different on each page, growing as it seems, do no harm."""
-    api = Api(list("abcde"), told=())
+    """Totals that grow from page to page have no effect."""
+    api = Api(list("abcde"), meta_fields=())
 
     async def read(number):
         page = await api(number)
-        return Page(page.rows, Meta(**{name: len(api.asked) + 4}))
+        return Page(page.rows, Meta(**{name: len(api.requests) + 4}))
 
     assert ids(await read_list(read)) == "abcde"
 
 
-@pytest.mark.parametrize("lies", [{"total_pages": MAX_PAGES + 1}, {"total_results": 10**9}, {"total_results": 10**30}])
-async def test_an_absurd_size_is_refused(lies):
-    """A list that says it is larger than any can be is malformed, after one request."""
-    api = Api(list("abcde"), told=(), lies=lies)
+@pytest.mark.parametrize(
+    "false_meta", [{"total_pages": MAX_PAGES + 1}, {"total_results": 10**9}, {"total_results": 10**30}]
+)
+async def test_an_impossible_size_is_rejected(false_meta):
+    """A list that states an impossible size is malformed after one request."""
+    api = Api(list("abcde"), meta_fields=(), false_meta=false_meta)
 
     with pytest.raises(Malformed, match=r"^the list says it has \d+ pages$"):
         await api.read()
-    assert api.asked == [1]
+    assert api.requests == [1]
 
 
-async def test_a_list_without_an_end_is_refused():
-    """A list that says nothing of itself and goes on for ever is malformed in the end."""
+async def test_an_endless_list_is_rejected():
+    """A list that states no totals and never ends is malformed after the maximum number of pages."""
 
     async def read(number):
         assert number <= MAX_PAGES + 2
@@ -247,7 +249,7 @@ async def test_a_list_without_an_end_is_refused():
 
 
 @pytest.mark.parametrize(
-    "lies", [{"total_pages": 3 + MAX_EMPTY_PAGES + 1}, {"total_results": 6 + 2 * MAX_EMPTY_PAGES + 1}]
+    "false_meta", [{"total_pages": 3 + MAX_EMPTY_PAGES + 1}, {"total_results": 6 + 2 * MAX_EMPTY_PAGES + 1}]
 )
 @pytest.mark.parametrize(
     ("past_end", "received"),
@@ -258,18 +260,18 @@ async def test_a_list_without_an_end_is_refused():
         ("last page", "page 3 (11 times)"),
     ],
 )
-async def test_many_empty_pages_are_refused(past_end, received, lies):
-    """A list whose end is emptier than any change can make it is malformed; the error reports what Telnyx returned."""
-    api = Api(list("abcde"), told=("page_number",), past_end=past_end, lies=lies)
+async def test_many_empty_pages_are_rejected(past_end, received, false_meta):
+    """A list is malformed if no change can explain its number of empty pages. The error states what Telnyx returned."""
+    api = Api(list("abcde"), meta_fields=("page_number",), past_end=past_end, false_meta=false_meta)
     problem = f"the list says it has 14 pages; requests for the last {MAX_EMPTY_PAGES + 1} returned {received}"
 
     with pytest.raises(Malformed, match=f"{re.escape(problem)}$"):
         await api.read()
-    assert len(api.asked) == 2 + 1 + MAX_EMPTY_PAGES + 1
+    assert len(api.requests) == 2 + 1 + MAX_EMPTY_PAGES + 1
 
 
-async def test_each_kind_of_answer_is_counted():
-    """Where the last pages were answered in several ways, the error counts each of them."""
+async def test_the_error_counts_each_kind_of_response():
+    """If the responses for the last pages differ, the error counts each kind."""
 
     async def read(number):
         rows = (Connection(id=str(number)),) if number <= 2 or number >= 12 else ()
@@ -279,17 +281,17 @@ async def test_each_kind_of_answer_is_counted():
         await read_list(read)
 
 
-async def test_as_many_empty_pages_as_a_list_can_shrink_by_are_fine():
-    """A list can shrink a good deal while it is read."""
+async def test_a_list_can_shrink_by_the_maximum_number_of_pages():
+    """A list can lose MAX_EMPTY_PAGES pages while it is read."""
     rows = [f"{number:02}" for number in range(12)]
     api = Api(rows[:], size=1, changes={2: remove(*rows[2:]), 3: remove(add=rows[2:]), 4: remove(*rows[2:])})
 
     assert ids(await api.read()) == "0001"
 
 
-async def test_rows_that_never_come_are_missing():
-    """A list that says it has more rows than its pages show is walked three times, and then the rest is missing."""
-    api = Api(list("abcde"), lies={"total_results": 9})
+async def test_rows_that_no_page_contains_are_missing():
+    """If a list states more rows than its pages contain, it is read three times. The remaining rows are missing."""
+    api = Api(list("abcde"), false_meta={"total_results": 9})
     snapshot = await api.read()
 
     assert ids(snapshot) == "abcde"
@@ -298,26 +300,26 @@ async def test_rows_that_never_come_are_missing():
     assert api.restarts == MAX_ATTEMPTS - 1
 
 
-@pytest.mark.parametrize("said", [1, 5])
-async def test_a_list_without_rows_can_miss_them(said):
-    """An empty first page of a list that says it has rows: all of them are missing."""
-    api = Api([], lies={"total_results": said})
+@pytest.mark.parametrize("stated", [1, 5])
+async def test_all_rows_of_a_list_can_be_missing(stated):
+    """If the first page is empty but the list states that it has rows, all of them are missing."""
+    api = Api([], false_meta={"total_results": stated})
     snapshot = await api.read()
 
-    assert (ids(snapshot), snapshot.missing, len(snapshot.pages)) == ("", said, 0)
+    assert (ids(snapshot), snapshot.missing, len(snapshot.pages)) == ("", stated, 0)
     assert api.restarts == MAX_ATTEMPTS - 1
 
 
 @pytest.mark.parametrize(
-    ("told", "missing"), [({}, 0), ({"total_pages": 3}, 0), ({"total_results": 5}, 3)], ids=["none", "pages", "results"]
+    ("meta", "missing"), [({}, 0), ({"total_pages": 3}, 0), ({"total_results": 5}, 3)], ids=["none", "pages", "results"]
 )
-async def test_the_same_page_for_ever_ends(told, missing):
-    """An API that ignores the page's number does not keep the walk for ever, and each row counts once."""
+async def test_an_api_that_ignores_the_page_number_is_tolerated(meta, missing):
+    """If the API ignores the page number, the read still ends, and each row counts once."""
     requests = []
 
     async def read(number):
         requests.append(number)
-        return Page((Connection(id="a"), Connection(id="b")), Meta(**told))
+        return Page((Connection(id="a"), Connection(id="b")), Meta(**meta))
 
     snapshot = await read_list(read)
 
@@ -327,28 +329,28 @@ async def test_the_same_page_for_ever_ends(told, missing):
 
 
 @pytest.mark.parametrize("status", [400, 404])
-@pytest.mark.parametrize("told", TOTALS[:3], ids=TOLD[:3])
-async def test_a_page_that_is_always_refused_fails_the_walk(told, status):
-    """A page that is refused while those behind it are not: that is no end, and after three walks it is the error."""
-    api = Api(list("abcdefg"), told=told)
-    refused = status_error(status)
+@pytest.mark.parametrize("meta_fields", META_FIELDS[:3], ids=META_IDS[:3])
+async def test_a_page_that_is_always_rejected_fails_the_read(meta_fields, status):
+    """A rejected page is not the end if later pages succeed. After three attempts, its error is raised."""
+    api = Api(list("abcdefg"), meta_fields=meta_fields)
+    rejection = status_error(status)
 
     async def read(number):
         page = await api(number)
         if number == 2:
-            raise refused
+            raise rejection
         return page
 
     with pytest.raises(BadRequest) as caught:
         await read_list(read, on_restart=api.record_list_restart)
-    assert caught.value is refused
+    assert caught.value is rejection
     assert api.restarts == MAX_ATTEMPTS - 1
 
 
-@pytest.mark.parametrize("told", TOTALS[:3], ids=TOLD[:3])
-async def test_a_page_that_is_refused_once_is_read_again(told):
-    """A page that is refused in one walk only is read by the next."""
-    api = Api(list("abcdefg"), told=told)
+@pytest.mark.parametrize("meta_fields", META_FIELDS[:3], ids=META_IDS[:3])
+async def test_a_page_that_is_rejected_once_is_read_again(meta_fields):
+    """If a page is rejected in the first attempt only, the next attempt reads it."""
+    api = Api(list("abcdefg"), meta_fields=meta_fields)
 
     async def read(number):
         page = await api(number)
@@ -360,8 +362,8 @@ async def test_a_page_that_is_refused_once_is_read_again(told):
     assert api.restarts == 1
 
 
-async def test_a_refused_first_page_fails_at_once():
-    """No list is so short that it has no first page."""
+async def test_a_rejected_first_page_fails_at_once():
+    """Every list has a first page, so if that page is rejected, its error is raised after one request."""
     api = Api(list("abc"), past_end=400)
 
     async def read(number):
@@ -370,7 +372,7 @@ async def test_a_refused_first_page_fails_at_once():
 
     with pytest.raises(BadRequest):
         await read_list(read)
-    assert api.asked == [1]
+    assert api.requests == [1]
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
@@ -378,13 +380,13 @@ async def test_a_refused_first_page_fails_at_once():
     "error", [ServerError(500), ConnectionFailed("x"), Malformed("y")], ids=lambda error: error.reason
 )
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
-async def test_a_page_that_fails_fails_the_walk(number, error, concurrency):
-    """Half a list is a wrong number: an error of any page is the error of the walk, as it is, at once."""
+async def test_an_error_of_a_page_fails_the_read(number, error, concurrency):
+    """An error of any page is raised unchanged and without a restart, because half a list gives wrong numbers."""
     api = Api(list("abcdefghi"))
 
-    async def read(asked):
-        page = await api(asked)
-        if asked == number:
+    async def read(requested):
+        page = await api(requested)
+        if requested == number:
             raise error
         return page
 
@@ -396,12 +398,12 @@ async def test_a_page_that_fails_fails_the_walk(number, error, concurrency):
 
 
 async def test_an_error_cancels_the_other_reads():
-    """When one page fails, the reads under way are cancelled, no other begins, and errors beside it are lost."""
+    """When one page fails, reads in flight are cancelled, no further ones start, and other errors are discarded."""
     api = Api(list("abcdefghijklmnopqrst"))
     cancelled = []
 
     async def read(number):
-        if len(api.asked) < 2:
+        if len(api.requests) < 2:
             return await api(number)
         try:
             if number < 3:
@@ -417,24 +419,24 @@ async def test_an_error_cancels_the_other_reads():
     assert sorted(cancelled) == [3, 4]
 
 
-async def test_a_cancelled_walk_leaves_nothing_behind():
-    """Whoever cancels a walk cancels its reads."""
+async def test_a_cancelled_read_cancels_its_pages():
+    """If the read of a list is cancelled, the reads of its pages are cancelled, too."""
     api = Api(list("abcdefghi"))
     cancelled = []
-    flying = asyncio.Event()
+    in_flight = asyncio.Event()
 
     async def read(number):
-        if len(api.asked) < 2:
+        if len(api.requests) < 2:
             return await api(number)
         try:
-            flying.set()
+            in_flight.set()
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             cancelled.append(number)
             raise
 
     task = asyncio.create_task(read_list(read, concurrency=3))
-    await flying.wait()
+    await in_flight.wait()
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -442,12 +444,12 @@ async def test_a_cancelled_walk_leaves_nothing_behind():
     assert sorted(cancelled) == [1, 2, 3]
 
 
-async def test_a_row_on_two_pages_counts_once_as_it_was_last():
-    """A row that moves to the page that is read next is taken from there, where it is newer."""
+async def test_a_row_on_two_pages_counts_once_in_its_newer_version():
+    """If a row moves to the page that is read next, the snapshot contains the newer version, from that page."""
     api = Api(list("abcdef"), changes={3: remove("a"), 9: remove("b")})
     snapshot = await api.read()
 
-    assert api.asked == [1, 3, 1, 2, 3, 1, 3, 2, 1]
+    assert api.requests == [1, 3, 1, 2, 3, 1, 3, 2, 1]
     assert {row.id: row.connection_name for row in snapshot.rows} == {"c": "9", "d": "9", "e": "8", "f": "7"}
     assert snapshot.missing == 0
 
@@ -461,10 +463,10 @@ async def test_a_row_on_two_pages_counts_once_as_it_was_last():
         (("c", "a", "de"), "abde", 0, 2),
         (("", "cd", "ef"), "abcd", 0, 1),
     ],
-    ids=["first of equals", "second", "third", "complete at last", "complete"],
+    ids=["first of equals", "second", "third", "third complete", "second complete"],
 )
-async def test_the_best_of_three_walks_counts(second_pages, best, missing, restarts):
-    """A walk that adds up counts at once; when none does in three, the one that misses least."""
+async def test_the_best_of_three_attempts_counts(second_pages, best, missing, restarts):
+    """The first attempt that matches the totals counts, or else the one of three that misses the fewest rows."""
     api = Api([])
 
     async def read(number):
@@ -490,10 +492,16 @@ BAD = UnreadableRow("x", "first")
         ([[BAD, UnreadableRow("x", "again")], [UnreadableRow("y", "other")]], [], [BAD, UnreadableRow("y", "other")]),
         ([[UnreadableRow(None, "a"), GOOD], [UnreadableRow(None, "a")]], [GOOD], [UnreadableRow(None, "a")] * 2),
     ],
-    ids=["readable wins", "readable wins early", "readable wins late", "once by id", "without id each"],
+    ids=[
+        "readable on the same page",
+        "readable on an earlier page",
+        "readable on a later page",
+        "once by id",
+        "each without id",
+    ],
 )
 async def test_unreadable_rows_count_too(pages, good, bad):
-    """A row that can't be read counts once by its id, unless it was read elsewhere; one without an id always counts."""
+    """An unreadable row counts once per id, unless that id was also readable. Without an id, it always counts."""
     total = len(good) + len(bad)
 
     async def read(number):
@@ -507,56 +515,56 @@ async def test_unreadable_rows_count_too(pages, good, bad):
     assert (snapshot.missing, len(snapshot.pages)) == (0, len(pages))
 
 
-class Restless(Api):
-    """A list to which rows are added, and from which they are removed, between any two of its pages."""
+class ChangingApi(Api):
+    """A list whose rows are added and removed between any two requests."""
 
-    def live(self, moments):
-        """Take what is to come: for each request, how long others may overtake it and what changes before its turn."""
-        self.moments = iter(moments)
-        self.stayed = set(self.ids)
-        self.ever = set(self.ids)
+    def schedule(self, steps):
+        """Set a step for each request: how many event loop iterations to wait, and the changes before the response."""
+        self.steps = iter(steps)
+        self.kept_ids = set(self.ids)
+        self.all_ids = set(self.ids)
 
     async def __call__(self, number):
-        """Return the page of this number after the changes that are due."""
-        pauses, changes = next(self.moments, (0, ()))
-        for _ in range(pauses):
+        """Return the page of this number after the wait and the changes of the next step."""
+        iterations, changes = next(self.steps, (0, ()))
+        for _ in range(iterations):
             await asyncio.sleep(0)
-        for place in changes:
-            self.change(place)
+        for index in changes:
+            self.change(index)
         return self.page(number)
 
-    def change(self, place):
-        """Remove the row at this place, or add one at the end where the place is None."""
-        if place is not None and self.ids:
-            self.stayed.discard(self.ids.pop(place % len(self.ids)))
-        elif place is None and len(self.ids) < MAX_EMPTY_PAGES:
-            self.ids.append(f"new{len(self.ever)}")
-            self.ever.add(self.ids[-1])
+    def change(self, index):
+        """Remove the row at this index, or add a row at the end if the index is None."""
+        if index is not None and self.ids:
+            self.kept_ids.discard(self.ids.pop(index % len(self.ids)))
+        elif index is None and len(self.ids) < MAX_EMPTY_PAGES:
+            self.ids.append(f"new{len(self.all_ids)}")
+            self.all_ids.add(self.ids[-1])
 
 
 CHANGES = [(), (), (None,), (0,), (1,), (-1,), (0, None), (0, 0), (0, 0, None, None), (2, 2, 2)]
-MOMENTS = list(product(range(3), CHANGES))
+STEPS = list(product(range(3), CHANGES))
 
 
-@pytest.mark.parametrize("told", TOTALS, ids=TOLD)
+@pytest.mark.parametrize("meta_fields", META_FIELDS, ids=META_IDS)
 @given(
     rows=st.integers(1, 8),
     size=st.integers(1, 4),
     concurrency=st.integers(1, 4),
     past_end=st.sampled_from(PAST_END),
-    moments=st.lists(st.sampled_from(MOMENTS), max_size=30),
+    steps=st.lists(st.sampled_from(STEPS), max_size=30),
 )
 @settings(max_examples=300, deadline=None)
-async def test_no_row_that_stays_is_ever_missed(told, *, rows, size, concurrency, past_end, moments):
-    """Whatever is added and removed meanwhile: each row that is there all the time is in the snapshot, once."""
-    api = Restless([f"old{number}" for number in range(rows)], size, told, past_end)
-    api.live(moments)
+async def test_no_row_that_is_kept_is_ever_missed(meta_fields, *, rows, size, concurrency, past_end, steps):
+    """Whatever is added and removed during the read, each row that exists all the time is in the snapshot once."""
+    api = ChangingApi([f"old{number}" for number in range(rows)], size, meta_fields, past_end)
+    api.schedule(steps)
     try:
         snapshot = await api.read(concurrency)
-    except BadRequest:  # an API that refuses pages past the end can't be told from one that refuses others
+    except BadRequest:  # the reader can't tell a page past the end from another page that the API rejects
         assert isinstance(past_end, int)
         return
     seen = [connection.id for connection in snapshot.rows]
 
     assert len(seen) == len(set(seen))
-    assert api.stayed <= set(seen) <= api.ever
+    assert api.kept_ids <= set(seen) <= api.all_ids
