@@ -9,7 +9,7 @@ from exporter.config.api_keys import KeyFile, describe_problem
 
 OLD, NEW = "KEY0123-old", "KEY0123-new"
 
-# contents that can't be used, and why; None stands for no file at all, a dictionary for a directory, or what makes it
+# Invalid contents and the reason. None means that there is no file, {} means a directory, a function creates the path.
 BAD = [
     pytest.param(None, "No such file or directory", id="missing"),
     pytest.param({}, "Is a directory", id="directory"),
@@ -32,14 +32,14 @@ def key_file(path, recorder=None):
 
 @pytest.fixture
 def path(tmp_path):
-    """Return the path of a file that holds a key."""
+    """Return the path of a file that contains a key."""
     path = tmp_path / "key"
     path.write_text(OLD, encoding="ascii")
     return path
 
 
 def put(path, content):
-    """Replace what is at a path."""
+    """Replace the file or directory at a path."""
     path.rmdir() if path.is_dir() else path.unlink()
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -49,29 +49,29 @@ def put(path, content):
         path.mkdir()
 
 
-@pytest.mark.parametrize("content", [OLD, f"{OLD}\n", f"\r\n {OLD}\t\r\n"], ids=["bare", "line", "blanks"])
-def test_white_space_around_a_key_is_left_out(path, content):
-    """A key is read without the line break that editors put behind it."""
+@pytest.mark.parametrize("content", [OLD, f"{OLD}\n", f"\r\n {OLD}\t\r\n"], ids=["bare", "line", "white-space"])
+def test_white_space_around_a_key_is_stripped(path, content):
+    """White space around a key, such as the line break that editors append, is stripped."""
     path.write_bytes(content.encode())
     assert key_file(path)() == OLD
 
 
-def test_largest_file_is_read(path):
-    """A file is read up to its bound."""
+def test_file_of_the_maximum_size_is_read(path):
+    """A file that has exactly the maximum size is read."""
     path.write_text("k" * 4096, encoding="ascii")
     assert key_file(path)() == "k" * 4096
 
 
 def test_key_is_read_at_each_call(path):
-    """A key that was rotated is used by the next call."""
+    """A rotated key is used at the next call."""
     key = key_file(path)
     assert key() == OLD
     path.write_text(NEW, encoding="ascii")
     assert key() == NEW
 
 
-def test_link_that_kubernetes_swaps_is_followed(tmp_path):
-    """A mounted secret, whose directory is replaced behind a link, gives the new key."""
+def test_symlink_that_kubernetes_swaps_is_followed(tmp_path):
+    """Kubernetes updates a mounted secret by replacing a symlink to its directory. The new key is used."""
     for name, content in (("..1", OLD), ("..2", NEW)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "key").write_text(content, encoding="ascii")
@@ -85,8 +85,8 @@ def test_link_that_kubernetes_swaps_is_followed(tmp_path):
 
 
 @pytest.mark.parametrize(("content", "problem"), BAD)
-def test_unusable_file_is_refused_at_the_start(path, content, problem):
-    """Without a key to begin with, there is nothing to keep, and why is said without any of the content."""
+def test_unusable_file_is_rejected_at_startup(path, content, problem):
+    """At startup there is no last key to keep, so an unusable file is an error. The error doesn't quote the content."""
     put(path, content)
     with pytest.raises((OSError, ValueError)) as caught:
         key_file(path)
@@ -97,7 +97,10 @@ def test_unusable_file_is_refused_at_the_start(path, content, problem):
 
 @pytest.mark.parametrize(("content", "problem"), BAD)
 def test_unusable_file_keeps_the_last_key(path, content, problem):
-    """A file that went bad keeps the last good key, with one warning however often it is read, and recovers."""
+    """If the file becomes unusable, the last key stays in use. One warning is logged, however often the file is read.
+
+    A valid key is used again, and the recovery is logged once.
+    """
     recorder = Recorder()
     key = key_file(path, recorder)
     put(path, content)
@@ -108,16 +111,16 @@ def test_unusable_file_keeps_the_last_key(path, content, problem):
     assert log["file"] == str(path)
     assert problem in log["problem"]
     assert "KEY0123" not in log["problem"] + log["event"]
-    assert recorder.told == [("key", None)] * 3
+    assert recorder.events == [("key", None)] * 3
     put(path, NEW.encode()) if path.exists() else path.write_bytes(NEW.encode())
     with capture_logs() as logs:
         assert [key(), key()] == [NEW] * 2
     assert [log["event"] for log in logs] == ["API key file is valid again"]
-    assert recorder.told[3:] == [("key", 42.0)]
+    assert recorder.events[3:] == [("key", 42.0)]
 
 
-def test_each_problem_is_told(path):
-    """Another problem is told as well, and so is the same one after a good key in between."""
+def test_each_new_problem_is_logged(path):
+    """A different problem is logged, too, and so is the same problem after a valid key."""
     key = key_file(path)
     with capture_logs() as logs:
         for content in (b"", b"a b", b"a b", OLD.encode(), b"a b"):
@@ -127,7 +130,7 @@ def test_each_problem_is_told(path):
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "description"),
     [
         (FileNotFoundError(2, "No such file or directory", "/run/KEY0123"), "No such file or directory"),
         (OSError("KEY0123"), "OSError"),
@@ -135,6 +138,6 @@ def test_each_problem_is_told(path):
     ],
     ids=["system", "other", "value"],
 )
-def test_problems_are_described_without_content(error, words):
-    """A problem is told in the system's words or our own, never with what an error happens to quote."""
-    assert describe_problem(error) == words
+def test_problems_are_described_without_content(error, description):
+    """A description is the operating system's message or the exporter's own. It never quotes the file."""
+    assert describe_problem(error) == description

@@ -6,23 +6,23 @@ import pytest
 from exporter.config.files import read_file
 
 
-def test_files_are_read_up_to_their_bound(tmp_path):
-    """A file of as many bytes as are allowed is read, one byte more is refused."""
+def test_files_are_read_up_to_the_size_limit(tmp_path):
+    """A file that has exactly the maximum size is read. With one more byte it is rejected."""
     (tmp_path / "file").write_bytes(b"12345")
     assert read_file(tmp_path / "file", 5) == b"12345"
     with pytest.raises(ValueError, match=r"^is larger than 4 bytes$"):
         read_file(tmp_path / "file", 4)
 
 
-def test_missing_files_are_the_systems_to_explain(tmp_path):
-    """What can't be opened raises what the operating system says."""
+def test_missing_files_raise_the_error_of_the_system(tmp_path):
+    """A file that can't be opened raises the operating system's error."""
     with pytest.raises(FileNotFoundError):
         read_file(tmp_path / "file", 5)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
-def test_nothing_else_is_waited_for(tmp_path, kind):
-    """What is not a regular file is refused at once: a pipe could be waited on for ever, and a device has no end."""
+def test_files_that_are_not_regular_are_rejected(tmp_path, kind):
+    """Anything that is not a regular file is rejected at once: a pipe could block forever, and a device has no end."""
     if kind == "pipe":
         os.mkfifo(tmp_path / "file")
     elif kind == "device":
@@ -33,8 +33,8 @@ def test_nothing_else_is_waited_for(tmp_path, kind):
         read_file(tmp_path / "file", 5)
 
 
-def test_nothing_stays_open(tmp_path):
-    """What was refused is closed again."""
+def test_rejected_files_are_closed(tmp_path):
+    """A rejected file leaves no open file descriptor."""
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(IsADirectoryError):
         read_file(tmp_path, 5)

@@ -11,7 +11,7 @@ from exporter.config.settings import SENSITIVE_LABELS
 
 KEY = "KEY0123-secret"
 
-# flag, variable, path in the settings, two texts with what they mean; the outside world relies on the first two.
+# Flag, variable, path in the settings, and two values, each as text and parsed. Users rely on the flags and variables.
 KNOWN = [
     ("", "TELNYX_API_KEY", "api_key", ("KEY1", SecretStr("KEY1")), ("KEY2", SecretStr("KEY2"))),
     ("--telnyx.base-url", "TELNYX_BASE_URL", "base_url", ("https://a", "https://a"), ("https://b/", "https://b")),
@@ -69,12 +69,12 @@ KNOWN = [
 ]
 SWITCHES = {"--demo", "--once", "--check-config", "--web.systemd-socket", "--web.enable-lifecycle"}
 
-# flag, variable, a value that can't be used, and why
+# Flag, variable, an invalid value, and the reason.
 BAD = [
     ("--telnyx.base-url", "TELNYX_BASE_URL", "http://api.telnyx.com", "must be https"),
     *(
-        (f"--{flag}", f"TELNYX_EXPORTER_{variable}", value, why)
-        for flag, variable, value, why in (
+        (f"--{flag}", f"TELNYX_EXPORTER_{variable}", value, reason)
+        for flag, variable, value, reason in (
             ("web.listen-address", "WEB__LISTEN_ADDRESS", "localhost", "must be HOST:PORT such as"),
             ("web.listen-address", "WEB__LISTEN_ADDRESS", ":1,localhost", "must be HOST:PORT such as"),
             ("web.listen-address", "WEB__LISTEN_ADDRESS", ",", "must be HOST:PORT such as"),
@@ -105,27 +105,27 @@ BAD = [
 
 
 @pytest.fixture(autouse=True)
-def bare(monkeypatch, tmp_path):
-    """Work in an empty directory, with no variable of ours set."""
+def clean_environment(monkeypatch, tmp_path):
+    """Run each test in an empty directory and without the exporter's environment variables."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.upper().startswith("TELNYX_")]:
         monkeypatch.delenv(name)
 
 
 def value_of(settings, path):
-    """Return what is at a dotted path."""
+    """Return the setting at a dotted path."""
     for name in path.split("."):
         settings = getattr(settings, name)
     return settings
 
 
 def dotenv(*lines):
-    """Write a `.env` file."""
+    """Write a `.env` file with these lines."""
     Path(".env").write_text("\n".join(lines), encoding="utf-8")
 
 
-def refusal(*arguments):
-    """Return the message that refuses these arguments, which is one line."""
+def error_message(*arguments):
+    """Load settings that are invalid and return the error message, which must be one line."""
     with pytest.raises(UsageError) as caught:
         load_settings(arguments)
     message = str(caught.value)
@@ -133,11 +133,11 @@ def refusal(*arguments):
     return message
 
 
-# What can be set
+# Valid settings
 
 
-def test_options_are_the_known_ones():
-    """Flags and variables are those that the outside world relies on; everything but the key has both."""
+def test_flags_and_variables_are_stable():
+    """The flags and variables are those that users rely on. Every setting except the key has both."""
     assert {(option.flag, option.variable, ".".join(option.path)) for option in OPTIONS} == {
         (flag, variable, path) for flag, variable, path, *_ in KNOWN
     }
@@ -146,8 +146,8 @@ def test_options_are_the_known_ones():
 
 
 @pytest.mark.parametrize("known", KNOWN, ids=[known[2] for known in KNOWN])
-def test_flag_wins_over_variable_over_dotenv(monkeypatch, known):
-    """A flag wins over the environment, and the environment over `.env`."""
+def test_flag_overrides_variable_overrides_dotenv(monkeypatch, known):
+    """A flag overrides the environment, and the environment overrides `.env`."""
     flag, variable, path, one, other = known
     dotenv(f"{variable}='{one[0]}'")
     assert value_of(load_settings([]), path) == one[1]
@@ -160,8 +160,8 @@ def test_flag_wins_over_variable_over_dotenv(monkeypatch, known):
         assert value_of(load_settings([flag, one[0]]), path) == one[1]
 
 
-def test_last_flag_counts():
-    """Of a flag given twice, the last one counts, so that a wrapper's can be overridden."""
+def test_last_flag_wins():
+    """If a flag is repeated, the last one wins, so that users can override the flags of a wrapper."""
     assert load_settings(["--cache.ttl=1s", "--cache.ttl=2s"]).cache.ttl == 2.0
     assert (
         load_settings(["--metrics.sensitive-labels=user_name", "--metrics.sensitive-labels="]).metrics.sensitive_labels
@@ -169,14 +169,14 @@ def test_last_flag_counts():
     )
 
 
-def test_addresses_add_up():
-    """An address given again is another address, as with other exporters."""
+def test_listen_addresses_accumulate():
+    """A repeated `--web.listen-address` adds addresses, as in other exporters."""
     flags = ["--web.listen-address=:1,:2", "--web.listen-address", ":3"]
     assert load_settings(flags).web.listen_address == (":1", ":2", ":3")
 
 
-def test_sources_mix_within_a_group(monkeypatch):
-    """What one source leaves out of a group, another can set."""
+def test_sources_are_merged_within_a_group(monkeypatch):
+    """The settings of one group can come from different sources."""
     dotenv("TELNYX_EXPORTER_TELNYX__FILTER__FQDN=sip.example", "TELNYX_EXPORTER_TELNYX__PAGE_SIZE=7")
     monkeypatch.setenv("TELNYX_EXPORTER_TELNYX__PAGE_SIZE", "8")
     monkeypatch.setenv("TELNYX_EXPORTER_TELNYX__CONCURRENCY", "2")
@@ -185,22 +185,22 @@ def test_sources_mix_within_a_group(monkeypatch):
     assert (telnyx.filter.connection_name, telnyx.filter.fqdn) == ("acme", "sip.example")
 
 
-def test_strangers_are_left_alone(monkeypatch):
-    """Variables without the prefix are nobody's mistake, in the environment and in `.env`."""
+def test_unrelated_variables_are_ignored(monkeypatch):
+    """Variables without the prefix are ignored, in the environment and in `.env`."""
     monkeypatch.setenv("TELNYX_PUBLIC_KEY", "x")
     dotenv("DATABASE_URL=postgres://", "TELNYX_APP_ID=1", "", "# a comment", "export TELNYX_API_KEY=KEY1 # mine")
     settings = load_settings([])
     assert settings.api_key == SecretStr("KEY1")
 
 
-# What is refused
+# Invalid settings
 
 
 @pytest.mark.parametrize("source", ["flag", "variable", ".env"])
 @pytest.mark.parametrize("bad", BAD, ids=[f"{bad[0]}={bad[2]}" for bad in BAD])
-def test_bad_value_is_refused_where_it_was_set(monkeypatch, source, bad):
-    """A value that can't be used gives one line: where it was set, the value, and why it is refused."""
-    flag, variable, value, why = bad
+def test_error_names_the_source_of_an_invalid_value(monkeypatch, source, bad):
+    """The error for an invalid value is one line: where it was set, the value, and the reason."""
+    flag, variable, value, reason = bad
     arguments, where = [], variable
     if source == "flag":
         arguments, where = [f"{flag}={value}"], flag
@@ -209,65 +209,65 @@ def test_bad_value_is_refused_where_it_was_set(monkeypatch, source, bad):
     else:
         dotenv(f"{variable}='{value}'")
         where = f"{variable} in .env"
-    message = refusal(*arguments)
-    shown = "" if variable == "TELNYX_BASE_URL" else f"={value!r}"
-    assert message.startswith(f"{where}{shown}: ")
-    assert why in message
+    message = error_message(*arguments)
+    quoted = "" if variable == "TELNYX_BASE_URL" else f"={value!r}"
+    assert message.startswith(f"{where}{quoted}: ")
+    assert reason in message
 
 
-def test_bad_flag_is_blamed_before_what_it_overrides(monkeypatch):
-    """Of a setting that is wrong everywhere, the place that counts is named."""
+def test_error_names_the_source_that_takes_precedence(monkeypatch):
+    """If a setting is invalid in several sources, the error names the one that takes precedence."""
     dotenv("TELNYX_EXPORTER_CACHE__TTL=c")
-    assert refusal().startswith("TELNYX_EXPORTER_CACHE__TTL in .env='c': ")
+    assert error_message().startswith("TELNYX_EXPORTER_CACHE__TTL in .env='c': ")
     monkeypatch.setenv("TELNYX_EXPORTER_CACHE__TTL", "b")
-    assert refusal().startswith("TELNYX_EXPORTER_CACHE__TTL='b': ")
-    assert refusal("--cache.ttl=a").startswith("--cache.ttl='a': ")
+    assert error_message().startswith("TELNYX_EXPORTER_CACHE__TTL='b': ")
+    assert error_message("--cache.ttl=a").startswith("--cache.ttl='a': ")
 
 
-def test_empty_variable_is_not_blamed(monkeypatch):
-    """An empty variable counts as none, so it is not where a bad value came from."""
+def test_error_does_not_name_an_empty_variable(monkeypatch):
+    """An empty variable counts as unset, so the error names the next source."""
     monkeypatch.setenv("TELNYX_EXPORTER_CACHE__TTL", "")
     assert load_settings([]).cache.ttl == 30.0
     dotenv("TELNYX_EXPORTER_CACHE__TTL=soon")
-    assert refusal().startswith("TELNYX_EXPORTER_CACHE__TTL in .env='soon': ")
+    assert error_message().startswith("TELNYX_EXPORTER_CACHE__TTL in .env='soon': ")
 
 
 @pytest.mark.parametrize("source", ["variable", ".env"])
-def test_variable_in_small_letters_is_shown_as_it_is(monkeypatch, source):
-    """A variable counts in any case, so its bad value is found in any case."""
+def test_error_names_a_lowercase_variable(monkeypatch, source):
+    """Variable names are case-insensitive, so the error also finds the value of a lowercase variable."""
     if source == "variable":
         monkeypatch.setenv("telnyx_exporter_cache__ttl", "soon")
     else:
         dotenv("telnyx_exporter_cache__ttl=soon")
-    message = refusal()
+    message = error_message()
     assert "telnyx_exporter_cache__ttl" in message.lower()
     assert "'soon'" in message
     assert (".env" in message) == (source == ".env")
 
 
 @pytest.mark.parametrize("flag", sorted({bad[0] for bad in BAD} - {"--metrics.allow", "--metrics.deny"}))
-def test_empty_flag_is_no_default(flag):
-    """A flag with nothing behind it is a mistake where nothing can't be meant, and never a traceback."""
+def test_empty_flag_is_rejected_unless_optional(flag):
+    """A flag with an empty value is an error, unless the setting is optional. It never causes a traceback."""
     optional = {"--telnyx.filter.connection-name", "--metrics.sensitive-labels"}
     if flag in optional:
         assert load_settings([f"{flag}="]) == load_settings([])
     else:
-        assert refusal(f"{flag}=").startswith(flag)
+        assert error_message(f"{flag}=").startswith(flag)
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.variable)
-def test_variable_without_a_value_is_no_fault(option):
-    """A line of `.env` with a name alone is read as nothing, or refused in one line."""
+def test_dotenv_variable_without_a_value_is_handled(option):
+    """A line of `.env` that has only a name counts as unset, or is rejected in one line."""
     dotenv(option.variable)
     try:
         load_settings([])
     except UsageError as error:
-        assert str(error).startswith(f"{option.variable} in .env")  # noqa: PT017 -- either is right
+        assert str(error).startswith(f"{option.variable} in .env")  # noqa: PT017 -- both outcomes are valid
 
 
-def test_stale_before_its_time_is_refused():
-    """Settings that contradict each other give one line that names both."""
-    assert refusal("--cache.ttl=11m") == "--cache.max-stale must not be shorter than --cache.ttl"
+def test_max_stale_shorter_than_ttl_is_rejected():
+    """The error for settings that contradict each other is one line that names both."""
+    assert error_message("--cache.ttl=11m") == "--cache.max-stale must not be shorter than --cache.ttl"
 
 
 @pytest.mark.parametrize(
@@ -283,23 +283,23 @@ def test_stale_before_its_time_is_refused():
         ("--demo=yes", "argument --demo: ignored explicit argument 'yes'"),
     ],
 )
-def test_misspelt_flag_is_refused(argument, message):
-    """A flag that there is not, or that is used wrongly, is named, with the one that was probably meant."""
-    assert refusal(argument) == message
+def test_unknown_or_misused_flag_is_rejected(argument, message):
+    """The error for an unknown or misused flag names it, and suggests one that has a similar name."""
+    assert error_message(argument) == message
 
 
 @pytest.mark.parametrize(
     "arguments", [["--page\n-size=1"], ["5\nparsecs"], ["--demo=\n"]], ids=["flag", "word", "switch"]
 )
 def test_line_breaks_in_arguments_stay_out_of_errors(arguments):
-    """An argument that has line breaks is still refused in one line."""
-    assert refusal(*arguments)
+    """The error for an argument with line breaks is still one line."""
+    assert error_message(*arguments)
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a\rb", "a\u2028b"], ids=["lf", "cr", "line-separator"])
 def test_line_breaks_in_values_stay_out_of_errors(value):
-    """A value that has line breaks is still refused in one line."""
-    assert refusal(f"--cache.ttl={value}").startswith(f"--cache.ttl={value!r}: ")
+    """The error for a value with line breaks is still one line."""
+    assert error_message(f"--cache.ttl={value}").startswith(f"--cache.ttl={value!r}: ")
 
 
 @pytest.mark.parametrize(
@@ -313,68 +313,68 @@ def test_line_breaks_in_values_stay_out_of_errors(value):
     ],
 )
 @pytest.mark.parametrize("source", ["environment", ".env"])
-def test_misspelt_variable_is_refused(monkeypatch, name, suggestion, source):
-    """A variable with the prefix that there is not is named, with the one that was probably meant."""
+def test_unknown_variable_is_rejected(monkeypatch, name, suggestion, source):
+    """The error for an unknown variable that has the prefix names it, and suggests one that has a similar name."""
     if source == "environment":
         monkeypatch.setenv(name, "x")
         where = name
     else:
         dotenv("OTHER=x", f"{name}=x")
         where = f"{name} in .env"
-    message = refusal()
+    message = error_message()
     assert message.startswith(f"unknown variable {where}")
     assert message.endswith(suggestion)
 
 
 @pytest.mark.parametrize("name", ["API_KEY", "WEB", "Q" * 60])
-def test_suggestion_is_not_far_fetched(monkeypatch, name):
-    """A name is not taken for another only because both have the prefix."""
+def test_suggestion_ignores_the_common_prefix(monkeypatch, name):
+    """A variable is not suggested only because it has the same prefix."""
     monkeypatch.setenv(f"TELNYX_EXPORTER_{name}", "x")
-    message = refusal()
+    message = error_message()
     assert message.startswith(f"unknown variable TELNYX_EXPORTER_{name}")
     assert "TELNYX_EXPORTER_ONCE" not in message
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"),
+    ("name", "suggestion"),
     [("TELNYX_EXPORTER_TELNYX_API_KEY", "TELNYX_API_KEY"), ("TELNYX_EXPORTER_TELNYX_BASE_URL", "TELNYX_BASE_URL")],
 )
-def test_suggestion_is_a_name_that_there_is(monkeypatch, name, meant):
-    """The variables of Telnyx's SDKs are suggested without the prefix, which they don't have."""
+def test_suggestion_for_a_variable_without_the_prefix(monkeypatch, name, suggestion):
+    """The variables that Telnyx's SDKs also use have no prefix, so the error suggests them without it."""
     monkeypatch.setenv(name, "x")
-    assert refusal() == f"unknown variable {name}; did you mean {meant}?"
+    assert error_message() == f"unknown variable {name}; did you mean {suggestion}?"
 
 
-def test_empty_path_is_no_directory():
-    """An empty path is named as what it is, and not as the working directory."""
-    assert refusal("--telnyx.api-key-file=") == "--telnyx.api-key-file='': must be a path"
+def test_empty_path_is_rejected():
+    """An empty path is rejected. It doesn't mean the working directory."""
+    assert error_message("--telnyx.api-key-file=") == "--telnyx.api-key-file='': must be a path"
 
 
 @pytest.mark.parametrize(
     "name", ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_METRICS", "PORT", "PORT_10142_TCP", "PORT_10142_TCP_ADDR"]
 )
-def test_what_kubernetes_sets_is_no_mistake(monkeypatch, name):
-    """A Service named telnyx-exporter gives its pods variables that begin as ours do."""
+def test_variables_that_kubernetes_sets_are_ignored(monkeypatch, name):
+    """Variables that Kubernetes sets for a Service named telnyx-exporter have the same prefix. They are ignored."""
     monkeypatch.setenv(f"TELNYX_EXPORTER_{name}", "tcp://10.0.0.7:10142")
     assert load_settings([]) == load_settings([])
 
 
-def test_dotenv_that_is_no_list_of_variables_is_refused():
-    """A line of `.env` that can't be parsed is named, not passed over."""
+def test_malformed_dotenv_is_rejected():
+    """A line of `.env` that can't be parsed is an error that states the line number. It is not skipped."""
     dotenv("TELNYX_API_KEY=KEY0123", 'TELNYX_EXPORTER_LOG__LEVEL="debug')
-    assert refusal() == ".env in the working directory, line 2: must be NAME=value"
+    assert error_message() == ".env in the working directory, line 2: must be NAME=value"
 
 
-def test_dotenv_in_another_encoding_is_refused():
-    """A `.env` file that is not UTF-8 gives one line."""
+def test_dotenv_in_another_encoding_is_rejected():
+    """The error for a `.env` file that is not UTF-8 is one line."""
     Path(".env").write_bytes(b"TELNYX_API_KEY=K\xe9Y\n")
-    assert refusal() == ".env in the working directory: is not UTF-8"
+    assert error_message() == ".env in the working directory: is not UTF-8"
 
 
-def test_dotenv_that_is_a_directory_is_refused():
-    """A directory called `.env`, such as a bind mount of a missing file makes, gives one line."""
+def test_dotenv_that_is_a_directory_is_rejected():
+    """The error for a directory named `.env`, which a bind mount of a missing file creates, is one line."""
     Path(".env").mkdir()
-    assert refusal() == ".env in the working directory: Is a directory"
+    assert error_message() == ".env in the working directory: Is a directory"
 
 
 # Secrets
@@ -397,8 +397,8 @@ def test_dotenv_that_is_a_directory_is_refused():
     ],
 )
 @pytest.mark.parametrize("source", ["flag", "variable", ".env"])
-def test_secrets_are_not_repeated(monkeypatch, variable, value, source):
-    """What is wrong with a key, or a URL that has a password in it, is said without a part of it."""
+def test_errors_do_not_quote_secrets(monkeypatch, variable, value, source):
+    """The error for a key, or for a URL that contains a password, quotes no part of it."""
     arguments = []
     if source == "variable":
         monkeypatch.setenv(variable, value)
@@ -407,15 +407,15 @@ def test_secrets_are_not_repeated(monkeypatch, variable, value, source):
     else:
         flag = "--telnyx.base-url" if variable == "TELNYX_BASE_URL" else "--telnyx.api-key"
         arguments = [f"{flag}={value}"]
-    message = refusal(*arguments)
+    message = error_message(*arguments)
     assert not [part for part in ("hush", "hüsh", "KEY0123") if part in message]
 
 
-def test_key_is_no_flag():
-    """A key on the command line is refused unseen, in either spelling."""
+def test_key_cannot_be_a_flag():
+    """A key on the command line is rejected without being quoted, as `--flag=KEY` and as `--flag KEY`."""
     expected = "unknown flag --telnyx.api-key; did you mean --telnyx.api-key-file?"
-    assert refusal(f"--telnyx.api-key={KEY}") == expected
-    assert refusal("--telnyx.api-key", KEY) == expected
+    assert error_message(f"--telnyx.api-key={KEY}") == expected
+    assert error_message("--telnyx.api-key", KEY) == expected
 
 
 # Help
@@ -423,7 +423,7 @@ def test_key_is_no_flag():
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help_lists_every_option(capsys, monkeypatch, flag):
-    """The help lists each flag with what it does, its default and its variable, and nothing of what is set."""
+    """The help lists each flag with its description, default and variable. It shows no values that are set."""
     monkeypatch.setenv("TELNYX_API_KEY", KEY)
     with pytest.raises(SystemExit) as exit_:
         load_settings([flag, "--cache.ttl=wrong"])
@@ -444,7 +444,7 @@ def test_help_lists_every_option(capsys, monkeypatch, flag):
 
 
 def test_help_shows_the_documented_defaults():
-    """What the help calls a default is the text that gives it."""
+    """Setting every flag to the default that the help states gives the default settings."""
     defaults = {option.flag: option.default for option in OPTIONS if option.default}
     assert defaults == {
         "--web.listen-address": ":10142",
@@ -461,8 +461,8 @@ def test_help_shows_the_documented_defaults():
     assert load_settings([f"{flag}={default}" for flag, default in defaults.items()]) == load_settings([])
 
 
-def test_help_groups_flags_by_their_beginning(capsys):
-    """Flags that begin alike stand together, below the group's first line of documentation, each group once."""
+def test_help_groups_flags_by_prefix(capsys):
+    """Flags with the same prefix are listed together, once, below the first line of the group's docstring."""
     with pytest.raises(SystemExit):
         load_settings(["--help"])
     lines = capsys.readouterr().out.splitlines()
@@ -481,24 +481,24 @@ def test_help_groups_flags_by_their_beginning(capsys):
     )
     assert lines[lines.index("cache:") + 1].strip() == "How long to reuse what was read from Telnyx."
     order = [line.split()[0].lstrip("-").rpartition(".")[0] for line in lines if line.startswith("  --")]
-    groups = [group for at, group in enumerate(order) if at == 0 or order[at - 1] != group]
+    groups = [group for index, group in enumerate(order) if index == 0 or order[index - 1] != group]
     assert len(groups) == len(set(groups))
 
 
 def test_version_is_printed(capsys):
-    """`--version` prints the program's name and version, whatever else is given."""
+    """`--version` prints the program's name and version, whatever other flags are given."""
     with pytest.raises(SystemExit) as exit_:
         load_settings(["--once", "--version"])
     assert exit_.value.code == 0
     assert capsys.readouterr() == (f"telnyx-exporter {__version__}\n", "")
 
 
-# What is read again
+# Reload
 
 
 @pytest.mark.parametrize("known", KNOWN, ids=[known[2] for known in KNOWN])
-def test_what_the_process_is_cannot_change(known):
-    """Settings that are read again may differ in how Telnyx is read, shown and logged, and in nothing else."""
+def test_reload_cannot_change_settings_that_need_a_restart(known):
+    """A reload can change how the exporter reads, exposes and logs data. All other settings need a restart."""
     flag, variable, path, one, other = known
     dotenv(f"{variable}='{one[0]}'")
     before = load_settings([])
@@ -506,8 +506,8 @@ def test_what_the_process_is_cannot_change(known):
     dotenv(f"{variable}='{other[0]}'")
     after = load_settings([])
     if path.split(".")[0] in {"web", "demo", "once", "check_config"}:
-        with pytest.raises(UsageError, match=r"can't change while the exporter runs: restart it") as refused:
+        with pytest.raises(UsageError, match=r"can't change while the exporter runs: restart it") as caught:
             check_reload(before, after)
-        assert str(refused.value).startswith(f"{flag} ")
+        assert str(caught.value).startswith(f"{flag} ")
     else:
         check_reload(before, after)

@@ -8,17 +8,17 @@ from exporter.config.reload import Reloader
 
 
 class Source:
-    """Configuration that can be used, or can't for a reason."""
+    """A configuration source that is valid, or invalid if it has a problem."""
 
     def __init__(self):
         self.problem = ""
         self.reloads = 0
-        self.pace = asyncio.Event()
-        self.pace.set()
+        self.unblocked = asyncio.Event()
+        self.unblocked.set()
 
     async def reload(self):
-        """Read it again."""
-        await self.pace.wait()
+        """Wait until unblocked, then succeed, or raise the problem if there is one."""
+        await self.unblocked.wait()
         await asyncio.sleep(0)
         self.reloads += 1
         if self.problem:
@@ -27,36 +27,39 @@ class Source:
 
 @pytest.fixture
 def sources():
-    """Return two sources that can be used."""
+    """Return two valid sources."""
     return {"settings": Source(), "web": Source()}
 
 
 @pytest.fixture
 def recorder():
-    """Return what is told."""
+    """Return an observer that records events."""
     return Recorder()
 
 
 @pytest.fixture
 def reload(sources, recorder):
-    """Return what reads the sources again, at 42 s."""
+    """Return a reloader of the sources, whose clock is always at 42 s."""
     return Reloader(sources, recorder, clock=lambda: 42.0)
 
 
-async def test_all_is_read_again(reload, sources, recorder):
-    """Every source is read again, and that is told and logged."""
+async def test_all_sources_are_reloaded(reload, sources, recorder):
+    """Every source is reloaded, and each reload is recorded and logged."""
     with structlog.testing.capture_logs() as logs:
         await reload()
     assert [source.reloads for source in sources.values()] == [1, 1]
-    assert recorder.told == [("settings", 42.0), ("web", 42.0)]
+    assert recorder.events == [("settings", 42.0), ("web", 42.0)]
     assert [(entry["event"], entry["source"]) for entry in logs] == [
         ("configuration reloaded", "settings"),
         ("configuration reloaded", "web"),
     ]
 
 
-async def test_one_that_cannot_be_used_is_told(reload, sources, recorder):
-    """The others are read all the same; who asked, the log and the metrics are told which can't be used, and why."""
+async def test_an_invalid_source_is_reported(reload, sources, recorder):
+    """If one source is invalid, the others are still reloaded. The error and the log state the source and the reason.
+
+    The observer records which source is invalid.
+    """
     sources["settings"].problem = "--cache.ttl: must be a duration"
     with (
         structlog.testing.capture_logs() as logs,
@@ -66,15 +69,15 @@ async def test_one_that_cannot_be_used_is_told(reload, sources, recorder):
     ):
         await reload()
     assert sources["web"].reloads == 1
-    assert recorder.told == [("settings", None), ("web", 42.0)]
+    assert recorder.events == [("settings", None), ("web", 42.0)]
     warning, again = logs
     assert (warning["log_level"], warning["source"]) == ("warning", "settings")
     assert warning["problem"] == "--cache.ttl: must be a duration"
     assert (again["event"], again["source"]) == ("configuration reloaded", "web")
 
 
-async def test_all_problems_are_one_line(reload, sources):
-    """Who asked is told of everything that can't be used at once."""
+async def test_all_problems_are_reported_in_one_line(reload, sources):
+    """A single one-line error states the problems of all sources."""
     for name, source in sources.items():
         source.problem = f"{name} broke"
     with pytest.raises(
@@ -83,12 +86,12 @@ async def test_all_problems_are_one_line(reload, sources):
         await reload()
 
 
-async def test_one_at_a_time(reload, sources, recorder):
-    """Who asks while it is read waits for that, and then it is read again: it may have changed in between."""
+async def test_concurrent_reloads_run_one_after_the_other(reload, sources, recorder):
+    """A reload during another waits for it, then reads everything again: a source may have changed in between."""
     source = sources["settings"]
-    source.pace.clear()
+    source.unblocked.clear()
     calls = [asyncio.create_task(reload()) for _ in range(2)]
     await asyncio.sleep(0)
-    source.pace.set()
+    source.unblocked.set()
     await asyncio.gather(*calls)
-    assert recorder.told == [("settings", 42.0), ("web", 42.0)] * 2
+    assert recorder.events == [("settings", 42.0), ("web", 42.0)] * 2

@@ -19,16 +19,16 @@ KEY = "KEY0123-secret"
 
 
 @pytest.fixture(autouse=True)
-def bare(monkeypatch, tmp_path):
-    """Work in an empty directory, with no variable of ours set."""
+def clean_environment(monkeypatch, tmp_path):
+    """Run each test in an empty directory and without the exporter's environment variables."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.upper().startswith("TELNYX_")]:
         monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize("value", [1.5, 2], ids=["float", "int"])
-def test_durations_can_be_seconds_in_code(value):
-    """Whoever builds settings in Python gives seconds as numbers."""
+def test_durations_can_be_numbers_in_code(value):
+    """Code that creates settings can pass durations as numbers of seconds."""
     assert Cache(ttl=value).ttl == value
 
 
@@ -47,7 +47,7 @@ def test_durations_can_be_seconds_in_code(value):
     ],
 )
 def test_base_url_is_https_or_loopback(monkeypatch, text, url):
-    """The base URL is https, or http to loopback; a slash at its end makes no difference."""
+    """The base URL is https, or http on loopback. A trailing slash is removed."""
     monkeypatch.setenv("TELNYX_BASE_URL", text)
     assert Settings().base_url == url
 
@@ -77,8 +77,8 @@ def test_base_url_is_https_or_loopback(monkeypatch, text, url):
         ("https://api.telnyx.com/v 2", ""),
     ],
 )
-def test_unusable_base_url_is_refused(monkeypatch, text, message):
-    """A base URL that is none, shows the key on the wire, or can't be extended by a path is refused."""
+def test_unusable_base_url_is_rejected(monkeypatch, text, message):
+    """A base URL is rejected if it is invalid, would send the key unencrypted, or can't be extended by a path."""
     monkeypatch.setenv("TELNYX_BASE_URL", text)
     with pytest.raises(ValidationError) as caught:
         Settings()
@@ -90,8 +90,8 @@ def test_unusable_base_url_is_refused(monkeypatch, text, message):
 # The key
 
 
-def test_key_is_not_shown(monkeypatch):
-    """The key is in neither the text nor the serialised form of settings."""
+def test_key_is_not_exposed(monkeypatch):
+    """Neither the text nor the serialized form of the settings contains the key."""
     monkeypatch.setenv("TELNYX_API_KEY", KEY)
     settings = Settings()
     assert settings.api_key == SecretStr(KEY)
@@ -99,11 +99,11 @@ def test_key_is_not_shown(monkeypatch):
         assert KEY not in text
 
 
-# Everything else
+# Other settings
 
 
 def test_defaults():
-    """Without a flag, a variable or a file, settings are the documented defaults."""
+    """Without flags, variables and files, the settings are the documented defaults."""
     assert Settings().model_dump() == {
         "web": {
             "listen_address": (":10142",),
@@ -132,15 +132,15 @@ def test_defaults():
 
 @pytest.mark.parametrize("path", ["/metrics", "/telnyx/metrics", "/a.b_c~d-e", "/-", "/-x"])
 def test_telemetry_path_is_a_plain_path(path):
-    """The metrics can be served below any plain path."""
+    """Any plain path is accepted for the metrics."""
     assert Web(telemetry_path=path).telemetry_path == path
 
 
 @pytest.mark.parametrize(
     "path", ["", "/", "metrics", "/-/healthy", "/-/", "/a b", "/{path}", "/a?b", "/a#b", "/é", "/a\n"]
 )
-def test_telemetry_path_takes_nobody_elses(path):
-    """A path that is none, or that would hide the landing page or the health checks, is refused."""
+def test_invalid_or_reserved_telemetry_path_is_rejected(path):
+    """A path is rejected if it is invalid, or would hide the landing page or the health checks."""
     with pytest.raises(
         ValidationError, match="must be a path such as /metrics, other than / and paths that begin with /-/"
     ):
@@ -149,20 +149,20 @@ def test_telemetry_path_takes_nobody_elses(path):
 
 @pytest.mark.parametrize("text", ["", "abc", "東京都"])
 def test_name_filter_is_empty_or_long_enough(text):
-    """A name to filter by has three characters or more, or there is none."""
+    """The name filter is empty or has at least three characters."""
     assert Filter(connection_name=text).connection_name == text
 
 
 @pytest.mark.parametrize("text", ["a", "ab", "東京"])
-def test_short_name_filter_is_refused(text):
-    """What Telnyx would answer with an error is refused at the start."""
+def test_short_name_filter_is_rejected(text):
+    """A name filter that Telnyx would reject is rejected at startup."""
     with pytest.raises(ValidationError, match="must have at least three characters, or Telnyx rejects it"):
         Filter(connection_name=text)
 
 
 @pytest.mark.parametrize("size", ["1", "250"])
-def test_page_size_has_telnyxs_bounds(size):
-    """A page has 1 to 250 connections."""
+def test_page_size_has_the_limits_of_telnyx(size):
+    """A page can have 1 to 250 connections."""
     assert Telnyx(page_size=size).page_size == int(size)
 
 
@@ -180,29 +180,29 @@ def test_page_size_has_telnyxs_bounds(size):
     ],
     ids=str,
 )
-def test_numbers_have_bounds(fields):
-    """Numbers out of their bounds, and what is no number, are refused."""
+def test_invalid_numbers_are_rejected(fields):
+    """Numbers that are out of range, and text that is not a number, are rejected."""
     with pytest.raises(ValidationError):
         Telnyx(**fields)
 
 
 @pytest.mark.parametrize("name", ["allow", "deny"])
-def test_regex_is_compiled_at_the_start(name):
-    """A regular expression that is none is refused with the place of its fault."""
+def test_regex_is_compiled_at_startup(name):
+    """An invalid regular expression is rejected, and the error states the position of the mistake."""
     assert getattr(Metrics(**{name: "telnyx_(up|api_.*)"}), name) == "telnyx_(up|api_.*)"
     with pytest.raises(ValidationError, match="must be a regular expression: unterminated character set at position 0"):
         Metrics(**{name: "[a"})
 
 
 @pytest.mark.parametrize("regex", ["a{99999999999999999999}", "(" * 5_000 + ")" * 5_000], ids=["repetition", "depth"])
-def test_regex_beyond_all_bounds_is_refused(regex):
-    """A regular expression that overwhelms the compiler is refused like one with a fault."""
+def test_regex_that_overwhelms_the_compiler_is_rejected(regex):
+    """A regular expression that is too large or too deep to compile is rejected like any invalid one."""
     with pytest.raises(ValidationError, match="must be a regular expression"):
         Metrics(allow=regex)
 
 
-def test_regex_of_another_dialect_is_refused():
-    """One that Python reads otherwise than its author, such as with a POSIX class, is refused."""
+def test_regex_of_another_dialect_is_rejected():
+    """A regular expression that means something else in Python, such as one with a POSIX class, is rejected."""
     with pytest.raises(ValidationError, match="must be a regular expression: "):
         Metrics(allow="[[:alpha:]_]+")
 
@@ -217,16 +217,16 @@ def test_regex_of_another_dialect_is_refused():
         (",".join(SENSITIVE_LABELS), SENSITIVE_LABELS),
         (("user_name",), ("user_name",)),
     ],
-    ids=["none", "commas", "one", "blanks", "all", "in-code"],
+    ids=["none", "commas", "one", "white-space", "all", "in-code"],
 )
 def test_sensitive_labels_are_a_list_of_names(value, names):
-    """Names are separated by commas; blanks and empty ones don't count."""
+    """Names are separated by commas. White space and empty names are ignored."""
     assert Metrics(sensitive_labels=value).sensitive_labels == names
 
 
 @pytest.mark.parametrize("name", ["password", "USER_NAME", "user_name;ani_override"])
-def test_unknown_sensitive_label_is_refused(name):
-    """Only fields that are known to be sensitive can be asked for, and a password never."""
+def test_unknown_sensitive_label_is_rejected(name):
+    """Only fields from the list of sensitive labels can be enabled. Passwords are not in the list."""
     with pytest.raises(
         ValidationError, match="is not one of user_name, ani_override, webhook_event_url, webhook_event_fa"
     ):
@@ -234,36 +234,36 @@ def test_unknown_sensitive_label_is_refused(name):
 
 
 @pytest.mark.parametrize("fields", [{"level": "INFO"}, {"level": "trace"}, {"format": "xml"}], ids=str)
-def test_log_has_known_levels_and_formats(fields):
-    """Levels and formats other than the documented ones are refused."""
+def test_unknown_log_levels_and_formats_are_rejected(fields):
+    """Log levels and formats other than the documented ones are rejected."""
     with pytest.raises(ValidationError, match="Input should be"):
         Log(**fields)
 
 
-def test_connections_vanish_no_sooner_than_they_are_refreshed():
-    """`max_stale` can equal `ttl`, for no staleness at all, but not be shorter."""
+def test_max_stale_is_not_shorter_than_ttl():
+    """`max_stale` can equal `ttl`, which allows no stale data, but it can't be shorter."""
     assert Cache(ttl="1m", max_stale="1m").max_stale == 60.0
     with pytest.raises(ValidationError, match=r"--cache\.max-stale must not be shorter than --cache\.ttl"):
         Cache(ttl="61s", max_stale="1m")
 
 
-def test_group_knows_its_fields():
-    """A field that a group does not have is refused."""
+def test_unknown_field_is_rejected():
+    """A field that a group doesn't have is rejected."""
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         Cache(tll="30s")
 
 
 @pytest.mark.parametrize("group", ["", "web", "telnyx", "cache", "metrics", "log"])
 def test_settings_are_frozen(group):
-    """What was read at the start stays as it is."""
+    """Loaded settings can't be modified."""
     model = getattr(Settings(), group) if group else Settings()
     for name in type(model).model_fields:
         with pytest.raises(ValidationError, match="frozen"):
             setattr(model, name, getattr(model, name))
 
 
-def test_variables_are_read_in_any_case(monkeypatch):
-    """Variables are recognised in any case, and an empty one is as good as none."""
+def test_variables_are_case_insensitive(monkeypatch):
+    """Variable names are case-insensitive, and an empty variable counts as unset."""
     monkeypatch.setenv(f"{PREFIX}cache__TTL".lower(), "1m")
     monkeypatch.setenv(f"{PREFIX}CACHE__MAX_STALE", "")
     assert Settings().cache == Cache(ttl=60.0, max_stale=600.0)

@@ -24,14 +24,14 @@ UNITS = {"y": 31_536_000, "w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1
         ("1y2w3d4h5m6s7ms", 31_536_000 + 1_209_600 + 259_200 + 14_400 + 300 + 6.007),
     ],
 )
-def test_prometheus_durations_are_read(text, seconds):
-    """A duration is what Prometheus takes it to be."""
+def test_prometheus_durations_are_parsed(text, seconds):
+    """Durations have the syntax and meaning that they have in Prometheus."""
     assert parse_duration(text) == pytest.approx(seconds)
 
 
 @given(st.dictionaries(st.sampled_from(list(UNITS)), st.integers(0, 10**6), min_size=1))
 def test_composed_durations_round_trip(counts):
-    """Any choice of units, from the longest to the shortest, adds up."""
+    """Any combination of units, from longest to shortest, is added up."""
     text = "".join(f"{counts[unit]}{unit}" for unit in UNITS if unit in counts)
     assert parse_duration(text) == pytest.approx(sum(count * UNITS[unit] for unit, count in counts.items()))
 
@@ -40,15 +40,15 @@ def test_composed_durations_round_trip(counts):
     "text",
     ["", " ", "5 parsecs", "-1s", "+1s", "1.5s", "10", "00", "s", "1s ", " 1s", "1s\n", "1S", "30s1m", "1s1s", "1us"],
 )
-def test_what_prometheus_refuses_is_no_duration(text):
-    """Fractions, signs, numbers without a unit, units out of order and all else are refused."""
+def test_invalid_durations_are_rejected(text):
+    """As in Prometheus, fractions, signs, numbers without a unit, units out of order and other text are rejected."""
     with pytest.raises(ValueError, match="must be a duration such as 90s, 1m30s or 500ms"):
         parse_duration(text)
 
 
 @pytest.mark.parametrize("digit", ["\u0663", "\uff13"], ids=["arabic", "fullwidth"])
 def test_digits_are_ascii(digit):
-    """Digits of other scripts are refused where Python's own would read them."""
+    """Digits of other scripts are rejected, although Python's `int` and `float` accept them."""
     with pytest.raises(ValueError, match="must be a duration"):
         parse_duration(f"{digit}s")
     with pytest.raises(ValueError, match="must be HOST:PORT"):
@@ -56,8 +56,8 @@ def test_digits_are_ascii(digit):
 
 
 @pytest.mark.parametrize("digits", [400, 5_000])
-def test_duration_beyond_all_bounds_is_refused(digits):
-    """A duration that no float holds is a `ValueError` like any other that is wrong."""
+def test_duration_that_is_too_large_for_a_float_is_rejected(digits):
+    """A duration that doesn't fit into a float raises `ValueError`, like any other invalid duration."""
     with pytest.raises(ValueError, match=r"."):
         parse_duration("9" * digits + "y")
 
@@ -74,8 +74,8 @@ def test_duration_beyond_all_bounds_is_refused(digits):
         ("unix:///run/telnyx.sock", Path("/run/telnyx.sock")),
     ],
 )
-def test_addresses_are_read(text, address):
-    """An address is host and port, IPv6 in brackets, or a path; without a host it is every address."""
+def test_addresses_are_parsed(text, address):
+    """An address is a host and a port, with IPv6 in brackets, or a path. Without a host it means all addresses."""
     assert parse_address(text) == address
 
 
@@ -100,8 +100,8 @@ def test_addresses_are_read(text, address):
         "unix:///run\n",
     ],
 )
-def test_what_names_no_port_is_no_address(text):
-    """A missing port, one that is none and IPv6 without brackets are refused."""
+def test_invalid_addresses_are_rejected(text):
+    """A missing or invalid port, IPv6 without brackets, and an invalid path are rejected."""
     with pytest.raises(
         ValueError, match=r"must be HOST:PORT such as :10142, 127\.0\.0\.1:10142 or \[::1\]:10142, or unix:///PATH"
     ):
@@ -109,15 +109,15 @@ def test_what_names_no_port_is_no_address(text):
 
 
 @pytest.mark.parametrize("text", ["[localhost]:80", "[127.0.0.1]:80", "[::g]:80"])
-def test_brackets_hold_ipv6(text):
-    """Brackets around anything but an IPv6 address are refused."""
+def test_brackets_require_ipv6(text):
+    """Brackets around anything other than an IPv6 address are rejected."""
     with pytest.raises(ValueError, match=r"."):
         parse_address(text)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1"])
-def test_loopback_is_known(host):
-    """This machine's own names and addresses are loopback."""
+def test_loopback_is_recognized(host):
+    """`localhost` and the loopback addresses of this machine are loopback."""
     assert is_loopback(host)
 
 
@@ -125,13 +125,13 @@ def test_loopback_is_known(host):
     "host", ["", "telnyx.com", "localhost.telnyx.com", "127.0.0.1.nip.io", "0.0.0.0", "10.0.0.1", "::"]
 )
 def test_everything_else_is_not_loopback(host):
-    """Names that only look like loopback, and addresses of every interface, are not loopback."""
+    """Names that only look like loopback, and wildcard addresses, are not loopback."""
     assert not is_loopback(host)
 
 
 @pytest.mark.parametrize("key", ["KEY0123_abc-DEF.456", "k", "!~"], ids=["usual", "short", "first-and-last"])
-def test_key_is_any_printable_ascii(key):
-    """The grammar of a key is Telnyx's own affair."""
+def test_key_can_be_any_printable_ascii(key):
+    """Any printable ASCII text is accepted, because only Telnyx knows the format of its keys."""
     assert check_key(key) == key
 
 
@@ -149,8 +149,8 @@ def test_key_is_any_printable_ascii(key):
     ],
     ids=["empty", "space", "line-break", "tab", "null", "delete", "accent", "line-separator"],
 )
-def test_key_that_http_cannot_carry_is_refused(key, message):
-    """A key that no header can hold is refused without being repeated."""
+def test_key_that_a_header_cannot_contain_is_rejected(key, message):
+    """A key that can't be sent in a header is rejected, and the error doesn't quote it."""
     with pytest.raises(ValueError, match=message) as caught:
         check_key(key)
     assert "0123" not in str(caught.value)

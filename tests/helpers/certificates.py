@@ -1,4 +1,4 @@
-"""Certificates made for a test: authorities, and what they sign."""
+"""Certificate authorities and certificates for tests."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -16,29 +16,29 @@ from cryptography.hazmat.primitives.serialization import (
 
 @dataclass
 class Identity:
-    """A certificate and its key."""
+    """A certificate and its private key."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
     @property
     def pem(self):
-        """Return the certificate in PEM."""
+        """Return the certificate as PEM."""
         return self.certificate.public_bytes(Encoding.PEM).decode()
 
     @property
     def key_pem(self):
-        """Return its key in PEM."""
+        """Return the private key as PEM."""
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
     @property
     def encrypted_key_pem(self):
-        """Return its key behind a password in PEM."""
+        """Return the private key as password-protected PEM."""
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")).decode()
 
 
 def identity(name, *sans, by=None, ca=False):
-    """Return a new identity, signed by another one or by itself."""
+    """Return a new identity that is signed by another one or self-signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
@@ -51,7 +51,7 @@ def identity(name, *sans, by=None, ca=False):
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(hours=1))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        # From Python 3.13 on, clients are as strict as RFC 5280 about what a certificate has to say.
+        # Since Python 3.13, clients reject certificates without the extensions that RFC 5280 requires.
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key((by.key if by else key).public_key()), critical=False
@@ -82,7 +82,7 @@ def authority(name, by=None):
 
 
 def write(folder, server, ca=None):
-    """Write what a configuration file in this folder can name."""
+    """Write the files that a web configuration in this folder can refer to."""
     (folder / "server.crt").write_text(server.pem)
     (folder / "server.key").write_text(server.key_pem)
     if ca:

@@ -1,16 +1,16 @@
-"""Who is told how reading configuration went."""
+"""A configuration observer for tests."""
 
 
 class Recorder:
-    """Remembers what it is told: sources, each with a time, or with None for a failure."""
+    """Records each event as a pair: the source, and its load time or None for a failure."""
 
     def __init__(self):
-        self.told = []
+        self.events = []
 
     def record_config_loaded(self, source, at):
-        """Take a success."""
-        self.told.append((source, at))
+        """Record a success."""
+        self.events.append((source, at))
 
     def record_config_error(self, source):
-        """Take a failure."""
-        self.told.append((source, None))
+        """Record a failure."""
+        self.events.append((source, None))

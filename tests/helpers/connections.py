@@ -2,9 +2,30 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
-from exporter.collectors.credential_connections import COLLECTOR, Connection
+from exporter.collectors.credential_connections import (
+    COLLECTOR,
+    Connection,
+    Inbound,
+    JitterBuffer,
+    NoiseSuppression,
+    Outbound,
+    Rtcp,
+)
 from exporter.telnyx.pages import PageDecoder, Snapshot
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+FULL = json.loads((GOLDEN / "connection.json").read_text("utf-8"))
+"""A row with all fields."""
+PARTS = {
+    "inbound": Inbound,
+    "outbound": Outbound,
+    "jitter_buffer": JitterBuffer,
+    "noise_suppression_details": NoiseSuppression,
+    "rtcp_settings": Rtcp,
+}
+"""The structs of nested objects, by field."""
 
 decode_page = PageDecoder(Connection)
 

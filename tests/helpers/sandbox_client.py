@@ -1,4 +1,4 @@
-"""An HTTP client of a sandbox in this process."""
+"""An HTTP client for a sandbox that runs in the test process."""
 
 from dataclasses import dataclass
 
@@ -8,33 +8,33 @@ from exporter.sandbox import create_app
 
 KEY = "KEY0123-secret"
 PATH = "/v2/credential_connections"
-NOW = 1_790_000_000.0  # 2026-09-21, after every generated time, and 40 seconds before a minute is full
+NOW = 1_790_000_000.0  # 2026-09-21, later than all generated times, and 40 seconds before the next full minute
 
 
 @dataclass
 class Clock:
-    """A clock that goes when it is told to."""
+    """A clock that moves only when a test sets `now`."""
 
     now: float = NOW
 
     def __call__(self) -> float:
-        """Return the time."""
+        """Return the current time."""
         return self.now
 
 
 async def get(account, path=PATH, *, rate_limit=0, key=KEY, method="GET", **params):
-    """Return the answer of a fresh app for this account."""
+    """Send a request to a new app for this account and return the response."""
     app = create_app(account, api_key=KEY, rate_limit=rate_limit)
     async with client_of(app, key) as client:
         return await client.request(method, path, params=params)
 
 
 def client_of(app, key=KEY):
-    """Return a client of the app, with the key if there is one."""
+    """Return a client for the app that sends the key, unless it is None."""
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sandbox", headers=headers)
 
 
 def ids(response):
-    """Return the ids of a page, in its order."""
+    """Return the ids of the rows of a page, in order."""
     return [row["id"] for row in response.json()["data"]]

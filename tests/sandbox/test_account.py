@@ -8,18 +8,18 @@ from exporter.sandbox import Account
 from exporter.sandbox.connections import iso_time
 
 
-async def test_rows_are_what_the_models_read(account):
-    """The exporter's models read every row strictly and find every field that they know."""
+async def test_rows_match_the_models_of_the_exporter(account):
+    """The exporter's strict models decode every row, and every field that they know occurs in the rows."""
     page = decode_page((await get(account)).content)
     assert [connection.id for connection in page.rows] == [row["id"] for row in account.rows]
-    never_null = {"ios_push_credential_id", "android_push_credential_id", "webhook_event_failover_url"}
-    for name in set(type(page.rows[0]).__struct_fields__) - never_null:
+    rarely_set = {"ios_push_credential_id", "android_push_credential_id", "webhook_event_failover_url"}
+    for name in set(type(page.rows[0]).__struct_fields__) - rarely_set:
         assert any(getattr(connection, name) is not None for connection in page.rows), name
     assert all(row["password"] for row in account.rows)
 
 
-async def test_add_places_a_connection_last(account, clock):
-    """What is added has the fields given, is created now, and comes last."""
+async def test_add_appends_a_connection(account, clock):
+    """A new connection has the given fields, is created now, and is the last one of the list."""
     row = account.add(connection_name="new", inbound={"channel_limit": 7}, fqdn=None)
     assert (row["connection_name"], row["inbound"]["channel_limit"], row["fqdn"]) == ("new", 7, None)
     assert row["inbound"]["codecs"]
@@ -30,8 +30,8 @@ async def test_add_places_a_connection_last(account, clock):
     assert account.add()["created_at"] == "2026-09-21T14:13:20.001Z"
 
 
-async def test_update_merges_fields_and_bumps_the_time(account):
-    """An update merges its fields, those of objects too, sets `updated_at`, and leaves rows held before alone."""
+async def test_update_merges_fields_and_sets_the_time(account):
+    """An update merges fields, including nested ones, and sets `updated_at`. It doesn't modify rows returned before."""
     before = account.rows[3]
     kept = dict(before["inbound"])
     after = account.update(before["id"], active=None, tags=["x"], inbound={"channel_limit": 99}, outbound=None)
@@ -44,23 +44,23 @@ async def test_update_merges_fields_and_bumps_the_time(account):
     assert account.update(before["id"], outbound={"channel_limit": 1})["outbound"] == {"channel_limit": 1}
 
 
-async def test_remove_takes_a_connection_off_the_list(account):
-    """What is removed is gone from the rows and from the answer."""
-    gone = account.rows[5]["id"]
-    account.remove(gone)
+async def test_remove_deletes_a_connection(account):
+    """A removed connection is neither in the rows nor in the response."""
+    removed_id = account.rows[5]["id"]
+    account.remove(removed_id)
     assert len(account.rows) == 54
     assert ids(await get(account)) == [row["id"] for row in account.rows]
-    with pytest.raises(ValueError, match=gone):
-        account.remove(gone)
+    with pytest.raises(ValueError, match=removed_id):
+        account.remove(removed_id)
 
 
 def test_a_row_is_encoded_only_when_it_changes(account):
-    """The list by creation time is the stored bytes themselves, of which a change replaces one."""
+    """The list in order of creation consists of the stored bytes. A change replaces only the bytes of its row."""
     before = list(account.encoded_rows())
     account.update(account.rows[2]["id"], active=None)
     after = account.encoded_rows()
     assert after is account.encoded_rows()
-    assert [place for place in range(55) if after[place] is not before[place]] == [2]
+    assert [index for index in range(55) if after[index] is not before[index]] == [2]
 
 
 def differences(before, after):
@@ -69,7 +69,7 @@ def differences(before, after):
 
 
 def test_one_step_changes_one_connection():
-    """Each step changes one connection, at the step's own time, in one respect; together the steps do all they can."""
+    """Each step changes one field of one connection, at the time of the step. Over many steps, all changes occur."""
     clock = Clock()
     account = Account(clock=clock, step=10)
     seen = Counter()
@@ -97,8 +97,8 @@ def test_one_step_changes_one_connection():
     assert seen["added"] < 15
 
 
-async def test_steps_due_are_applied_on_a_read():
-    """However often the list is read, the steps due by then are the same; the answer shows them too."""
+async def test_due_steps_are_applied_on_read():
+    """The same steps are applied, however often the list is read. The response includes them, too."""
     clocks = Clock(), Clock()
     often, once = (Account(clock=clock, step=10) for clock in clocks)
     for _ in range(20):
@@ -109,8 +109,8 @@ async def test_steps_due_are_applied_on_a_read():
     assert once.rows == often.rows
 
 
-def test_a_long_sleep_is_not_made_up_for():
-    """A clock that leaps ahead costs 300 steps at most, the latest ones; one that goes back costs none."""
+def test_catching_up_is_limited():
+    """If the clock jumps ahead, at most the latest 300 steps are applied. If it goes back, none are applied."""
     clock = Clock()
     account = Account(clock=clock, step=1)
     before = list(account.rows)
@@ -127,7 +127,7 @@ def test_a_long_sleep_is_not_made_up_for():
 
 @pytest.mark.parametrize("step", [0, None], ids=["zero", "none"])
 def test_an_account_can_stand_still(step):
-    """Without a step nothing ever changes."""
+    """Without a step, nothing ever changes."""
     clock = Clock()
     account = Account(clock=clock, step=step)
     before = list(account.rows)
@@ -135,8 +135,8 @@ def test_an_account_can_stand_still(step):
     assert account.rows == before
 
 
-def test_an_account_left_alone_stays_as_it_is():
-    """After thousands of steps some are disabled and some unencrypted, and most are neither."""
+def test_a_long_running_account_stays_balanced():
+    """After thousands of steps, some connections are disabled, some are unencrypted, and most are neither."""
     clock = Clock()
     account = Account(clock=clock, step=1)
     for _ in range(20):
@@ -148,7 +148,7 @@ def test_an_account_left_alone_stays_as_it_is():
 
 
 def test_an_empty_account_grows():
-    """In an account without connections a step adds the first."""
+    """In an account without connections, a step adds the first one."""
     clock = Clock()
     account = Account(0, clock=clock, step=1)
     assert account.rows == []

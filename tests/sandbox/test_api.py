@@ -5,7 +5,7 @@ from exporter.sandbox import Account, create_app
 
 
 def error_of(response):
-    """Return the status and the code of an answer with one error."""
+    """Return the status and the error code of a response with one error."""
     (error,) = response.json()["errors"]
     return response.status_code, error["code"]
 
@@ -25,7 +25,7 @@ def error_of(response):
     ids=["whole", "first", "last", "past-the-end", "far-past-the-end"],
 )
 async def test_pages(account, number, size, rows, pages):
-    """A page holds its rows in the order of creation, and `meta` tells where it stands; past the end it is empty."""
+    """A page contains its rows in order of creation, and `meta` states its position. Pages past the end are empty."""
     response = await get(account, **{"page[number]": number, "page[size]": size})
     assert response.status_code == 200
     assert response.headers["content-type"] == "application/json"
@@ -36,17 +36,17 @@ async def test_pages(account, number, size, rows, pages):
 
 
 async def test_defaults():
-    """Without parameters the answer is the first page of 250, by creation time."""
+    """Without parameters, the response is the first page of 250 rows, in order of creation."""
     account = Account(251, step=0)
-    answer = (await get(account)).json()
-    assert answer["data"] == account.rows[:250]
-    assert answer["meta"] == {"total_pages": 2, "total_results": 251, "page_number": 1, "page_size": 250}
+    body = (await get(account)).json()
+    assert body["data"] == account.rows[:250]
+    assert body["meta"] == {"total_pages": 2, "total_results": 251, "page_number": 1, "page_size": 250}
 
 
-async def test_an_empty_list_is_a_page():
-    """An account without connections answers an empty page."""
-    answer = (await get(Account(0, step=0))).json()
-    assert answer == {
+async def test_an_empty_account_has_an_empty_page():
+    """The response for an account without connections is an empty page."""
+    body = (await get(Account(0, step=0))).json()
+    assert body == {
         "data": [],
         "meta": {"total_pages": 0, "total_results": 0, "page_number": 1, "page_size": 250},
     }
@@ -63,23 +63,23 @@ async def test_an_empty_list_is_a_page():
     ids=["created_at", "connection_name", "active"],
 )
 async def test_sorts(account, sort, key, descending):
-    """Each sort orders the list both ways, absent values among the rest."""
+    """Every sort works in both directions and includes rows with null values."""
     account.update(account.rows[9]["id"], connection_name=None, active=None)
     response = await get(account, sort=f"-{sort}" if descending else sort)
     assert ids(response) == [row["id"] for row in sorted(account.rows, key=key, reverse=descending)]
 
 
 async def test_filter_by_name(account):
-    """The name filter finds its text anywhere in the name, in upper or lower case, and counts what it found."""
+    """The name filter finds its text anywhere in the name, ignoring case. `meta` counts the matches."""
     account.update(account.rows[9]["id"], connection_name=None)
-    named = [account.update(account.rows[place]["id"], connection_name=f"x Søby-{place}") for place in (4, 2, 8)]
+    named = [account.update(account.rows[index]["id"], connection_name=f"x Søby-{index}") for index in (4, 2, 8)]
     response = await get(account, **{"filter[connection_name][contains]": "SØB", "page[size]": 2})
     assert response.json()["data"] == [named[1], named[0]]
     assert response.json()["meta"] == {"total_pages": 2, "total_results": 3, "page_number": 1, "page_size": 2}
 
 
 async def test_filter_by_profile(account):
-    """The profile filter takes the whole id and leaves out rows without one."""
+    """The profile filter matches the whole id and leaves out rows without one."""
     account.update(account.rows[0]["id"], outbound=None)
     row = account.update(account.rows[1]["id"], outbound={"outbound_voice_profile_id": "12345"})
     assert ids(await get(account, **{"filter[outbound_voice_profile_id]": "12345"})) == [row["id"]]
@@ -87,7 +87,7 @@ async def test_filter_by_profile(account):
 
 
 async def test_filter_by_fqdn(account):
-    """No connection has an FQDN unless it is given one, which is then matched exactly."""
+    """Connections have no FQDN unless a test sets one. The filter matches it exactly."""
     assert ids(await get(account, **{"filter[fqdn]": "sip.acme.example"})) == []
     row = account.add(fqdn="sip.acme.example")
     assert ids(await get(account, **{"filter[fqdn]": "sip.acme.example"})) == [row["id"]]
@@ -95,22 +95,22 @@ async def test_filter_by_fqdn(account):
 
 
 async def test_filters_and_sort_combine(account):
-    """A row must pass every filter, and what passes is sorted."""
-    for place, name in [(1, "zzz-b"), (2, "zzz-a"), (3, "zzz-c")]:
-        account.update(account.rows[place]["id"], connection_name=name, outbound={"outbound_voice_profile_id": "p"})
+    """Rows must match every filter, and the matches are sorted."""
+    for index, name in [(1, "zzz-b"), (2, "zzz-a"), (3, "zzz-c")]:
+        account.update(account.rows[index]["id"], connection_name=name, outbound={"outbound_voice_profile_id": "p"})
     account.update(account.rows[3]["id"], outbound={"outbound_voice_profile_id": "q"})
     filters = {"filter[connection_name][contains]": "zzz", "filter[outbound_voice_profile_id]": "p"}
     response = await get(account, sort="connection_name", **filters)
     assert ids(response) == [account.rows[2]["id"], account.rows[1]["id"]]
 
 
-# Refusals
+# Errors
 
 
 @pytest.mark.parametrize("value", ["", "abc", "0", "-1", "1.5", "1e2", " 1", "1\n", "٣", "9" * 10, "9" * 5000, "\0"])
 @pytest.mark.parametrize("name", ["page[number]", "page[size]"])
-async def test_page_numbers_are_checked(account, name, value):
-    """A page number or size that is no number of the right magnitude is a bad request that names its parameter."""
+async def test_invalid_page_numbers_are_rejected(account, name, value):
+    """A page number or size that is not a number in range is a bad request. The error names the parameter."""
     response = await get(account, **{name: value})
     assert error_of(response) == (400, "10015")
     assert response.json()["errors"][0]["source"] == {"parameter": name}
@@ -131,8 +131,8 @@ async def test_page_numbers_are_checked(account, name, value):
         ("filter[outbound_voice_profile_id]", ""),
     ],
 )
-async def test_bad_parameters(account, name, value):
-    """A parameter outside its bounds is a bad request that names it and doesn't repeat what was sent."""
+async def test_invalid_parameters_are_rejected(account, name, value):
+    """A parameter with an invalid value is a bad request. The error names the parameter and doesn't quote the value."""
     response = await get(account, **{name: value})
     assert error_of(response) == (400, "10015")
     assert response.json()["errors"][0]["source"] == {"parameter": name}
@@ -143,7 +143,7 @@ async def test_bad_parameters(account, name, value):
     ["%", "%ff=%fe", "&&&", "=", "page[number]", "page%5Bnumber%5D=%F0%9F%98%80", "sort=%ff%00", "a=" + "b" * 9999],
 )
 async def test_hostile_queries(account, query):
-    """No query, however broken, is more than a bad request."""
+    """However malformed a query is, the worst response is a bad request."""
     assert (await get(account, f"{PATH}?{query}")).status_code in {200, 400}
 
 
@@ -163,7 +163,7 @@ async def test_hostile_queries(account, query):
     ],
 )
 async def test_authentication(account, authorization):
-    """Without the right key the answer is Telnyx's 401."""
+    """Without the right key, the response is Telnyx's 401."""
     app = create_app(account, api_key=KEY)
     async with client_of(app, None) as client:
         headers = {} if authorization is None else {"authorization": authorization.encode()}
@@ -175,7 +175,7 @@ async def test_authentication(account, authorization):
 
 
 async def test_any_key_can_be_used(account):
-    """A key outside ASCII is compared like any other."""
+    """A key with characters outside ASCII works like any other."""
     app = create_app(account, api_key="clé")
     async with client_of(app, None) as client:
         response = await client.get(PATH, headers={"authorization": "Bearer clé".encode()})
@@ -187,7 +187,7 @@ async def test_any_key_can_be_used(account):
     [("GET", "/"), ("GET", "/v2/fqdn_connections"), ("GET", f"{PATH}/"), ("GET", f"{PATH}/1"), ("POST", PATH)],
 )
 async def test_unknown_paths(account, method, path):
-    """Any other path or method is Telnyx's 404, never a redirect."""
+    """The response for any other path or method is Telnyx's 404, never a redirect."""
     response = await get(account, path, method=method, rate_limit=5)
     assert error_of(response) == (404, "10005")
     assert response.headers["x-ratelimit-remaining"] == "4"
@@ -204,8 +204,8 @@ async def test_unknown_paths(account, method, path):
     ],
     ids=["list", "sort", "page", "filter", "path"],
 )
-async def test_the_key_is_never_answered(account, path, params):
-    """No answer holds the API key, wherever in the request it stood."""
+async def test_responses_never_contain_the_key(account, path, params):
+    """No response contains the API key, wherever it was in the request."""
     response = await get(account, path, **params)
     assert KEY not in response.text
     assert KEY not in str(response.headers)
@@ -215,12 +215,15 @@ async def test_the_key_is_never_answered(account, path, params):
 
 
 def limits(response):
-    """Return what the headers say of the rate limit."""
+    """Return the values of the rate limit headers."""
     return tuple(response.headers[f"x-ratelimit-{name}"] for name in ("limit", "remaining", "reset"))
 
 
 async def test_the_rate_limit_is_a_fixed_window(account, clock):
-    """Every answer tells what is left of the minute; one request too many is a 429, and the next minute begins anew."""
+    """Every response states how many requests are left in the minute. Requests over the limit get status 429.
+
+    The limit is reset when the next minute begins.
+    """
     async with client_of(create_app(account, api_key=KEY, rate_limit=2)) as client:
         assert limits(await client.get(PATH)) == ("2", "1", "40")
         clock.now += 0.5
@@ -229,23 +232,23 @@ async def test_the_rate_limit_is_a_fixed_window(account, clock):
         assert "retry-after" not in unauthorized.headers
         clock.now += 38.5
         for _ in range(2):
-            refused = await client.get(PATH)
-            assert error_of(refused) == (429, "10011")
-            assert limits(refused) == ("2", "0", "1")
-            assert refused.headers["retry-after"] == "1"
+            limited = await client.get(PATH)
+            assert error_of(limited) == (429, "10011")
+            assert limits(limited) == ("2", "0", "1")
+            assert limited.headers["retry-after"] == "1"
         clock.now += 1
         response = await client.get(PATH)
         assert (response.status_code, limits(response)) == (200, ("2", "1", "60"))
 
 
 async def test_the_rate_limit_is_600_by_default(account):
-    """Without further words the limit is 600 a minute."""
+    """The default limit is 600 requests per minute."""
     async with client_of(create_app(account, api_key=KEY)) as client:
         assert limits(await client.get(PATH))[0] == "600"
 
 
 async def test_no_rate_limit(account):
-    """A rate limit of 0 is none, and no header speaks of one."""
+    """A rate limit of 0 disables it, and responses have no rate limit headers."""
     async with client_of(create_app(account, api_key=KEY, rate_limit=0)) as client:
         for _ in range(700):
             response = await client.get(PATH, params={"page[size]": 1})

@@ -9,7 +9,7 @@ from exporter.sandbox import Account
 
 
 def test_same_seed_gives_same_connections():
-    """The same seed gives the same connections whatever the clock says; another seed gives others."""
+    """The same seed gives the same connections, independent of the clock. Another seed gives other connections."""
     rows = Account(seed=7, clock=Clock(), step=0).rows
     assert Account(seed=7, step=0).rows == rows
     assert Account(seed=8, step=0).rows != rows
@@ -17,7 +17,10 @@ def test_same_seed_gives_same_connections():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_account_has_what_graphs_and_alerts_need(seed):
-    """Any seed's 55 connections have disabled, unencrypted, unrestricted, limited and unlimited ones, and odd names."""
+    """With any seed, some of the 55 connections are disabled, unencrypted, unrestricted, limited or unlimited.
+
+    Some have unusual names.
+    """
     rows = Account(seed=seed, step=0).rows
     assert len(rows) == 55
     assert 3 <= sum(not row["active"] for row in rows) <= 8
@@ -36,7 +39,7 @@ def test_account_has_what_graphs_and_alerts_need(seed):
 
 
 def test_times_and_ids_ascend():
-    """Creation times and ids ascend strictly, ids and names are unique, and none was updated before it was created."""
+    """Creation times and ids ascend strictly. Names are unique. No connection was updated before it was created."""
     rows = Account(2000, step=0).rows
     created = [row["created_at"] for row in rows]
     numbers = [int(row["id"]) for row in rows]
@@ -53,7 +56,7 @@ def test_times_and_ids_ascend():
 
 
 def test_everything_is_fictional():
-    """Every URL leads to a reserved domain, and every phone number is in a range kept free for fiction."""
+    """Every URL has a reserved domain, and every phone number is in a range that is reserved for fiction."""
     rows = Account(2000, step=0).rows
     urls = {row[name] for row in rows for name in ("webhook_event_url", "webhook_event_failover_url")} - {None}
     assert all(httpx.URL(url).host.endswith(".example") for url in urls)
@@ -62,5 +65,5 @@ def test_everything_is_fictional():
     assert any(httpx.URL(url).query for url in urls)
     assert any(httpx.URL(url).path.startswith("/services/") for url in urls)
     numbers = {row["outbound"]["ani_override"] for row in rows} - {None}
-    fiction = r"\+(1\d{3}55501|49302312502?|442079460|441614960|33199000|61255500)\d+"
-    assert all(re.fullmatch(fiction, number) and len(number) in {12, 13} for number in numbers)
+    fictional = r"\+(1\d{3}55501|49302312502?|442079460|441614960|33199000|61255500)\d+"
+    assert all(re.fullmatch(fictional, number) and len(number) in {12, 13} for number in numbers)

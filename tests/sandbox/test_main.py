@@ -19,7 +19,7 @@ from exporter.sandbox.__main__ import main
 
 
 def fetch(line, key="sandbox"):
-    """Return the list from the base URL at the end of the line."""
+    """Request the list from the base URL at the end of this line and return the response."""
     url = line.split()[-1]
     return httpx.get(
         f"{url}/credential_connections", headers={"authorization": f"Bearer {key}"}, timeout=10, trust_env=False
@@ -27,7 +27,7 @@ def fetch(line, key="sandbox"):
 
 
 def test_command_serves_until_interrupted():
-    """The command prints its base URL in one line, serves what it was asked for there, and ends well on Ctrl-C."""
+    """The command prints its base URL in one line, serves the requested account there, and exits with 0 on Ctrl-C."""
     options = ["--size", "30", "--seed", "7", "--step", "0", "--rate-limit", "0", "--listen-address", "127.0.0.1:0"]
     process = subprocess.Popen(
         [sys.executable, "-m", "exporter.sandbox", *options],
@@ -53,28 +53,28 @@ def test_command_serves_until_interrupted():
 
 
 @pytest.mark.parametrize("environment", [None, ""], ids=["unset", "empty"])
-def test_main_without_a_key_takes_the_default_one(monkeypatch, environment):
-    """Without a key in the environment it is `sandbox`; an interrupt ends `main` with status 0."""
+def test_main_without_a_key_uses_the_default_key(monkeypatch, environment):
+    """If the environment has no key, the key is `sandbox`. On an interrupt, `main` returns 0."""
     monkeypatch.delenv("TELNYX_API_KEY", raising=False)
     if environment is not None:
         monkeypatch.setenv("TELNYX_API_KEY", environment)
-    answers = []
+    responses = []
     reader, writer = os.pipe()
 
-    def visit():
+    def fetch_and_interrupt():
         try:
-            answers.append(fetch(lines.readline()))
+            responses.append(fetch(lines.readline()))
         finally:
             os.kill(os.getpid(), signal.SIGINT)
 
-    visitor = threading.Thread(target=visit)
+    client_thread = threading.Thread(target=fetch_and_interrupt)
     with os.fdopen(reader) as lines, os.fdopen(writer, "w", buffering=1) as stderr, contextlib.redirect_stderr(stderr):
-        visitor.start()
+        client_thread.start()
         assert main(["--listen-address", "127.0.0.1:0"]) == 0
-        visitor.join()
-    (answer,) = answers
-    assert (answer.status_code, len(answer.json()["data"])) == (200, 55)
-    assert answer.headers["x-ratelimit-limit"] == "600"
+        client_thread.join()
+    (response,) = responses
+    assert (response.status_code, len(response.json()["data"])) == (200, 55)
+    assert response.headers["x-ratelimit-limit"] == "600"
 
 
 ADDRESS = "argument --listen-address: must be a loopback address and a port, such as 127.0.0.1:18080"
@@ -100,7 +100,7 @@ NEGATIVE = "--size, --step and --rate-limit must be 0 or more"
     ids=lambda value: "=".join(value) if isinstance(value, list) else "",
 )
 def test_user_errors_are_one_line(capsys, options, problem):
-    """What a user gets wrong is one line, and status 2."""
+    """The error for an invalid option is one line, and the exit status is 2."""
     with pytest.raises(SystemExit) as exit_:
         main(options)
     assert exit_.value.code == 2
@@ -108,7 +108,7 @@ def test_user_errors_are_one_line(capsys, options, problem):
 
 
 def test_a_port_in_use_is_one_line(capsys):
-    """A port that is taken is one line that names it, and status 2."""
+    """The error for a port in use is one line that names the address, and the exit status is 2."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(SystemExit) as exit_:
@@ -119,7 +119,7 @@ def test_a_port_in_use_is_one_line(capsys):
 
 
 def test_module_runs_as_a_program(monkeypatch, capsys):
-    """`python -m exporter.sandbox` runs `main`, whose help tells every option."""
+    """`python -m exporter.sandbox` runs `main`, whose help lists every option."""
     monkeypatch.setattr(sys, "argv", ["sandbox", "--help"])
     with pytest.raises(SystemExit) as exit_:
         runpy.run_path(__main__.__file__, run_name="__main__")

@@ -22,22 +22,22 @@ async def large(_):
     return PlainTextResponse("x" * SIZE)
 
 
-async def take(request: Request):
+async def upload(request: Request):
     return PlainTextResponse(str(len(await request.body())))
 
 
-APP = Starlette(routes=[Route("/", small), Route("/large", large), Route("/take", take, methods=["POST"])])
+APP = Starlette(routes=[Route("/", small), Route("/large", large), Route("/take", upload, methods=["POST"])])
 
 
 @contextlib.asynccontextmanager
 async def serving(app=APP):
-    """Serve, and give a function that opens connections."""
+    """Serve an app and yield a function that opens connections."""
     listener = server.listen("127.0.0.1:0")
-    where = listener.getsockname()
+    address = listener.getsockname()
     writers = []
 
     async def connect():
-        reader, writer = await asyncio.open_connection(*where, limit=2**18)
+        reader, writer = await asyncio.open_connection(*address, limit=2**18)
         writers.append(writer)
         return reader, writer
 
@@ -47,43 +47,43 @@ async def serving(app=APP):
             writer.transport.abort()
 
 
-async def ended(reader):
-    """Read to the end, however it comes."""
+async def read_until_closed(reader):
+    """Read until the connection is closed or reset."""
     with contextlib.suppress(ConnectionResetError):
         while await reader.read(2**20):
             pass
 
 
-async def ask(connect, request=REQUEST):
+async def request_status_line(connect, request=REQUEST):
     reader, writer = await connect()
     writer.write(request)
     return await reader.readuntil(b"\r\n")
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nhos"], ids=["silence", "half a request"])
-async def test_a_request_has_to_arrive_in_time(monkeypatch, sent):
-    """A connection whose request does not come is ended, and others are served meanwhile."""
+async def test_a_slow_request_is_aborted(monkeypatch, sent):
+    """A connection whose request doesn't arrive in time is closed. Meanwhile, other clients are served."""
     monkeypatch.setattr(protocol, "REQUEST_TIMEOUT", 0.2)
     async with serving() as connect:
         reader, writer = await connect()
         writer.write(sent)
-        assert await ask(connect) == b"HTTP/1.1 200 OK\r\n"
-        await ended(reader)
+        assert await request_status_line(connect) == b"HTTP/1.1 200 OK\r\n"
+        await read_until_closed(reader)
 
 
-async def test_a_second_half_request_has_no_more_time(monkeypatch):
-    """The bound on a request holds for each of a connection."""
+async def test_a_slow_second_request_is_aborted(monkeypatch):
+    """The request timeout applies to every request of a connection."""
     monkeypatch.setattr(protocol, "REQUEST_TIMEOUT", 0.2)
     async with serving() as connect:
         reader, writer = await connect()
         writer.write(REQUEST)
         await reader.readuntil(b"hello")
         writer.write(b"GET / HT")
-        await ended(reader)
+        await read_until_closed(reader)
 
 
-async def test_an_idle_connection_is_kept_between_requests(monkeypatch):
-    """The time for a request does not run between two of them."""
+async def test_the_request_timeout_does_not_run_between_requests(monkeypatch):
+    """A connection can be idle between requests for longer than the request timeout."""
     monkeypatch.setattr(protocol, "REQUEST_TIMEOUT", 0.1)
     async with serving() as connect:
         reader, writer = await connect()
@@ -94,13 +94,13 @@ async def test_an_idle_connection_is_kept_between_requests(monkeypatch):
         assert not reader.at_eof()
 
 
-async def test_an_idle_connection_ends(monkeypatch):
-    """Nobody keeps a connection for ever."""
+async def test_an_idle_connection_is_closed_eventually(monkeypatch):
+    """A connection that is idle for longer than the keep-alive timeout is closed."""
     monkeypatch.setattr(server, "KEEP_ALIVE", 0.1)
     async with serving() as connect:
         reader, writer = await connect()
         writer.write(REQUEST)
-        await ended(reader)
+        await read_until_closed(reader)
 
 
 @pytest.mark.parametrize(
@@ -111,14 +111,14 @@ async def test_an_idle_connection_ends(monkeypatch):
         pytest.param(b"POST /take HTTP/1.1\r\ncontent-length: 70000\r\n\r\n" + b"x" * 70_000, id="body"),
     ],
 )
-async def test_a_request_has_a_bounded_size(request_):
-    """A request over the bound is refused."""
+async def test_an_oversized_request_is_rejected(request_):
+    """A request that exceeds the size limit is rejected."""
     async with serving() as connect:
-        assert await ask(connect, request_) == b"HTTP/1.1 400 Bad Request\r\n"
+        assert await request_status_line(connect, request_) == b"HTTP/1.1 400 Bad Request\r\n"
 
 
-async def test_the_bound_is_for_each_request():
-    """Any number of requests can follow each other on one connection."""
+async def test_the_size_limit_applies_to_each_request():
+    """The size limit applies to each request, not to all requests of a connection together."""
     async with serving() as connect:
         reader, writer = await connect()
         padded = REQUEST[:-2] + b"x: " + b"x" * 20_000 + b"\r\n\r\n"
@@ -127,21 +127,21 @@ async def test_the_bound_is_for_each_request():
             await reader.readuntil(b"hello")
 
 
-async def test_an_answer_has_to_be_taken_in_time(monkeypatch):
-    """A client that does not read is ended; what waits for it does not stay in memory."""
+async def test_a_client_that_does_not_read_is_disconnected(monkeypatch):
+    """A client that doesn't read its response in time is disconnected, and the rest of the response is dropped."""
     monkeypatch.setattr(protocol, "SEND_TIMEOUT", 0.3)
-    let_go = asyncio.Event()
+    app_finished = asyncio.Event()
 
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": bytes(SIZE), "more_body": True})
-        await send({"type": "http.response.body"})  # which waits until the client has taken most, or is gone
-        let_go.set()
+        await send({"type": "http.response.body"})  # waits until the client has read most of it or is disconnected
+        app_finished.set()
 
     async with serving(app) as connect:
         reader, writer = await connect()
         writer.write(REQUEST)
-        await let_go.wait()
+        await app_finished.wait()
         received = 0
         with contextlib.suppress(ConnectionResetError):
             while piece := await reader.read(2**20):
@@ -149,8 +149,8 @@ async def test_an_answer_has_to_be_taken_in_time(monkeypatch):
         assert received < SIZE
 
 
-async def test_a_client_that_reads_gets_all(monkeypatch):
-    """A large answer arrives whole."""
+async def test_a_client_that_reads_gets_the_whole_response(monkeypatch):
+    """A large response arrives completely."""
     monkeypatch.setattr(protocol, "SEND_TIMEOUT", 10.0)
     async with serving() as connect:
         reader, writer = await connect()
@@ -161,8 +161,8 @@ async def test_a_client_that_reads_gets_all(monkeypatch):
         assert received > SIZE
 
 
-async def test_connections_are_bounded(monkeypatch):
-    """One connection too many is ended at once, and those that are there are served."""
+async def test_the_number_of_connections_is_limited(monkeypatch):
+    """A connection over the limit is closed at once. Existing connections are still served."""
     monkeypatch.setattr(protocol, "MAX_CONNECTIONS", 2)
     async with serving() as connect:
         reader, writer = await connect()
@@ -170,6 +170,6 @@ async def test_connections_are_bounded(monkeypatch):
         await reader.readuntil(b"hello")
         await connect()
         third, _ = await connect()
-        await ended(third)
+        await read_until_closed(third)
         writer.write(REQUEST)
         await reader.readuntil(b"hello")

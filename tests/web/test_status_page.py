@@ -15,7 +15,7 @@ VOID = {"meta"}
 
 
 class Page(HTMLParser):
-    """The text, the links and the elements of a page; its elements must be closed in their order."""
+    """Extracts the text, links and elements of a page, and checks that all elements are closed in the right order."""
 
     def __init__(self, html):
         super().__init__()
@@ -25,17 +25,17 @@ class Page(HTMLParser):
         assert self._open == []
 
     def handle_starttag(self, tag, attrs):
-        """Take the begin of an element."""
+        """Record the start of an element."""
         self.elements.append((tag, dict(attrs)))
         if tag not in VOID:
             self._open.append(tag)
 
     def handle_endtag(self, tag):
-        """Take the end of an element."""
+        """Check the end of an element."""
         assert self._open.pop() == tag
 
     def handle_data(self, data):
-        """Take text, and what it is the text of."""
+        """Record text, and the target if it is the text of a link."""
         if data.strip() and self._open[-1] != "style":
             self.text.append(data)
         if self._open and self._open[-1] == "a":
@@ -43,13 +43,13 @@ class Page(HTMLParser):
 
 
 def entry(view=VIEW, age=12.4, *, stale=False, error=None):
-    """Return what a cache may have to say."""
+    """Return a cache entry."""
     return Entry(view, None if view is None else age, stale=stale, error=error, hit=False)
 
 
-def shown(what, metrics_path="/metrics"):
-    """Return the state, its details, and the facts of the page for an entry."""
-    html = render_page(what, metrics_path, backoff=47.2)
+def rendered(cache_entry, metrics_path="/metrics"):
+    """Render the page for a cache entry and return its state, details and facts."""
+    html = render_page(cache_entry, metrics_path, backoff=47.2)
     assert html.startswith("<!DOCTYPE html>\n")
     text = Page(html).text
     title, heading, state, *details = text[: text.index("Connections")]
@@ -59,18 +59,18 @@ def shown(what, metrics_path="/metrics"):
 
 
 def facts(connections, last):
-    """Return the facts that a page must show."""
+    """Return the expected facts of a page."""
     return {"Connections": connections, "Last read": last, "Version": __version__}
 
 
 NEXT = "Next attempt: at the first scrape after 47 s."
-NEVER = facts("unknown", "never, or longer ago than --cache.max-stale")
-READ = facts("55", "2018-02-02 22:25:27 UTC, 12 s ago")
+NEVER_REFRESHED = facts("unknown", "never, or longer ago than --cache.max-stale")
+REFRESHED = facts("55", "2018-02-02 22:25:27 UTC, 12 s ago")
 
 
 @pytest.fixture
-def elsewhere(monkeypatch):
-    """Let the machine be where it is not UTC."""
+def other_time_zone(monkeypatch):
+    """Set a local time zone that is not UTC."""
     monkeypatch.setenv("TZ", "Elsewhere-13")
     time.tzset()
     yield
@@ -79,55 +79,59 @@ def elsewhere(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("what", "expected"),
+    ("cache_entry", "expected"),
     [
-        pytest.param(entry(None), ("No current data from Telnyx", [], NEVER), id="never-read"),
-        pytest.param(entry(), ("Connected to Telnyx", [], READ), id="fine"),
-        pytest.param(entry(stale=True), ("Connected to Telnyx", [], READ), id="stale-as-nobody-asked"),
+        pytest.param(entry(None), ("No current data from Telnyx", [], NEVER_REFRESHED), id="never-refreshed"),
+        pytest.param(entry(), ("Connected to Telnyx", [], REFRESHED), id="fine"),
+        pytest.param(entry(stale=True), ("Connected to Telnyx", [], REFRESHED), id="stale-without-scrapes"),
         pytest.param(
             entry(stale=True, error=Unauthorized(401, "10009")),
             (
                 "Can't reach the Telnyx API",
                 ["Reason: unauthorized (HTTP status 401, Telnyx error 10009)", Unauthorized.advice, NEXT],
-                facts("55 when last read", READ["Last read"]),
+                facts("55 when last read", REFRESHED["Last read"]),
             ),
             id="failing-with-value",
         ),
         pytest.param(
             entry(None, error=ConnectionFailed("ConnectError")),
-            ("Can't reach the Telnyx API", ["Reason: connection (ConnectError)", ConnectionFailed.advice, NEXT], NEVER),
-            id="failing-without-value-or-too-old",
+            (
+                "Can't reach the Telnyx API",
+                ["Reason: connection (ConnectError)", ConnectionFailed.advice, NEXT],
+                NEVER_REFRESHED,
+            ),
+            id="failing-without-value",
         ),
     ],
 )
-def test_states(elsewhere, what, expected):
-    """The page says whether Telnyx can be read, else why not and what to do, and how old what it knows is."""
-    assert shown(what) == expected
+def test_states(other_time_zone, cache_entry, expected):
+    """The page states whether the Telnyx API is reachable and how old the data is. An error has a reason and advice."""
+    assert rendered(cache_entry) == expected
 
 
 @pytest.mark.parametrize(
-    ("what", "tone"),
+    ("cache_entry", "color"),
     [
         pytest.param(entry(), "good", id="fine"),
         pytest.param(entry(error=Unauthorized(401)), "bad", id="failing"),
     ],
 )
-def test_tone(what, tone):
-    """The colour of the page says at first sight whether all is well."""
-    html = render_page(what, "/metrics")
-    assert f".state strong {{ color: var(--{tone}); }}" in html
-    assert f"--{tone}: #" in html
+def test_color(cache_entry, color):
+    """The color of the state shows at a glance whether all is well."""
+    html = render_page(cache_entry, "/metrics")
+    assert f".state strong {{ color: var(--{color}); }}" in html
+    assert f"--{color}: #" in html
 
 
-def test_fault_of_ours_is_not_quoted():
-    """An exception that is not one of ours is shown as internal, without its text, which could hold a secret."""
+def test_unexpected_exception_is_not_quoted():
+    """An unexpected exception is shown as internal, without its text, which could contain a secret."""
     html = render_page(entry(error=ValueError("KEY0123-secret")), "/metrics")
     assert "Reason: internal" in html
     assert "KEY0123" not in html
 
 
 def test_links():
-    """The page links the metrics, at whatever path they are served, and both health checks."""
+    """The page links to the metrics, at the configured path, and to both health checks."""
     links = Page(render_page(entry(), "/telnyx/metrics")).links
     assert links == {"Metrics": "/telnyx/metrics", "Healthy": "/-/healthy", "Ready": "/-/ready"}
 
@@ -135,8 +139,8 @@ def test_links():
 HOSTILE = """</title></p><script>alert('1')</script>" onload="x" {version} &amp; %s"""
 
 
-def test_what_is_inserted_is_escaped():
-    """Neither an error nor the path of the metrics can add an element, an attribute or a field to the page."""
+def test_inserted_text_is_escaped():
+    """Neither an error nor the metrics path can add an element, an attribute or a template field to the page."""
 
     class Hostile(TelnyxError):
         reason = HOSTILE
@@ -152,8 +156,8 @@ def test_what_is_inserted_is_escaped():
     assert HOSTILE in hostile.text
 
 
-def test_page_needs_nothing_from_elsewhere():
-    """The page loads no script, image, font or style from anywhere, as its content security policy demands."""
+def test_page_loads_no_other_resources():
+    """The page loads no script, image, font or style, as its content security policy requires."""
     elements = Page(render_page(entry(), "/metrics")).elements
     assert {tag for tag, _ in elements}.isdisjoint({"script", "img", "link", "iframe", "object"})
     assert not any({"src", "onclick", "style"} & set(attrs) for _, attrs in elements)

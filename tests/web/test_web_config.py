@@ -20,7 +20,7 @@ TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return a folder with the files that a configuration can name."""
+    """Return a folder with the files that a configuration can refer to."""
     write(tmp_path, SERVER, CA)
     (tmp_path / "encrypted.key").write_text(SERVER.encrypted_key_pem)
     (tmp_path / "other.key").write_text(identity("other").key_pem)
@@ -101,13 +101,13 @@ BAD = {
     "unprintable": ("\x01", "is not YAML"),
     "nested": ("[" * 5000, "is not YAML"),
     "not UTF-8": (b"\xff", "is not UTF-8"),
-    "large": ("#" * 2**21, "is larger than 1048576 bytes"),
+    "too large": ("#" * 2**21, "is larger than 1048576 bytes"),
     "junk": ("hWkNKCp3fvIx3jKnsaBI\nTuEjdwNS8A2vYdFbiKqr\n", "must be a mapping"),
     "unknown section": ("tls_config: {}\n", "tls_config: unknown key"),
     "unknown key": ("tls_server_config:\n  cert_filse: x\n", "tls_server_config.cert_filse: unknown key"),
     "unprintable key": ('"a\\nb": x\n', "'a\\nb': unknown key"),
-    "key twice": (f"{TLS}  key_file: server.key\n", "line 4: a key that is duplicated or not text"),
-    "key that is a list": ("? [a]\n: b\n", "line 1: a key that is duplicated or not text"),
+    "duplicate YAML key": (f"{TLS}  key_file: server.key\n", "line 4: a key that is duplicated or not text"),
+    "YAML key that is a list": ("? [a]\n: b\n", "line 1: a key that is duplicated or not text"),
     "section that is text": ("http_server_config: x\n", "http_server_config: must be a mapping"),
     "text that is a list": ("tls_server_config:\n  cert_file: []\n", "tls_server_config.cert_file: must be text"),
     "list that is text": (tls("cipher_suites: x"), "tls_server_config.cipher_suites: must be a list"),
@@ -116,23 +116,26 @@ BAD = {
         "tls_server_config: needs cert or cert_file",
     ),
     "no key": ("tls_server_config:\n  cert_file: server.crt\n", "tls_server_config: needs key or key_file"),
-    "nothing but a version": (
+    "only a version": (
         "tls_server_config:\n  min_version: TLS13\n",
         "tls_server_config: needs cert or cert_file",
     ),
-    "certificate twice": (tls("cert: x"), "tls_server_config: has both cert and cert_file"),
-    "key twice, inline": (tls("key: hunter2"), "tls_server_config: has both key and key_file"),
+    "certificate inline and in a file": (tls("cert: x"), "tls_server_config: has both cert and cert_file"),
+    "key inline and in a file": (tls("key: hunter2"), "tls_server_config: has both key and key_file"),
     "missing certificate": (
         TLS.replace("server.crt", "somefile"),
         "tls_server_config.cert_file: No such file or directory",
     ),
     "missing key": (TLS.replace("server.key", "somefile"), "tls_server_config.key_file: No such file or directory"),
-    "large key": (TLS.replace("server.key", "large.pem"), "tls_server_config.key_file: is larger than 65536 bytes"),
+    "key that is too large": (
+        TLS.replace("server.key", "large.pem"),
+        "tls_server_config.key_file: is larger than 65536 bytes",
+    ),
     "encrypted key": (
         TLS.replace("server.key", "encrypted.key"),
         "tls_server_config: cert, key: must be PEM, and the key must be unencrypted and match the certificate",
     ),
-    "another's key": (
+    "key of another certificate": (
         TLS.replace("server.key", "other.key"),
         "tls_server_config: cert, key: must be PEM, and the key must be unencrypted and match the certificate",
     ),
@@ -207,7 +210,7 @@ BAD = {
         "http_server_config:\n  headers:\n    Content-Type: foo\n",
         f"http_server_config.headers: 'Content-Type' is not one of {HEADERS}",
     ),
-    "header's value": (
+    "header value": (
         "http_server_config:\n  headers:\n    X-Frame-Options: foo\n",
         "http_server_config.headers: X-Frame-Options must be deny or sameorigin",
     ),
@@ -215,7 +218,7 @@ BAD = {
         'http_server_config:\n  headers:\n    X-XSS-Protection: "a\\r\\nb: c"\n',
         "http_server_config.headers: X-XSS-Protection contains a control character or a character outside ASCII",
     ),
-    "password that is no hash": (
+    "password that is not a hash": (
         "basic_auth_users:\n  john: hunter2\n",
         "basic_auth_users: the password of user 1 is not a bcrypt hash, such as htpasswd -nBC 10 prints",
     ),
@@ -227,7 +230,7 @@ BAD = {
         f"basic_auth_users:\n  john: {HASH}\n  jane: [hunter2]\n",
         "basic_auth_users: the password of user 2 is not a bcrypt hash, such as htpasswd -nBC 10 prints",
     ),
-    "name that can't be sent": (
+    "name with a colon": (
         f"basic_auth_users:\n  'a:b': {HASH}\n",
         "basic_auth_users: the name of user 1 has a colon, which basic authentication can't transmit",
     ),
@@ -235,18 +238,18 @@ BAD = {
         "basic_auth_users: [hunter2]\n",
         "basic_auth_users: must be a mapping of names to bcrypt hashes",
     ),
-    "interval": (
+    "invalid interval": (
         "rate_limit:\n  interval: soon\n  burst: 1\n",
         "rate_limit.interval: must be a duration such as 90s, 1m30s or 500ms",
     ),
-    "burst": ("rate_limit:\n  burst: some\n", "rate_limit.burst: must be a whole number"),
+    "invalid burst": ("rate_limit:\n  burst: some\n", "rate_limit.burst: must be a whole number"),
     "no burst": ("rate_limit:\n  interval: 1s\n", "rate_limit: needs a burst, or no request would be allowed"),
 }
 
 
 @pytest.mark.parametrize("text", GOOD.values(), ids=GOOD)
-def test_good_files(path, text):
-    """A file that the ecosystem's documentation describes can be used."""
+def test_valid_files(path, text):
+    """A file that follows the documentation of exporter-toolkit is accepted."""
     path.write_text(text)
     web = WebConfigFile(path)
     assert web.config == load(path)
@@ -254,67 +257,67 @@ def test_good_files(path, text):
 
 
 @pytest.mark.parametrize(("text", "message"), BAD.values(), ids=BAD)
-def test_bad_files(path, text, message):
-    """A file that breaks a rule is refused with one line that names key and reason, and holds no secret."""
+def test_invalid_files(path, text, message):
+    """An invalid file is rejected with one line that states the key and the reason, and contains no secret."""
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ValueError, match=r".") as refusal:
+    with pytest.raises(ValueError, match=r".") as caught:
         WebConfigFile(path)
-    said = str(refusal.value)
-    assert said.startswith(message) if message.endswith(" ") else said == message
-    assert "hunter2" not in said
-    assert HASH not in said
+    actual = str(caught.value)
+    assert actual.startswith(message) if message.endswith(" ") else actual == message
+    assert "hunter2" not in actual
+    assert HASH not in actual
 
 
 def test_a_missing_file(path):
-    """A file that is not there is refused."""
+    """A file that doesn't exist is rejected."""
     with pytest.raises(ValueError, match="No such file or directory"):
         load(path)
 
 
-def test_secrets_are_not_shown(path):
-    """What is logged or printed of a configuration holds neither key nor hash."""
+def test_the_repr_contains_no_secrets(path):
+    """The text of a configuration, which may be logged or printed, contains neither key nor hash."""
     path.write_text(GOOD["sample"])
-    shown = repr(load(path))
-    assert HASH not in shown
-    assert "PRIVATE" not in shown
+    text = repr(load(path))
+    assert HASH not in text
+    assert "PRIVATE" not in text
 
 
-class Told:
-    """What it was told of the web configuration: times, and None for each failure."""
+class Recorder:
+    """Records events of the web configuration: the time of each load, and None for each failure."""
 
     def __init__(self):
         self.events = asyncio.Queue()
 
     def record_config_loaded(self, source, at):
-        """Keep the time."""
+        """Record the time."""
         assert source == "web"
         self.events.put_nowait(at)
 
     def record_config_error(self, source):
-        """Keep that it failed."""
+        """Record a failure."""
         assert source == "web"
         self.events.put_nowait(None)
 
 
 @pytest.fixture
 async def watched(path, monkeypatch):
-    """Return a way to watch a file: an async context that gives the configuration and what is told."""
+    """Return an async context manager that watches a file and yields the configuration and its events."""
     monkeypatch.setattr(web_config, "POLL_INTERVAL", 0.01)
 
     @contextlib.asynccontextmanager
     async def watching(text):
         path.write_text(text)
-        web, told = WebConfigFile(path), Told()
-        task = asyncio.create_task(web.watch(told, clock=lambda: 42.0))
+        web, recorder = WebConfigFile(path), Recorder()
+        task = asyncio.create_task(web.watch(recorder, clock=lambda: 42.0))
         async with asyncio.timeout(20):
-            yield web, told.events
+            yield web, recorder.events
         task.cancel()
 
     return watching
 
 
 def certificate(web):
-    """Return the certificate that a new connection is shown."""
+    """Return the server certificate that a new connection gets."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = ssl.create_default_context(cadata=CA.pem).wrap_bio(down, up, server_hostname="localhost")
     server = web.tls().wrap_bio(up, down, server_side=True)
@@ -325,25 +328,25 @@ def certificate(web):
 
 
 async def test_a_changed_file_is_used(path, watched):
-    """New users count without a restart."""
-    async with watched("") as (web, told):
+    """New users are applied without a restart."""
+    async with watched("") as (web, events):
         path.write_text(f"basic_auth_users:\n  alice: {HASH}\n")
-        assert await told.get() == 42.0
+        assert await events.get() == 42.0
         assert set(web.config.basic_auth_users) == {"alice"}
 
 
 async def test_a_changed_certificate_is_used(folder, watched):
-    """A renewed certificate is shown to new connections though the file that names it is as it was."""
-    async with watched(TLS) as (web, told):
+    """New connections get a renewed certificate, although the file that refers to it hasn't changed."""
+    async with watched(TLS) as (web, events):
         before = certificate(web)
         write(folder, renewed := identity("server", x509.DNSName("localhost"), by=CA))
-        while await told.get() is None:  # looked at between the two files
+        while await events.get() is None:  # the check can run between the two writes
             pass
         assert certificate(web) == ssl.PEM_cert_to_DER_cert(renewed.pem) != before
 
 
-async def test_a_file_can_be_read_at_once(path):
-    """Whoever knows that the file changed need not wait, and is told why it can't be used, which changes nothing."""
+async def test_a_file_can_be_reloaded_at_once(path):
+    """`reload` reads the file at once. If it is invalid, the error states the reason and the configuration is kept."""
     path.write_text("")
     web = WebConfigFile(path)
     path.write_text(f"basic_auth_users:\n  alice: {HASH}\n")
@@ -356,41 +359,41 @@ async def test_a_file_can_be_read_at_once(path):
     assert web.config is config
 
 
-async def test_what_was_said_at_once_is_not_said_again(path, watched):
-    """The watch repeats nothing that whoever read the file at once was told, and says when it is good again."""
+async def test_the_watch_does_not_repeat_the_error_of_a_reload(path, watched):
+    """The watch doesn't log an error that `reload` has already raised. It logs when the file is valid again."""
     with structlog.testing.capture_logs() as logs:
-        async with watched("") as (web, told):
+        async with watched("") as (web, events):
             path.write_text("nonsense: 1\n")
             with pytest.raises(ValueError, match="unknown key"):
                 await web.reload()
-            assert await told.get() is None
+            assert await events.get() is None
             assert not logs
             path.write_text("")
-            assert await told.get() == 42.0
+            assert await events.get() == 42.0
     (again,) = logs
     assert again["event"] == "web configuration reloaded"
 
 
-async def test_what_does_not_change_is_not_read_anew(path, watched):
-    """Another comment is no other configuration."""
-    async with watched(TLS) as (web, told):
+async def test_an_equal_configuration_is_not_replaced(path, watched):
+    """Editing a comment doesn't replace the configuration."""
+    async with watched(TLS) as (web, events):
         config = web.config
         path.write_text(f"{TLS}# a comment\n")
         await asyncio.sleep(0.1)
         assert web.config is config
-        assert told.empty()
+        assert events.empty()
 
 
-async def test_a_broken_file_changes_nothing_and_is_said_once(path, watched):
-    """A file that can't be used leaves the last one in use and says so once, until it is good again."""
+async def test_an_invalid_file_changes_nothing_and_is_logged_once(path, watched):
+    """If the file becomes invalid, the last configuration stays in use. This is logged once, and so is the recovery."""
     with structlog.testing.capture_logs() as logs:
-        async with watched(TLS) as (web, told):
+        async with watched(TLS) as (web, events):
             config = web.config
             path.write_text("basic_auth_users:\n  alice: hunter2\n")
-            assert [await told.get() for _ in range(3)] == [None] * 3
+            assert [await events.get() for _ in range(3)] == [None] * 3
             assert web.config is config
             path.write_text(TLS)
-            while await told.get() is None:
+            while await events.get() is None:
                 pass
             assert web.config is config
     warning, again = [entry for entry in logs if entry["log_level"] != "debug"]
@@ -400,25 +403,25 @@ async def test_a_broken_file_changes_nothing_and_is_said_once(path, watched):
     assert again["event"] == "web configuration reloaded"
 
 
-@pytest.mark.parametrize("after", ["", "basic_auth_users:\n", TLS], ids=["cut off", "no users", "others"])
-async def test_users_do_not_all_go(path, watched, after):
-    """A file that is cut off in the middle of a copy does not let everybody in."""
+@pytest.mark.parametrize("after", ["", "basic_auth_users:\n", TLS], ids=["truncated", "no users", "other sections"])
+async def test_not_all_users_can_be_removed(path, watched, after):
+    """A file that is truncated while it is being copied doesn't turn authentication off."""
     with structlog.testing.capture_logs() as logs:
-        async with watched(f"basic_auth_users:\n  alice: {HASH}\n") as (web, told):
+        async with watched(f"basic_auth_users:\n  alice: {HASH}\n") as (web, events):
             path.write_text(after)
-            assert await told.get() is None
+            assert await events.get() is None
             assert set(web.config.basic_auth_users) == {"alice"}
     assert "can't" in logs[0]["problem"]
 
 
-@pytest.mark.parametrize(("before", "after"), [(TLS, ""), ("", TLS)], ids=["goes", "comes"])
-async def test_tls_stays_what_it_was(path, watched, before, after):
-    """Whether connections are secured can't change: nobody sends a password in the clear because of an edit."""
+@pytest.mark.parametrize(("before", "after"), [(TLS, ""), ("", TLS)], ids=["removed", "added"])
+async def test_tls_cannot_be_added_or_removed(path, watched, before, after):
+    """TLS can't be turned on or off while the exporter runs, so an edit can't expose passwords on the network."""
     with structlog.testing.capture_logs() as logs:
-        async with watched(before) as (web, told):
+        async with watched(before) as (web, events):
             path.write_text(after)
-            assert await told.get() is None
+            assert await events.get() is None
             assert (web.tls is not None) == bool(before)
-            assert await told.get() is None
+            assert await events.get() is None
     (warning,) = logs
     assert warning["problem"] == "tls_server_config: can't be added or removed while the exporter runs: restart it"
