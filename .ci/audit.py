@@ -1,4 +1,4 @@
-"""Has pip-audit look for known vulnerabilities in what is pinned, and says honestly what it could not look up."""
+"""Check the pinned dependencies for known vulnerabilities with pip-audit, and report how many could be checked."""
 
 from __future__ import annotations
 
@@ -13,29 +13,33 @@ COMMAND = [
     *(f"--requirement={ROOT / name}" for name in ("requirements.txt", "requirements-build.txt")),
 ]
 UNREACHABLE = ("ConnectionError", "ProxyError", "Timeout", "Could not connect", "ServiceError")
-"""In how pip-audit ends where its source of data can't be asked."""
+"""Words in the last line of pip-audit's error output when it can't reach its vulnerability service."""
 
 
 def main() -> str | None:
-    """Run it, with these arguments too, print what came of it, and return what makes it a failure."""
-    done = subprocess.run([*COMMAND, *sys.argv[1:]], capture_output=True, text=True, check=False)  # noqa: S603 -- ours
-    if done.stdout:
-        pinned = json.loads(done.stdout)["dependencies"]
-    elif any(word in done.stderr.strip().rpartition("\n")[2] for word in UNREACHABLE):
+    """Run pip-audit with the arguments of this script, print a summary, and return an error message or None.
+
+    If the vulnerability service is unreachable, print that nothing was audited. This is not an error.
+    """
+    result = subprocess.run([*COMMAND, *sys.argv[1:]], capture_output=True, text=True, check=False)  # noqa: S603 -- fixed command
+    if result.stdout:
+        pinned = json.loads(result.stdout)["dependencies"]
+    elif any(word in result.stderr.strip().rpartition("\n")[2] for word in UNREACHABLE):
         pinned = []
     else:
-        return done.stderr
-    audited = [each for each in pinned if "vulns" in each]
+        return result.stderr
+    audited = [package for package in pinned if "vulns" in package]
     if not audited:
-        print("Not audited: nothing that knows of vulnerabilities can be reached.")  # noqa: T201 -- the answer
+        print("Not audited: nothing that knows of vulnerabilities can be reached.")  # noqa: T201 -- the result
         return None
-    print(f"{len(audited)} of {len(pinned)} dependencies audited.")  # noqa: T201 -- likewise
-    flaws = [
-        f"{each['name']} {each['version']} has {flaw['id']}, fixed in {', '.join(flaw['fix_versions']) or 'no version'}"
-        for each in audited
-        for flaw in each["vulns"]
+    print(f"{len(audited)} of {len(pinned)} dependencies audited.")  # noqa: T201 -- the result
+    problems = [
+        f"{package['name']} {package['version']} has {vuln['id']},"
+        f" fixed in {', '.join(vuln['fix_versions']) or 'no version'}"
+        for package in audited
+        for vuln in package["vulns"]
     ]
-    return "\n".join(flaws) or None
+    return "\n".join(problems) or None
 
 
 if __name__ == "__main__":

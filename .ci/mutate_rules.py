@@ -1,8 +1,8 @@
 """Mutation-test the Prometheus rules: change one thing at a time, and check that a unit test notices.
 
-A changed rule is a mutant. A mutant is killed when a test in `prometheus/tests` fails, and survives when all pass. A
-survivor shows what no test covers. Add a test that kills it. If the change can't make a difference, list the mutant in
-`EQUIVALENT` instead.
+A changed rule is a mutant. A test in `prometheus/tests` kills the mutant if it fails. If all tests pass, the mutant
+survives, which shows that no test covers the change. Add a test that kills it. If the change can't make a difference,
+list the mutant in `EQUIVALENT` instead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ EQUIVALENT = {
     " -> last_over_time(connection:telnyx_connection_tag_info:muted": ALWAYS_ONE,
     "TelnyxConnectionVanished: max_over_time(connection:telnyx_connection_tag_info:muted"
     " -> min_over_time(connection:telnyx_connection_tag_info:muted": ALWAYS_ONE,
-    "TelnyxConnectionCreated: max -> min": "the time of creation never changes, so all replicas have the same",
+    "TelnyxConnectionCreated: max -> min": "the creation time never changes, so it is the same on all replicas",
     "TelnyxOutboundChannelsUnlimited: == 1 -> >= 1": ZERO_OR_ONE,
     "TelnyxOutboundChannelsUnlimited: == Inf -> >= Inf": "nothing is larger than Inf",
     "TelnyxSipUriCallingUnrestricted: == -> >=": ZERO_OR_ONE,
@@ -43,7 +43,7 @@ EQUIVALENT = {
     "TelnyxMediaEncryptionDisabled: == -> >=": ZERO_OR_ONE,
     "TelnyxMediaEncryptionDisabled: max_over_time -> last_over_time": ALWAYS_ONE,
     "TelnyxMediaEncryptionDisabled: max_over_time -> min_over_time": ALWAYS_ONE,
-    "TelnyxKeyRejected: increase -> rate": "both are above 0 at the same times, and the texts don't show the value",
+    "TelnyxKeyRejected: increase -> rate": "both are above 0 at the same times, and no annotation contains the value",
     "TelnyxRateLimited: sum -> max": "each exporter has one series with this code",
 }
 """Mutants that can't change a result, each with the reason."""
@@ -67,20 +67,20 @@ SWAPS: dict[str, tuple[str, ...]] = {
     "-": ("+",),
     "Inf": ("0",),
 }
-"""Tokens of an expression, each with what replaces it. Numbers, windows and lists of labels have functions below."""
+"""Tokens of an expression and their replacements. Functions below replace numbers, windows and lists of labels."""
 
 TOKEN = re.compile(r'"[^"]*"|\[[^]]*\]|[a-zA-Z_:][\w:]*|\d+|[=!<>]=|[=!]~|\S')
 LABEL_LIST = re.compile(r"\b(on|ignoring|by|without) \(([^)]*)\)")
 MATCHERS = re.compile(r"\{([^}]*)\}")
-UNWRAPPED = (
+REMOVABLE_PARTS = (
     re.compile(r"[*+-] (?:\d+|Inf)"),
     re.compile(r"time\(\) -"),
     re.compile(r"group_left \(\)"),
     re.compile(r"absent\b"),
 )
-"""Parts of an expression that can be left out."""
+"""Parts of an expression that can be removed."""
 ADDED_TO_ON = {"connection_id": ("connection_name", "job")}
-"""Labels that someone might add to a list after `on`."""
+"""Labels that someone might add to an `on` list that contains the key."""
 MINUTE, HOUR = 60, 3600
 
 Rule: TypeAlias = dict[str, Any]
@@ -98,35 +98,35 @@ class Mutant(NamedTuple):
     """A rule with one change."""
 
     name: str
-    """Says which rule was changed, and how."""
+    """The name of the rule and the change."""
     index: int
-    """The place of the rule among all rules."""
+    """The index of the rule among all rules."""
     rule: Rule
 
 
 def seconds(duration: str) -> int:
-    """Parse a Prometheus duration of one unit."""
+    """Parse a Prometheus duration with one unit, and return seconds."""
     return int(duration[:-1]) * {"s": 1, "m": MINUTE, "h": HOUR}[duration[-1]]
 
 
 def durations(duration: str, step: int) -> list[str]:
-    """Return durations that miss this one by a step. A test that notices these notices larger changes, too."""
+    """Return durations one step shorter and longer. A test that notices these also notices larger changes."""
     length = seconds(duration)
     return [f"{other}s" for other in (length - step, length + step) if other > 0]
 
 
 def numbers(number: int) -> tuple[int, ...]:
-    """Return other numbers: 0 and 1 replace each other. Larger numbers are seconds and are missed by a minute."""
+    """Return replacements: 0 and 1 replace each other. Larger numbers are seconds and change by one minute."""
     return (1 - number,) if number in {0, 1} else (number - MINUTE, number + MINUTE)
 
 
 def without_each(items: list[str]) -> list[list[str]]:
-    """Return the list without each of its items."""
+    """Return copies of the list, each without one of the items."""
     return [items[:index] + items[index + 1 :] for index in range(len(items))]
 
 
 def token_edits(tokens: list[re.Match[str]]) -> Iterator[Edit]:
-    """Replace tokens one by one: operators, functions, numbers and windows."""
+    """Replace one token at a time: operators, functions, numbers and windows."""
     for token in tokens:
         text = token[0]
         if text.isdecimal():
@@ -141,7 +141,7 @@ def token_edits(tokens: list[re.Match[str]]) -> Iterator[Edit]:
 
 
 def clause_edits(tokens: list[re.Match[str]]) -> Iterator[Edit]:
-    """Remove each set operator together with its right side."""
+    """Remove one set operator at a time, together with its right side."""
     for index, token in enumerate(tokens):
         if token[0] not in {"and", "or", "unless"}:
             continue
@@ -156,38 +156,38 @@ def clause_edits(tokens: list[re.Match[str]]) -> Iterator[Edit]:
 
 
 def label_edits(expression: str) -> Iterator[Edit]:
-    """Empty each list of labels, drop each label, and add labels that look harmless."""
-    for found in LABEL_LIST.finditer(expression):
-        labels = found[2].split(", ")
+    """Clear each list of labels, remove each label, and add labels that seem harmless."""
+    for match in LABEL_LIST.finditer(expression):
+        labels = match[2].split(", ")
         lists = [[], *without_each(labels)]
-        if found[1] == "on":
+        if match[1] == "on":
             lists += [[*labels, added] for label in labels for added in ADDED_TO_ON.get(label, ())]
-        yield from (Edit(*found.span(), f"{found[1]} ({', '.join(new)})") for new in lists)
+        yield from (Edit(*match.span(), f"{match[1]} ({', '.join(new)})") for new in lists)
 
 
 def matcher_edits(expression: str) -> Iterator[Edit]:
-    """Drop each matcher and each alternative of a regular expression."""
-    for found in MATCHERS.finditer(expression):
-        for kept in without_each(found[1].split(",")):
-            yield Edit(*found.span(), f"{{{','.join(kept)}}}" if kept else "")
-        for alternatives in re.finditer(r'=~"([^"]*)"', found[1]):
-            start, end = (found.start(1) + place for place in alternatives.span(1))
+    """Remove each matcher, and each alternative of a regular expression."""
+    for match in MATCHERS.finditer(expression):
+        for kept in without_each(match[1].split(",")):
+            yield Edit(*match.span(), f"{{{','.join(kept)}}}" if kept else "")
+        for alternatives in re.finditer(r'=~"([^"]*)"', match[1]):
+            start, end = (match.start(1) + place for place in alternatives.span(1))
             yield from (Edit(start, end, "|".join(kept)) for kept in without_each(alternatives[1].split("|")))
 
 
 def expression_edits(expression: str) -> Iterator[Edit]:
-    """Return all edits of an expression."""
+    """Yield all edits of an expression."""
     tokens = list(TOKEN.finditer(expression))
     yield from token_edits(tokens)
     yield from clause_edits(tokens)
     yield from label_edits(expression)
     yield from matcher_edits(expression)
-    for part in UNWRAPPED:
-        yield from (Edit(*found.span(), "") for found in part.finditer(expression))
+    for part in REMOVABLE_PARTS:
+        yield from (Edit(*match.span(), "") for match in part.finditer(expression))
 
 
 def describe(expression: str, edit: Edit) -> str:
-    """Return the old and the new text, with as much around them as it takes to find the place."""
+    """Return the old and new text of an edit, with enough context to be unique in the expression."""
     tokens = list(TOKEN.finditer(expression))
     start, end = edit.start, edit.end
     while expression.count(expression[start:end]) > 1:
@@ -202,7 +202,7 @@ def describe(expression: str, edit: Edit) -> str:
 
 
 def changes(rule: Rule) -> Iterator[tuple[str, Rule]]:
-    """Return each changed copy of a rule and what was changed."""
+    """Yield a description of each change, and the changed copy of the rule."""
     expression = rule["expr"]
     for edit in expression_edits(expression):
         yield describe(expression, edit), {**rule, "expr": expression[: edit.start] + edit.new + expression[edit.end :]}
@@ -218,18 +218,18 @@ def changes(rule: Rule) -> Iterator[tuple[str, Rule]]:
 
 
 def rule_name(rule: Rule) -> str:
-    """Return a rule's name. For a recording rule, this includes the labels that it adds."""
+    """Return a rule's name. The name of a recording rule includes the labels that it adds."""
     labels = ",".join(f'{name}="{value}"' for name, value in rule.get("labels", {}).items())
     return rule.get("alert") or rule["record"] + (f"{{{labels}}}" if labels else "")
 
 
 def mutants(rules: list[Rule]) -> list[Mutant]:
-    """Return all mutants, each once."""
-    found: dict[str, Mutant] = {}
+    """Return all mutants without duplicates."""
+    unique: dict[str, Mutant] = {}
     for index, rule in enumerate(rules):
         for change, mutated in changes(rule):
-            found.setdefault(repr((index, mutated)), Mutant(f"{rule_name(rule)}: {change}", index, mutated))
-    return list(found.values())
+            unique.setdefault(repr((index, mutated)), Mutant(f"{rule_name(rule)}: {change}", index, mutated))
+    return list(unique.values())
 
 
 class Suite:
@@ -242,13 +242,13 @@ class Suite:
         self._tests = {path.stem: yaml.safe_load(path.read_text()) for path in (folder / "tests").glob("*.yaml")}
         self._scratch = scratch
 
-    def check(self, found: Iterable[Mutant]) -> str:
-        """Return what promtool says about mutants that don't parse."""
-        groups = [{"name": str(number), "rules": [mutant.rule]} for number, mutant in enumerate(found)]
+    def check(self, candidates: Iterable[Mutant]) -> str:
+        """Return promtool's message about mutants that don't parse. It is empty if all parse."""
+        groups = [{"name": str(number), "rules": [mutant.rule]} for number, mutant in enumerate(candidates)]
         return self._promtool("check", {"mutants": {"groups": groups}})
 
     def kills(self, mutant: Mutant) -> bool:
-        """Return whether a test fails: one of the alert, or one of an alert that uses the recorded metric."""
+        """Return whether a test fails. For a recording rule, run the tests of the alerts that use its metric."""
         original = self.rules[mutant.index]
         rules = [mutant.rule if rule is original else rule for rule in self.rules]
         recorded = [rule for rule in rules if "record" in rule]
@@ -260,7 +260,8 @@ class Suite:
     def _fails(self, alert: Rule, recorded: Iterable[Rule]) -> bool:
         """Return whether a test of the alert fails with these recording rules.
 
-        Each group of tests runs separately, because the first groups kill most mutants.
+        Each group of tests runs separately and the first failure ends the run, because the first groups kill most
+        mutants.
         """
         used = [rule for rule in recorded if rule["record"] in alert["expr"]]
         rules = {"groups": [{**self._group, "rules": [*used, alert]}]}
@@ -269,29 +270,36 @@ class Suite:
         return any(self._promtool("test", {"tests": run, "rules": rules}) for run in runs)
 
     def _promtool(self, command: str, files: dict[str, Any]) -> str:
-        """Run promtool on the first of the files. Return what it says if it fails."""
+        """Run promtool on the first of the files. Return its output if it fails, else an empty string."""
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             paths = [Path(folder, name) for name in files]
             for path, content in zip(paths, files.values(), strict=True):
-                path.write_text(json.dumps(content))  # YAML, too
-            done = subprocess.run(["promtool", command, "rules", paths[0]], capture_output=True, text=True, check=False)  # noqa: S603, S607 -- ours
-        return done.stdout + done.stderr if done.returncode else ""
+                path.write_text(json.dumps(content))  # JSON is valid YAML
+            result = subprocess.run(  # noqa: S603 -- fixed command
+                ["promtool", command, "rules", paths[0]],  # noqa: S607 -- found on PATH
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        return result.stdout + result.stderr if result.returncode else ""
 
 
 def main(folder: Path = PROMETHEUS, equivalent: Mapping[str, str] = EQUIVALENT) -> str | None:
-    """Run all mutants, print their numbers, and return what makes the run a failure."""
+    """Test all mutants, print how many there are of each kind, and return the error message or None."""
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
         suite = Suite(folder, Path(scratch))
-        found = mutants(suite.rules)
-        if fault := suite.check(found):
+        candidates = mutants(suite.rules)
+        if fault := suite.check(candidates):
             return fault
-        killed = {mutant.name for mutant, dead in zip(found, pool.map(suite.kills, found), strict=True) if dead}
-    survived = [mutant.name for mutant in found if mutant.name not in killed]
+        results = zip(candidates, pool.map(suite.kills, candidates), strict=True)
+        killed = {mutant.name for mutant, is_killed in results if is_killed}
+    survived = [mutant.name for mutant in candidates if mutant.name not in killed]
     known = [name for name in survived if name in equivalent]
-    print(f"{len(found)} mutants: {len(killed)} killed, {len(known)} equivalent, {len(survived) - len(known)} survived")  # noqa: T201 -- the answer
+    counts = f"{len(killed)} killed, {len(known)} equivalent, {len(survived) - len(known)} survived"
+    print(f"{len(candidates)} mutants: {counts}")  # noqa: T201 -- the result
     faults = [f"survived, add a test that kills it: {name}" for name in survived if name not in equivalent]
     faults += [f"not equivalent, a test kills it: {name}" for name in equivalent if name in killed]
-    names = {mutant.name for mutant in found}
+    names = {mutant.name for mutant in candidates}
     faults += [f"listed as equivalent, but there is no such mutant: {name}" for name in equivalent if name not in names]
     return "\n".join(faults) or None
 

@@ -1,10 +1,15 @@
-"""Measure the exporter side by side with what else could do its work, in one run, as one table.
+"""Compare the performance of the exporter with alternatives, and print the results as one table.
 
     python benchmarks/run.py [--connections 10000] [--rounds 5]
 
-Against prometheus-client's own rendering of the same families, nginx with the same bytes in a file (Debian's packages
-`nginx-light` and `wrk`), and Telnyx's SDK (`pip install telnyx`) reading the same list; what is not there is left out.
-All of it runs on loopback. A figure is the median of several rounds, with the least and the most of them behind it.
+The alternatives are:
+
+- prometheus-client, which renders the same metric families
+- nginx, which serves the same bytes from a file (requires the Debian packages `nginx-light` and `wrk`)
+- the Telnyx SDK, which reads the same list (requires `pip install telnyx`)
+
+The script skips alternatives that are not installed. All traffic is on loopback. Each result is the median of several
+rounds, followed by the minimum and the maximum.
 """
 
 from __future__ import annotations
@@ -49,42 +54,41 @@ ENVIRONMENT = {"TELNYX_API_KEY": KEY, "PATH": "/usr/bin:/usr/sbin:/bin"}
 
 
 @dataclass(frozen=True)
-class Figure:
-    """Rounds of one measurement."""
+class Measurement:
+    """The results of all rounds of a measurement."""
 
     rounds: tuple[float, ...]
 
     @property
     def median(self) -> float:
-        """The one to quote."""
+        """The median of all rounds."""
         return statistics.median(self.rounds)
 
     def __str__(self) -> str:
-        least, most = min(self.rounds), max(self.rounds)
-        return f"{self.median:.3g} ({least:.3g} to {most:.3g})"
+        return f"{self.median:.3g} ({min(self.rounds):.3g} to {max(self.rounds):.3g})"
 
 
-def measure(rounds: int, work: Callable[[], object]) -> Figure:
-    """Return the seconds that it takes."""
+def measure(rounds: int, work: Callable[[], object]) -> Measurement:
+    """Return the seconds that each call of `work` takes."""
     seconds = []
     for _ in range(rounds):
         started = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - started)
-    return Figure(tuple(seconds))
+    return Measurement(tuple(seconds))
 
 
-def row(what: str, ours: Figure | str, theirs: Figure | str, ratio: str) -> None:
+def print_row(name: str, ours: Measurement | str, theirs: Measurement | str, ratio: str) -> None:
     """Print a row of the table."""
-    print(f"| {what} | {ours} | {theirs} | {ratio} |", flush=True)
+    print(f"| {name} | {ours} | {theirs} | {ratio} |", flush=True)
 
 
-# The same list for all
+# The list that all measurements use
 
 
 @contextlib.contextmanager
 def sandbox(connections: int) -> Iterator[str]:
-    """Run an account that stands still and give its base URL."""
+    """Run the sandbox API with a list that doesn't change, and yield its base URL."""
     command = [sys.executable, "-m", "exporter.sandbox", f"--size={connections}", "--step=0", "--rate-limit=0"]
     process = subprocess.Popen(
         [*command, "--listen-address=127.0.0.1:0"], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
@@ -98,26 +102,25 @@ def sandbox(connections: int) -> Iterator[str]:
 
 
 def snapshot_of(connections: int) -> Snapshot[Connection]:
-    """Return the same list as a snapshot."""
+    """Return the list of the sandbox API as a snapshot."""
     decode = PageDecoder(Connection)
     rows = list(Account(connections, step=0).encoded_rows())
     pages = (b'{"data":[' + b",".join(rows[start : start + 250]) + b"]}" for start in range(0, connections, 250))
-    return Snapshot(tuple(decode(page).rows for page in pages))  # type: ignore[misc]  # all rows can be read
+    return Snapshot(tuple(decode(page).rows for page in pages))  # type: ignore[misc]  # no row is malformed
 
 
 # Rendering
 
 
-class Families:
-    """The same families as prometheus-client has them, ready to be rendered."""
+class PrometheusClientFamilies:
+    """The same metric families as objects of prometheus-client, ready to render."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        selection = COLLECTOR
-        counts = [
+        snapshot_metrics = [
             self._metric(family, [({}, sample) for sample in family.samples(snapshot)])
-            for family in selection.snapshot_families
+            for family in COLLECTOR.snapshot_families
         ]
-        each = [
+        row_metrics = [
             self._metric(
                 family,
                 [
@@ -126,51 +129,51 @@ class Families:
                     for sample in self._samples(family, connection)
                 ],
             )
-            for family in selection.row_families
+            for family in COLLECTOR.row_families
         ]
-        self._metrics = [*counts, *each]
+        self._metrics = [*snapshot_metrics, *row_metrics]
 
     def collect(self) -> list[Metric]:
-        """Return them."""
+        """Return all families."""
         return self._metrics
 
     @staticmethod
     def _samples(family: Gauge | Info | MultiGauge, connection: Connection) -> Iterable[Sample]:
         if isinstance(family, Gauge):
-            number = family.value(family.part(connection))
+            number = family.value(family.source(connection))
             return [] if number is None else [((), number)]
         if isinstance(family, Info):
-            return [(family.values(family.part(connection)), 1)]
+            return [(family.values(family.source(connection)), 1)]
         return family.samples(connection)
 
     @staticmethod
     def _metric(family: Family, samples: Iterable[tuple[dict[str, str], Sample]]) -> Metric:
-        words: dict[LabelValue, str] = {True: "true", False: "false", None: ""}
+        texts: dict[LabelValue, str] = {True: "true", False: "false", None: ""}
         metric = Metric(family.name, family.help, "gauge")
         for common, (values, number) in samples:
-            labels = zip(family.labels, (words.get(value, value) for value in values), strict=True)
+            labels = zip(family.labels, (texts.get(value, value) for value in values), strict=True)
             metric.add_sample(family.name, {**common, **dict(labels)}, number)
         return metric
 
 
-def rendering(connections: int, rounds: int) -> tuple[float, int]:
-    """Compare rendering; return the seconds that prometheus-client takes, and the length of the text."""
+def compare_rendering(connections: int, rounds: int) -> tuple[float, int]:
+    """Compare rendering with prometheus-client. Return its time in seconds, and the length of the text in bytes."""
     snapshot = snapshot_of(connections)
-    selection = COLLECTOR
-    text = Renderer(selection)(snapshot).encode(Format.TEXT, gzip=False).data
+    text = Renderer(COLLECTOR)(snapshot).encode(Format.TEXT, gzip=False).data
     samples = sum(not line.startswith(b"#") for line in text.splitlines())
-    families = Families(snapshot)
-    theirs = measure(rounds, lambda: generate_latest(families))  # type: ignore[arg-type]  # collect() is all it calls
-    new = measure(rounds, lambda: Renderer(selection)(snapshot))
-    renderer = Renderer(selection)
+    families = PrometheusClientFamilies(snapshot)
+    theirs = measure(rounds, lambda: generate_latest(families))  # type: ignore[arg-type]  # it only calls collect()
+    new = measure(rounds, lambda: Renderer(COLLECTOR)(snapshot))
+    renderer = Renderer(COLLECTOR)
     renderer(snapshot)
-    same = measure(rounds, lambda: renderer(snapshot))
-    last = (*snapshot.pages[-1][:1], *snapshot.pages[-1][1:])  # equal, and yet another page
-    turns = itertools.cycle((Snapshot((*snapshot.pages[:-1], last)), snapshot))
-    some = measure(rounds, lambda: renderer(next(turns)))
-    row(f"rendering {samples} samples, all new, s", new, theirs, f"{theirs.median / new.median:.1f} times")
-    row("the same, one page of the list changed, s", some, theirs, f"{theirs.median / some.median:.0f} times")
-    row("the same, nothing changed, s", same, theirs, f"{theirs.median / same.median:.0f} times")
+    unchanged = measure(rounds, lambda: renderer(snapshot))
+    copy = (*snapshot.pages[-1][:1], *snapshot.pages[-1][1:])  # an equal page, but not the same object
+    snapshots = itertools.cycle((Snapshot((*snapshot.pages[:-1], copy)), snapshot))
+    changed = measure(rounds, lambda: renderer(next(snapshots)))
+    name = f"render {samples} samples, compared with prometheus-client"
+    print_row(f"{name}: all pages new (s)", new, theirs, f"{theirs.median / new.median:.1f} times")
+    print_row(f"{name}: one page changed (s)", changed, theirs, f"{theirs.median / changed.median:.0f} times")
+    print_row(f"{name}: no page changed (s)", unchanged, theirs, f"{theirs.median / unchanged.median:.0f} times")
     return theirs.median, len(text)
 
 
@@ -178,7 +181,7 @@ def rendering(connections: int, rounds: int) -> tuple[float, int]:
 
 
 class Workload:
-    """The exporter serving one snapshot in a process of its own."""
+    """A separate process in which the exporter serves one snapshot."""
 
     def __init__(self, base_url: str) -> None:
         command = [sys.executable, str(HERE / "workload.py"), "serve", base_url]
@@ -187,17 +190,17 @@ class Workload:
         self.url = self._process.stdout.readline().strip()
 
     def toggle(self) -> None:
-        """Begin or end refreshes beside the scrapes."""
+        """Start or stop refreshes in the background."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write("toggle\n")
         self._process.stdin.flush()
         self._process.stdout.readline()
 
-    def resident(self) -> float:
-        """Return the MiB that it holds."""
+    def resident_memory(self) -> float:
+        """Return the resident memory of the process in MiB."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 2**10  # type: ignore[index]  # Linux has it
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 2**10  # type: ignore[index]  # Linux always writes it
 
     def __enter__(self) -> Self:
         return self
@@ -208,21 +211,21 @@ class Workload:
 
 
 def wrk(url: str, connections: int, seconds: int = 3) -> tuple[float, float]:
-    """Return the requests a second, and the 99th percentile of their seconds."""
+    """Return the requests per second and the 99th percentile of the response time in seconds."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "30s"]
-    out = subprocess.run(
+    output = subprocess.run(
         [*command, "-H", "Accept-Encoding: gzip", url], capture_output=True, text=True, check=True
     ).stdout
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
-    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)\s", out)
-    assert rate, out
-    assert p99, out
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)\s", output)
+    assert rate, output
+    assert p99, output
     return float(rate[1]), float(p99[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[p99[2]]
 
 
 @contextlib.contextmanager
 def nginx(body: bytes) -> Iterator[str]:
-    """Run nginx with these bytes in a file."""
+    """Serve these bytes from a file with nginx, and yield the URL."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with tempfile.TemporaryDirectory() as name:
@@ -243,38 +246,41 @@ def nginx(body: bytes) -> Iterator[str]:
             process.wait()
 
 
-def scraping(base_url: str, rounds: int, rendered: float, text: int) -> None:
-    """Compare warm scrapes with a file in nginx, with rendering at each scrape, and with a refresh beside them."""
+def compare_scraping(base_url: str, rounds: int, rendering_seconds: float, text_length: int) -> None:
+    """Compare cached scrapes with rendering on each scrape and with nginx, and measure how much refreshes delay them.
+
+    Also compare the resident memory with the sum of 60 MiB and three times the length of the text.
+    """
     with Workload(base_url) as workload:
         host, _, port = workload.url.removeprefix("http://").partition(":")
-        peer = socket.create_connection((host, int(port)))
+        connection = socket.create_connection((host, int(port)))
         buffer = bytearray(2**20)
 
         def scrape() -> None:
-            """Take an answer as cheaply as Python can, so that the time is the exporter's."""
-            peer.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\naccept-encoding: gzip\r\n\r\n")
-            head, _, rest = peer.recv(2**16).partition(b"\r\n\r\n")
-            left = int(re.search(rb"content-length: (\d+)", head)[1]) - len(rest)  # type: ignore[index]  # it has one
-            while left:
-                left -= peer.recv_into(buffer, min(left, len(buffer)))
+            """Scrape with as little work as possible on this side, so that the exporter takes most of the time."""
+            connection.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\naccept-encoding: gzip\r\n\r\n")
+            head, _, rest = connection.recv(2**16).partition(b"\r\n\r\n")
+            remaining = int(re.search(rb"content-length: (\d+)", head)[1]) - len(rest)  # type: ignore[index]  # always sent
+            while remaining:
+                remaining -= connection.recv_into(buffer, min(remaining, len(buffer)))
 
         scrape()
         request = urllib.request.Request(f"{workload.url}/metrics", headers={"accept-encoding": "gzip"})
         body = urllib.request.urlopen(request).read()
-        resident, bound = workload.resident(), 60 + 3 * text / 2**20
-        row(
-            "resident memory, MiB, against 60 and three times the text",
+        resident, reference = workload.resident_memory(), 60 + 3 * text_length / 2**20
+        print_row(
+            "resident memory, compared with 60 MiB plus 3 times the text (MiB)",
             f"{resident:.0f}",
-            f"{bound:.0f}",
-            f"{resident / bound:.2f}",
+            f"{reference:.0f}",
+            f"{resident / reference:.2f}",
         )
         seconds = measure(max(rounds, 20), scrape)
-        megabytes = len(body) / 2**20
-        row(
-            "a warm scrape against rendering each time, s",
+        mebibytes = len(body) / 2**20
+        print_row(
+            "cached scrape, compared with rendering on each scrape (s)",
             seconds,
-            f"{rendered:.3g}",
-            f"{rendered / seconds.median:.0f} times",
+            f"{rendering_seconds:.3g}",
+            f"{rendering_seconds / seconds.median:.0f} times",
         )
         if shutil.which("wrk") and shutil.which("nginx"):
             with nginx(body) as static:
@@ -282,35 +288,38 @@ def scraping(base_url: str, rounds: int, rendered: float, text: int) -> None:
                 for _ in range(rounds):
                     ours.append(wrk(f"{workload.url}/metrics", 4)[0])
                     theirs.append(wrk(static, 4)[0])
-            a, b = Figure(tuple(ours)), Figure(tuple(theirs))
-            row(
-                f"warm scrapes of {megabytes:.1f} MiB of gzip a second, against nginx",
+            a, b = Measurement(tuple(ours)), Measurement(tuple(theirs))
+            print_row(
+                f"cached scrapes of {mebibytes:.1f} MiB gzip, compared with nginx (per second)",
                 a,
                 b,
                 f"{a.median / b.median:.2f}",
             )
-            quiet, busy = [], []
+            idle, busy = [], []
             for _ in range(rounds):
-                quiet.append(wrk(f"{workload.url}/metrics", 50)[1])
+                idle.append(wrk(f"{workload.url}/metrics", 50)[1])
                 workload.toggle()
                 busy.append(wrk(f"{workload.url}/metrics", 50)[1])
                 workload.toggle()
-            a, b = Figure(tuple(busy)), Figure(tuple(quiet))
-            row(
-                "p99 of 50 scrapes in parallel beside a refresh, against without, s", a, b, f"{a.median / b.median:.2f}"
+            a, b = Measurement(tuple(busy)), Measurement(tuple(idle))
+            print_row(
+                "p99 of 50 parallel scrapes during refreshes, compared with no refreshes (s)",
+                a,
+                b,
+                f"{a.median / b.median:.2f}",
             )
 
 
 # Refreshing
 
 
-def refreshes(base_url: str, rounds: int) -> dict[str, Figure]:
-    """Return the figures of refreshes in fresh processes."""
+def measure_refreshes(base_url: str, rounds: int) -> dict[str, Measurement]:
+    """Return measurements of refreshes. Each round runs in a new process."""
     command = [sys.executable, str(HERE / "workload.py"), "refresh", base_url]
-    found = [
+    results = [
         json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(rounds)
     ]
-    return {name: Figure(tuple(figures[name] for figures in found)) for name in found[0]}
+    return {name: Measurement(tuple(result[name] for result in results)) for name in results[0]}
 
 
 SDK = """
@@ -321,7 +330,7 @@ assert sum(1 for _ in client.credential_connections.list(page_size=250)) == {siz
 print(time.perf_counter() - started)
 """
 
-WALK = """
+READ_LIST = """
 import asyncio, time, uvloop
 from exporter.collectors.credential_connections import COLLECTOR
 from exporter.config.settings import Filter
@@ -341,37 +350,40 @@ uvloop.run(main())
 """
 
 
-def seconds_of(program: str, rounds: int) -> Figure:
-    """Return the seconds that a program prints, in fresh processes."""
+def measure_program(program: str, rounds: int) -> Measurement:
+    """Return the seconds that a program prints. Each round runs in a new process."""
     command = [sys.executable, "-c", program]
-    return Figure(
+    return Measurement(
         tuple(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(rounds))
     )
 
 
-def walking(base_url: str, connections: int, rounds: int) -> None:
-    """Compare reading the list with the official SDK."""
+def compare_reading(base_url: str, connections: int, rounds: int) -> None:
+    """Compare reading the list with the Telnyx SDK."""
     if importlib.util.find_spec("telnyx") is None:
-        row("walking the list, against Telnyx's SDK, s", "-", "not installed", "-")
+        print_row("read the list, compared with the Telnyx SDK (s)", "-", "not installed", "-")
         return
     settings = {"key": KEY, "url": base_url, "size": connections}
-    ours, theirs = seconds_of(WALK.format(**settings), rounds), seconds_of(SDK.format(**settings), rounds)
-    row("walking the list, against Telnyx's SDK, s", ours, theirs, f"{theirs.median / ours.median:.1f} times")
+    ours = measure_program(READ_LIST.format(**settings), rounds)
+    theirs = measure_program(SDK.format(**settings), rounds)
+    print_row(
+        "read the list, compared with the Telnyx SDK (s)", ours, theirs, f"{theirs.median / ours.median:.1f} times"
+    )
 
 
 # Starting
 
 
-def first_answer() -> None:
-    """Start the demo, wait until it is ready, and end it."""
+def start_until_ready() -> None:
+    """Start the demo, wait until it is ready, and kill it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        where = f"127.0.0.1:{listener.getsockname()[1]}"
-    command = [sys.executable, "-m", "exporter", "--demo", f"--web.listen-address={where}"]
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    command = [sys.executable, "-m", "exporter", "--demo", f"--web.listen-address={address}"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         while True:
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://{where}/-/ready")
+                urllib.request.urlopen(f"http://{address}/-/ready")
                 return
             time.sleep(0.005)
     finally:
@@ -380,30 +392,39 @@ def first_answer() -> None:
 
 
 def main() -> None:
-    """Run the command."""
+    """Run all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--connections", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     size, rounds = arguments.connections, arguments.rounds
     print(f"{size} connections, {rounds} rounds, Python {platform.python_version()}, {os.cpu_count()} processors\n")
-    row("what", "the exporter", "the other", "ratio")
-    row(*["---"] * 4)
-    rendered, text = rendering(size, rounds)
+    print_row("measurement", "exporter", "compared with", "ratio")
+    print_row(*["---"] * 4)
+    rendering_seconds, text_length = compare_rendering(size, rounds)
     with sandbox(size) as base_url:
-        scraping(base_url, rounds, rendered, text)
-        walking(base_url, size, rounds)
-        small = refreshes(base_url, rounds)
-    cpu, same = small["new cpu seconds"], small["unchanged cpu seconds"]
-    row("CPU of a refresh, nothing changed against all new, s", same, cpu, f"{same.median / cpu.median:.2f}")
+        compare_scraping(base_url, rounds, rendering_seconds, text_length)
+        compare_reading(base_url, size, rounds)
+        small = measure_refreshes(base_url, rounds)
+    new, unchanged = small["new cpu seconds"], small["unchanged cpu seconds"]
+    print_row(
+        "CPU time of a refresh of an unchanged list, compared with an all-new list (s)",
+        unchanged,
+        new,
+        f"{unchanged.median / new.median:.2f}",
+    )
     with sandbox(10 * size) as base_url:
-        large = refreshes(base_url, max(1, rounds // 2))
-    for name, what in (("new seconds", "time of a refresh, s"), ("MiB", "memory of a refresh, MiB")):
-        a, b = large[name], small[name]
-        row(f"{what}: {10 * size} connections against {size}", a, b, f"{a.median / b.median:.1f} times")
-    row("start until ready with --demo, s", measure(rounds, first_answer), "-", "-")
+        large = measure_refreshes(base_url, max(1, rounds // 2))
+    for key, name, unit in (("new seconds", "duration of a refresh", "s"), ("MiB", "peak memory of refreshes", "MiB")):
+        a, b = large[key], small[key]
+        print_row(
+            f"{name}, {10 * size} connections compared with {size} ({unit})", a, b, f"{a.median / b.median:.1f} times"
+        )
+    print_row("startup until ready with --demo (s)", measure(rounds, start_until_ready), "-", "-")
     version = [sys.executable, "-m", "exporter", "--version"]
-    row("--version, s", measure(rounds, lambda: subprocess.run(version, capture_output=True, check=True)), "-", "-")
+    print_row(
+        "--version (s)", measure(rounds, lambda: subprocess.run(version, capture_output=True, check=True)), "-", "-"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The exporter's work in a process of its own, measured from inside: what `run.py` starts.
+"""Run parts of the exporter in a separate process. `run.py` starts this script.
 
-python benchmarks/workload.py refresh BASE_URL   time, CPU and memory of refreshes: all new, then unchanged
-python benchmarks/workload.py serve BASE_URL     serve one snapshot, and refresh beside it while told `busy`
+python benchmarks/workload.py refresh BASE_URL   measure time, CPU time and memory of refreshes: all new, then unchanged
+python benchmarks/workload.py serve BASE_URL     serve one snapshot; each line on stdin starts or stops refreshes
 """
 
 from __future__ import annotations
@@ -30,32 +30,35 @@ from exporter.web.app import create_app
 KEY = "sandbox"
 
 
-def exporter(base_url: str, telemetry: Telemetry) -> tuple[Client, Refresher]:
-    """Build what refreshes, with nothing known yet."""
+def create_refresher(base_url: str, telemetry: Telemetry) -> tuple[Client, Refresher]:
+    """Return a client and a refresher with empty caches."""
     client = Client(base_url, lambda: KEY, telemetry)
     reader = ListReader(client, COLLECTOR.query(Filter(), page_size=250), telemetry)
     return client, Refresher(reader, Renderer(COLLECTOR), telemetry)
 
 
 async def refresh(base_url: str) -> None:
-    """Refresh with all new and then with all as it was, and print the figures."""
-    client, refresher = exporter(base_url, Telemetry())
-    figures: dict[str, float] = {}
+    """Refresh with empty caches and then twice with an unchanged list, and print the measurements as JSON."""
+    client, refresher = create_refresher(base_url, Telemetry())
+    measurements: dict[str, float] = {}
     for name in ("new", "unchanged", "unchanged"):
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall_start, cpu_start = time.perf_counter(), time.process_time()
         view = await refresher()
         view.document.encode(Format.TEXT, gzip=True)
-        figures[f"{name} seconds"] = time.perf_counter() - wall
-        figures[f"{name} cpu seconds"] = time.process_time() - cpu
-    figures["MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        measurements[f"{name} seconds"] = time.perf_counter() - wall_start
+        measurements[f"{name} cpu seconds"] = time.process_time() - cpu_start
+    measurements["MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     await client.close()
-    print(json.dumps(figures))
+    print(json.dumps(measurements))
 
 
 async def serve(base_url: str) -> None:
-    """Serve one snapshot for ever; for each line on standard input, toggle refreshes beside it that throw all away."""
+    """Serve one snapshot until standard input ends. Each line on it starts or stops refreshes in the background.
+
+    Each of these refreshes starts with empty caches, and its result is discarded.
+    """
     telemetry = Telemetry()
-    client, refresher = exporter(base_url, telemetry)
+    client, refresher = create_refresher(base_url, telemetry)
     cache: Cache[View] = Cache(refresher, ttl=1e6, max_stale=1e6)
     await cache.get(60.0)
     await client.close()
@@ -67,7 +70,7 @@ async def serve(base_url: str) -> None:
         while await lines.get():
             print("busy", flush=True)
             while lines.empty():
-                client, refresher = exporter(base_url, Telemetry(process=False))
+                client, refresher = create_refresher(base_url, Telemetry(process=False))
                 await refresher()
                 await client.close()
             if not lines.get_nowait():

@@ -1,6 +1,7 @@
-"""Write what the documentation takes from the exporter's own tables: `docs/metrics.md`, and the settings in the README.
+"""Generate `docs/metrics.md` and the table of settings in the README from the code.
 
-Run it from a checkout with the exporter installed: `python docs/generate.py`. With `--check` it only compares.
+To write the files, run `python docs/generate.py` in a checkout with the exporter installed. `--check` only compares
+them.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def _sensitive(family: Family) -> tuple[str, ...]:
 
 
 def _observed() -> dict[str, Metric]:
-    """Return the exporter's own families, each with a sample, so that their labels are there to be read."""
+    """Return the metrics of Telnyx, the exporter and the process by name. Each has a sample, to show its labels."""
     telemetry = Telemetry()
     telemetry.record_cache_settings(1, 1)
     telemetry.record_request("200", 0.1)
@@ -101,8 +102,8 @@ def _row(name: str, metric: Metric) -> str:
 
 
 def reference() -> str:
-    """Return the reference as Markdown."""
-    own = _observed()
+    """Return the metrics reference as Markdown."""
+    observed = _observed()
     return "".join(
         (
             INTRODUCTION,
@@ -114,15 +115,15 @@ def reference() -> str:
                 for f in COLLECTOR.row_families
             ),
             TELEMETRY,
-            *(_row(name, metric) for name, metric in own.items() if name.startswith("telnyx_")),
+            *(_row(name, metric) for name, metric in observed.items() if name.startswith("telnyx_")),
             RUNTIME,
-            *(_row(name, metric) for name, metric in own.items() if not name.startswith("telnyx_")),
+            *(_row(name, metric) for name, metric in observed.items() if not name.startswith("telnyx_")),
         )
     )
 
 
 def readme() -> str:
-    """Return the README with its table of settings."""
+    """Return the README with an up-to-date table of settings."""
     before, _, rest = README.read_text().partition(BEGIN)
     _, _, after = rest.partition(END)
     rows = [
@@ -133,7 +134,7 @@ def readme() -> str:
 
 
 def main() -> None:
-    """Write the files, or with `--check` end with a message where one is out of date."""
+    """Write the files. With `--check`, exit with a message if a file is out of date."""
     for path, text in ((REFERENCE, reference()), (README, readme())):
         if sys.argv[1:] != ["--check"]:
             path.write_text(text)

@@ -1,6 +1,6 @@
-"""Write the Grafana dashboards: all connections, one connection, and the exporter.
+"""Generate the Grafana dashboards: all connections, one connection, and the exporter.
 
-Run it from a checkout: `python grafana/dashboards.py`. With `--check` it only compares.
+To write the files, run `python grafana/dashboards.py` in a checkout. `--check` only compares them.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from panels import (
     RED,
     Column,
     Link,
-    absent,
-    choice,
+    build_dashboard,
+    custom_variable,
     graph,
-    page,
+    map_missing,
+    map_values,
     scoped,
     stat_panel,
     table_panel,
     thresholds,
     timeline,
     variable,
-    words,
 )
 
 if TYPE_CHECKING:
@@ -39,34 +39,34 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).with_name("dashboards")
 
-# Replicas show the same connections, so every query reduces them before it counts or sums. A query about connections
-# takes each one from the replica that read Telnyx last: it is one row, under its newest name, and the headline numbers
-# add up, even while another replica still shows an older list.
+# Replicas expose the same connections, so each query removes duplicates before it counts or sums. A query about
+# connections takes each connection from the replica that refreshed last. Therefore each connection is one row with its
+# newest name, and the headline numbers add up even while another replica still exposes an older list.
 NEWEST = (
     "topk by (connection_id) (1, telnyx_connection_info{only}{offset}"
     " * on (job, instance) group_left () telnyx_last_success_timestamp_seconds{offset})"
 )
-ID, NAMED = "max by (connection_id)", "max by (connection_id, connection_name)"
+BY_ID, BY_ID_AND_NAME = "max by (connection_id)", "max by (connection_id, connection_name)"
 
 
 def newest(promql: str, only: str = "", offset: str = "") -> str:
-    """Limit a query for connections to one series for each, that of the replica that read Telnyx last.
+    """Limit a query to one series for each connection, from the replica that refreshed last.
 
-    `only` is a selector that the query also has, and `offset` an offset that it also has.
+    `only` and `offset` repeat the selector and the offset of the query.
     """
     return f"{promql} and on (job, instance, connection_id) {NEWEST.format(only=only, offset=offset)}"
 
 
 def by_id(metric: str) -> str:
-    """Return a metric of each connection by its id alone."""
-    return f"{ID} ({newest(metric)})"
+    """Return a query for a connection metric with the connection ID as its only label."""
+    return f"{BY_ID} ({newest(metric)})"
 
 
-NAMES = f"{NAMED} ({newest('telnyx_connection_info')})"
+CONNECTION_NAMES = f"{BY_ID_AND_NAME} ({newest('telnyx_connection_info')})"
 ACTIVE = by_id("telnyx_connection_active")
 UPDATED = by_id("telnyx_connection_updated_timestamp_seconds")
 
-SHOW = {
+SHOW_OPTIONS = {
     "all": ("All", "telnyx_connection_info"),
     "active": ("Active", "telnyx_connection_active == 1"),
     "disabled": ("Disabled", "telnyx_connection_active == 0"),
@@ -77,100 +77,104 @@ SHOW = {
     ),
     "changed": ("Changed in the time shown", "telnyx_connection_updated_timestamp_seconds > time() - $__range_s"),
 }
-"""The connections that a headline number counts and that the list can show: the text and the query of each."""
+"""Values of the variable `show`, each with its text and query. The headline numbers count the same connections."""
 
-ON_OFF = words({"1": ("Active", GREEN), "0": ("Disabled", RED)})
-YES_NO = words({"true": ("yes", ""), "false": ("no", "")})
-LIMIT = words({"-1": ("no limit", ORANGE)})
-FINE_AT_ZERO = thresholds((1, ORANGE))
+ON_OFF = map_values({"1": ("Active", GREEN), "0": ("Disabled", RED)})
+YES_NO = map_values({"true": ("yes", ""), "false": ("no", "")})
+LIMIT = map_values({"-1": ("no limit", ORANGE)})
+WARN_ABOVE_ZERO = thresholds((1, ORANGE))
 
-KEPT = "${datasource:queryparam}&${job:queryparam}&${instance:queryparam}&${__url_time_range}"
-"""What a link keeps of the dashboard that it is on."""
+LINK_PARAMETERS = "${datasource:queryparam}&${job:queryparam}&${instance:queryparam}&${__url_time_range}"
+"""URL parameters that a link copies from the current dashboard."""
 
 
 def headline(title: str, description: str, show: str, limits: ThresholdsConfig | None = None) -> Panel:
-    """Return the number of these connections, with a link to the list of them."""
+    """Return a panel with the number of connections for a value of `show`, linked to the list of them."""
     return stat_panel(
         title,
         description,
-        f"count({newest(SHOW[show][1])}) or 0 * max(telnyx_connections)",
+        f"count({newest(SHOW_OPTIONS[show][1])}) or 0 * max(telnyx_connections)",
         limits=limits,
-        link=Link(title="List these connections", url=f"/d/telnyx-connections?var-show={show}&{KEPT}"),
+        link=Link(title="List these connections", url=f"/d/telnyx-connections?var-show={show}&{LINK_PARAMETERS}"),
     )
 
 
-def listed() -> str:
-    """Return the connections that the variable `show` selects, with their names."""
-    kinds = " or ".join(f'label_replace({promql}, "show", "{show}", "", "")' for show, (_, promql) in SHOW.items())
+def selected_connections() -> str:
+    """Return a query for the connections that the variable `show` selects, with their names."""
+    options = " or ".join(
+        f'label_replace({promql}, "show", "{show}", "", "")' for show, (_, promql) in SHOW_OPTIONS.items()
+    )
     selected = 'label_replace(vector(1), "show", "$show", "", "")'
-    return f"{NAMED} ({newest(f'({kinds}) and on (show) {selected}')})"
+    return f"{BY_ID_AND_NAME} ({newest(f'({options}) and on (show) {selected}')})"
 
 
-def counted(matcher: str = "", by: str = "") -> str:
-    """Count connections by the exporter's own counts: the highest count of all replicas."""
-    rest = ", ".join(label for label in ("record_type", "active", "anchorsite", "encrypted_media") if label != by)
-    kept = f" by ({by})" if by else ""
-    return f"sum{kept} (max without (instance, pod) (sum without ({rest}) (telnyx_connections{matcher})))"
+def count_connections(matcher: str = "", by: str = "") -> str:
+    """Return a query that counts connections: the highest `telnyx_connections` of all replicas."""
+    summed = ", ".join(label for label in ("record_type", "active", "anchorsite", "encrypted_media") if label != by)
+    grouping = f" by ({by})" if by else ""
+    return f"sum{grouping} (max without (instance, pod) (sum without ({summed}) (telnyx_connections{matcher})))"
 
 
-def off_since() -> str:
-    """Return since when connections are off, in milliseconds.
+def disabled_since() -> str:
+    """Return a query for the times at which disabled connections were disabled, in Unix milliseconds.
 
-    They were switched off by a change, so it was at their last change; or earlier, if they were seen off before it.
+    Disabling a connection changes it, so the query returns the time of the last change. If Prometheus recorded the
+    connection as disabled before that, it returns this earlier time.
     """
-    seen_on = f"{ID} (max_over_time(timestamp(telnyx_connection_active == 1)[$__range:$__interval]))"
-    first_seen_off = f'label_replace({seen_on} + $__interval_ms / 1000, "first_seen", "off", "", "")'
-    since = f"min by (connection_id) ({UPDATED} or {first_seen_off})"
+    last_active = f"{BY_ID} (max_over_time(timestamp(telnyx_connection_active == 1)[$__range:$__interval]))"
+    first_disabled = f'label_replace({last_active} + $__interval_ms / 1000, "first_seen", "off", "", "")'
+    since = f"min by (connection_id) ({UPDATED} or {first_disabled})"
     return f"1000 * ({since} and on (connection_id) ({newest('telnyx_connection_active == 0')}))"
 
 
-def limit(direction: str, offset: str = "") -> str:
-    """Return the channel limits by connection id, -1 where there is no limit."""
+def channel_limit(direction: str, offset: str = "") -> str:
+    """Return a query for channel limits by connection ID. The value -1 means no limit."""
     metric, active = f"telnyx_connection_{direction}_channel_limit{offset}", f"telnyx_connection_active{offset}"
-    return f"{ID} ({newest(f'({metric} or {active} * 0 - 1)', offset=offset)})"
+    return f"{BY_ID} ({newest(f'({metric} or {active} * 0 - 1)', offset=offset)})"
 
 
 def limit_changes(direction: str) -> str:
-    """Return by connection id how often a channel limit changed in the time shown.
+    """Return a query for how often a channel limit changed in the selected time range, by connection ID.
 
-    The highest limit of all replicas changes once when they take over a new limit one after the other.
+    The query uses the highest limit of all replicas, so a new limit counts once even if replicas read it one after the
+    other.
     """
-    limits = f"{ID} (telnyx_connection_{direction}_channel_limit) or {ID} (telnyx_connection_active) * 0 - 1"
+    limits = f"{BY_ID} (telnyx_connection_{direction}_channel_limit) or {BY_ID} (telnyx_connection_active) * 0 - 1"
     return f"changes(({limits})[$__range:$__interval]) > 0"
 
 
 def both_directions(query: Callable[[str], str]) -> str:
-    """Return what a query by connection id says about each direction, with the direction and the connection's name."""
+    """Combine a query by connection ID for both directions. Adds the labels `direction` and `connection_name`."""
     directions = " or ".join(
         f'label_replace({query(direction)}, "direction", "{direction}", "", "")'
         for direction in ("outbound", "inbound")
     )
-    return f"({directions}) * on (connection_id) group_left (connection_name) {NAMES}"
+    return f"({directions}) * on (connection_id) group_left (connection_name) {CONNECTION_NAMES}"
 
 
 LIMIT_CHANGES = both_directions(limit_changes)
 
 
-def unlimited(direction: str) -> str:
-    """Count the connections without a channel limit on any replica."""
+def count_unlimited(direction: str) -> str:
+    """Return a query that counts the connections that have no channel limit on any replica."""
     limited = f"group by (connection_id) (telnyx_connection_{direction}_channel_limit)"
     return f"count(group by (connection_id) (telnyx_connection_info) unless {limited}) or 0 * max(telnyx_connections)"
 
 
-def labelled(metric: str, labels: str) -> str:
-    """Return these labels of an info metric by connection id."""
+def info_labels(metric: str, labels: str) -> str:
+    """Return a query for these labels of an info metric, by connection ID."""
     return f"max by (connection_id, {labels}) ({newest(metric)})"
 
 
 def connection_column() -> Column:
-    """Return the connection's name, linked to its dashboard."""
-    link = f"/d/telnyx-connection?var-connection=${{__data.fields.connection_id:percentencode}}&{KEPT}"
+    """Return a column with the connection's name, which links to its dashboard."""
+    link = f"/d/telnyx-connection?var-connection=${{__data.fields.connection_id:percentencode}}&{LINK_PARAMETERS}"
     return Column("Connection", label="connection_name", link=link)
 
 
 def connections() -> Dashboard:
     """Return the dashboard of all connections."""
-    return page(
+    return build_dashboard(
         "telnyx-connections",
         "Telnyx / Connections",
         "All credential connections: how many, which are off and since when, whose limits changed.",
@@ -189,13 +193,13 @@ def connections() -> Dashboard:
                     "Without media encryption",
                     "Connections whose calls can be listened to on the way, as their media is not encrypted.",
                     "unencrypted",
-                    FINE_AT_ZERO,
+                    WARN_ABOVE_ZERO,
                 ),
                 headline(
                     "Without an outbound limit",
                     "Connections that may make any number of calls at once, so that nothing bounds the cost of fraud.",
                     "unlimited",
-                    FINE_AT_ZERO,
+                    WARN_ABOVE_ZERO,
                 ),
                 headline(
                     "Changed",
@@ -207,13 +211,13 @@ def connections() -> Dashboard:
                     "Connections that are switched off. Since when is the time of their last change, or if they were"
                     " changed while off, the time they were first seen off in the time shown.",
                     connection_column(),
-                    Column("Off since", promql=off_since(), unit="dateTimeFromNow"),
+                    Column("Off since", promql=disabled_since(), unit="dateTimeFromNow"),
                     Column("ID", label="connection_id"),
-                    rows=f"{NAMED} ({newest(SHOW['disabled'][1])})",
+                    rows=f"{BY_ID_AND_NAME} ({newest(SHOW_OPTIONS['disabled'][1])})",
                     sort="Off since",
                     descending=True,
                     width=8,
-                    points=300,
+                    max_data_points=300,
                 ),
                 table_panel(
                     "Limits changed",
@@ -223,13 +227,13 @@ def connections() -> Dashboard:
                     Column("Direction", label="direction"),
                     Column(
                         "Before",
-                        promql=both_directions(partial(limit, offset=" offset $__range")),
+                        promql=both_directions(partial(channel_limit, offset=" offset $__range")),
                         mappings=LIMIT,
                         colored=True,
                     ),
                     Column(
                         "Now",
-                        promql=both_directions(limit),
+                        promql=both_directions(channel_limit),
                         mappings=LIMIT,
                         colored=True,
                     ),
@@ -238,7 +242,7 @@ def connections() -> Dashboard:
                     rows=LIMIT_CHANGES,
                     sort="Connection",
                     width=9,
-                    points=300,
+                    max_data_points=300,
                 ),
                 table_panel(
                     "Changed lately",
@@ -249,7 +253,7 @@ def connections() -> Dashboard:
                     ),
                     Column("State", promql=ACTIVE, mappings=ON_OFF, colored=True),
                     Column("ID", label="connection_id"),
-                    rows=f"{NAMED} ({newest(SHOW['changed'][1])})",
+                    rows=f"{BY_ID_AND_NAME} ({newest(SHOW_OPTIONS['changed'][1])})",
                     sort="Changed",
                     descending=True,
                     width=7,
@@ -269,23 +273,23 @@ def connections() -> Dashboard:
                     Column(
                         "Media encryption",
                         label="encrypted_media",
-                        mappings=words({"none": ("none", ORANGE)}),
+                        mappings=map_values({"none": ("none", ORANGE)}),
                         colored=True,
                     ),
                     Column(
                         "Outbound limit",
                         promql=by_id("telnyx_connection_outbound_channel_limit"),
-                        mappings=absent("no limit"),
+                        mappings=map_missing("no limit"),
                     ),
                     Column(
                         "Inbound limit",
                         promql=by_id("telnyx_connection_inbound_channel_limit"),
-                        mappings=absent("no limit"),
+                        mappings=map_missing("no limit"),
                     ),
                     Column(
                         "SIP URI calling",
                         label="sip_uri_calling_preference",
-                        mappings=words({"unrestricted": ("unrestricted", ORANGE)}),
+                        mappings=map_values({"unrestricted": ("unrestricted", ORANGE)}),
                         colored=True,
                     ),
                     Column("Localization", label="localization"),
@@ -298,11 +302,13 @@ def connections() -> Dashboard:
                     ),
                     Column("Changed", promql=f"1000 * {UPDATED}", unit="dateTimeAsIso"),
                     Column("ID", label="connection_id"),
-                    rows=listed(),
+                    rows=selected_connections(),
                     labels=(
-                        labelled("telnyx_connection_info", "anchorsite, encrypted_media, sip_uri_calling_preference"),
-                        labelled("telnyx_connection_outbound_info", "localization, outbound_voice_profile_id"),
-                        labelled("telnyx_connection_webhook_info", "webhook_host"),
+                        info_labels(
+                            "telnyx_connection_info", "anchorsite, encrypted_media, sip_uri_calling_preference"
+                        ),
+                        info_labels("telnyx_connection_outbound_info", "localization, outbound_voice_profile_id"),
+                        info_labels("telnyx_connection_webhook_info", "webhook_host"),
                     ),
                     height=16,
                 ),
@@ -314,8 +320,8 @@ def connections() -> Dashboard:
                 graph(
                     "By state",
                     "Connections that are switched on and off.",
-                    ("Active", counted('{active="true"}')),
-                    ("Disabled", counted('{active="false"}')),
+                    ("Active", count_connections('{active="true"}')),
+                    ("Disabled", count_connections('{active="false"}')),
                     stacked=True,
                     steps=True,
                     colors={"Active": GREEN, "Disabled": RED},
@@ -323,8 +329,8 @@ def connections() -> Dashboard:
                 graph(
                     "By media encryption",
                     "Connections with encrypted media and without.",
-                    ("SRTP", counted('{encrypted_media="SRTP"}')),
-                    ("Not encrypted", counted('{encrypted_media="none"}')),
+                    ("SRTP", count_connections('{encrypted_media="SRTP"}')),
+                    ("Not encrypted", count_connections('{encrypted_media="none"}')),
                     stacked=True,
                     steps=True,
                     colors={"SRTP": GREEN, "Not encrypted": ORANGE},
@@ -332,29 +338,29 @@ def connections() -> Dashboard:
                 graph(
                     "By anchorsite",
                     "Connections by the place that their media passes through; Latency is whichever answers fastest.",
-                    ("{{anchorsite}}", f"{counted(by='anchorsite')} > 0"),
+                    ("{{anchorsite}}", f"{count_connections(by='anchorsite')} > 0"),
                     stacked=True,
                     steps=True,
                 ),
                 graph(
                     "Calls allowed at the same time",
                     "The sum of all channel limits; connections without a limit are not in it.",
-                    ("Outbound", f"sum({ID} (telnyx_connection_outbound_channel_limit))"),
-                    ("Inbound", f"sum({ID} (telnyx_connection_inbound_channel_limit))"),
+                    ("Outbound", f"sum({BY_ID} (telnyx_connection_outbound_channel_limit))"),
+                    ("Inbound", f"sum({BY_ID} (telnyx_connection_inbound_channel_limit))"),
                     width=12,
                     steps=True,
                 ),
                 graph(
                     "Without a limit",
                     "Connections that have no channel limit.",
-                    ("Outbound", unlimited("outbound")),
-                    ("Inbound", unlimited("inbound")),
+                    ("Outbound", count_unlimited("outbound")),
+                    ("Inbound", count_unlimited("inbound")),
                     width=12,
                     steps=True,
                 ),
             ),
         ),
-        variables=(choice("show", "Show", {value: text for value, (text, _) in SHOW.items()}),),
+        variables=(custom_variable("show", "Show", {value: text for value, (text, _) in SHOW_OPTIONS.items()}),),
     )
 
 
@@ -414,48 +420,50 @@ SETTINGS = {
         "Jitter buffer at most (s)": "telnyx_connection_jitter_buffer_max_seconds",
     },
 }
-"""By table and by what a person calls it, each setting: a metric whose value it is, or a metric and a label of it."""
+"""Settings by table title and display name. The source is a metric, or a metric and one of its labels."""
 
-THIS = '{connection_id="$connection"}'
+THIS_CONNECTION = '{connection_id="$connection"}'
 THIS_ENCRYPTED = '{connection_id="$connection",encrypted_media="SRTP"}'
 
 
-def this(metric: str, only: str = "") -> str:
-    """Return a metric of the connection that the dashboard shows, from the replica that read Telnyx last."""
-    return newest(f"{metric}{only or THIS}", THIS)
+def this_connection(metric: str, only: str = "") -> str:
+    """Return a query for a metric of the selected connection, from the replica that refreshed last."""
+    return newest(f"{metric}{only or THIS_CONNECTION}", THIS_CONNECTION)
 
 
 def setting(title: str, source: str) -> str:
-    """Return one sample with the labels `setting` and `set_to`."""
+    """Return a query for a setting, with its title in the label `setting` and its value in `set_to`."""
     metric, _, label = source.partition(" ")
     value = (
-        f'label_replace({metric}{THIS}, "set_to", "$1", "{label}", "(.*)")'
+        f'label_replace({metric}{THIS_CONNECTION}, "set_to", "$1", "{label}", "(.*)")'
         if label
-        else f'count_values by (job, instance, connection_id) ("set_to", {metric}{THIS})'
+        else f'count_values by (job, instance, connection_id) ("set_to", {metric}{THIS_CONNECTION})'
     )
     return f'label_replace({value}, "setting", "{title}", "", "")'
 
 
-INFO = this("telnyx_connection_info")
+INFO = this_connection("telnyx_connection_info")
 
 
 def settings_panels() -> Iterator[Panel]:
-    """Yield a table for each group of settings, for the codecs and for the tags."""
+    """Yield a table for each group of settings, one for the codecs, and one for the tags."""
     for title, settings in SETTINGS.items():
         samples = " or ".join(setting(name, source) for name, source in settings.items())
         yield table_panel(
             title,
             f"Settings of the connection: {title[0].lower()}{title[1:]}. What has no limit has no row.",
             Column("Setting", label="setting"),
-            Column("Value", label="set_to", mappings=[*YES_NO, *absent("-")]),
-            labels=(f"max by (setting, set_to) ({newest(f'({samples})', THIS)})",),
+            Column("Value", label="set_to", mappings=[*YES_NO, *map_missing("-")]),
+            labels=(f"max by (setting, set_to) ({newest(f'({samples})', THIS_CONNECTION)})",),
             width=8,
             height=12,
         )
     yield table_panel(
         "Codecs",
         "The codecs for calls to the connection, the preferred one first.",
-        Column("Order", promql=f"max by (codec) ({this('telnyx_connection_inbound_codec_priority')})", width=80),
+        Column(
+            "Order", promql=f"max by (codec) ({this_connection('telnyx_connection_inbound_codec_priority')})", width=80
+        ),
         Column("Codec", label="codec"),
         width=4,
         height=12,
@@ -464,7 +472,7 @@ def settings_panels() -> Iterator[Panel]:
         "Tags",
         "The tags of the connection.",
         Column("Tag", label="tag"),
-        labels=(f"max by (tag) ({this('telnyx_connection_tag_info')})",),
+        labels=(f"max by (tag) ({this_connection('telnyx_connection_tag_info')})",),
         width=4,
         height=12,
     )
@@ -472,7 +480,7 @@ def settings_panels() -> Iterator[Panel]:
 
 def connection() -> Dashboard:
     """Return the dashboard of one connection."""
-    return page(
+    return build_dashboard(
         "telnyx-connection",
         "Telnyx / Connection",
         "One credential connection: its state and limits over time, and every setting.",
@@ -482,42 +490,42 @@ def connection() -> Dashboard:
                 stat_panel(
                     "Name",
                     "What the connection is called now.",
-                    f"{NAMED} ({INFO})",
+                    f"{BY_ID_AND_NAME} ({INFO})",
                     label="connection_name",
                     width=6,
                 ),
                 stat_panel(
                     "State",
                     "Whether the connection is switched on.",
-                    f"max({this('telnyx_connection_active')})",
+                    f"max({this_connection('telnyx_connection_active')})",
                     mappings=ON_OFF,
                     width=3,
                 ),
                 stat_panel(
                     "Outbound limit",
                     "Calls from the connection allowed at the same time.",
-                    f"max({this('telnyx_connection_outbound_channel_limit')})",
+                    f"max({this_connection('telnyx_connection_outbound_channel_limit')})",
                     no_value="no limit",
                     width=3,
                 ),
                 stat_panel(
                     "Inbound limit",
                     "Calls to the connection allowed at the same time.",
-                    f"max({this('telnyx_connection_inbound_channel_limit')})",
+                    f"max({this_connection('telnyx_connection_inbound_channel_limit')})",
                     no_value="no limit",
                     width=3,
                 ),
                 stat_panel(
                     "Created",
                     "When the connection was created.",
-                    f"1000 * max({this('telnyx_connection_created_timestamp_seconds')})",
+                    f"1000 * max({this_connection('telnyx_connection_created_timestamp_seconds')})",
                     unit="dateTimeFromNow",
                     width=3,
                 ),
                 stat_panel(
                     "Changed",
                     "When a setting of the connection was last changed.",
-                    f"1000 * max({this('telnyx_connection_updated_timestamp_seconds')})",
+                    f"1000 * max({this_connection('telnyx_connection_updated_timestamp_seconds')})",
                     unit="dateTimeFromNow",
                     width=3,
                 ),
@@ -525,18 +533,18 @@ def connection() -> Dashboard:
                     "Times changed",
                     "How often a change of the connection was seen in the time shown.",
                     "sum(changes((max by (connection_id)"
-                    f" (telnyx_connection_updated_timestamp_seconds{THIS}))[$__range:$__interval]))",
+                    f" (telnyx_connection_updated_timestamp_seconds{THIS_CONNECTION}))[$__range:$__interval]))",
                     width=3,
                 ),
                 timeline(
                     "State and media encryption over time",
                     "When the connection was switched on and off, and when its media was encrypted.",
-                    ("State", f"max({this('telnyx_connection_active')})"),
+                    ("State", f"max({this_connection('telnyx_connection_active')})"),
                     (
                         "Media",
-                        f"2 + max({this('telnyx_connection_info', THIS_ENCRYPTED)}) or 2 * max({INFO})",
+                        f"2 + max({this_connection('telnyx_connection_info', THIS_ENCRYPTED)}) or 2 * max({INFO})",
                     ),
-                    mappings=words(
+                    mappings=map_values(
                         {
                             "0": ("Disabled", RED),
                             "1": ("Active", GREEN),
@@ -548,8 +556,8 @@ def connection() -> Dashboard:
                 graph(
                     "Limits over time",
                     "Calls allowed at the same time; there is no line where there is no limit.",
-                    ("Outbound", f"max({this('telnyx_connection_outbound_channel_limit')})"),
-                    ("Inbound", f"max({this('telnyx_connection_inbound_channel_limit')})"),
+                    ("Outbound", f"max({this_connection('telnyx_connection_outbound_channel_limit')})"),
+                    ("Inbound", f"max({this_connection('telnyx_connection_inbound_channel_limit')})"),
                     width=24,
                     steps=True,
                 ),
@@ -559,7 +567,7 @@ def connection() -> Dashboard:
         variables=(
             variable(
                 "connection",
-                f"query_result({scoped(NAMES)})",
+                f"query_result({scoped(CONNECTION_NAMES)})",
                 regex='/connection_id="(?<value>[^"]*)",connection_name="(?<text>.*)"}/',
             ),
         ),
@@ -567,21 +575,21 @@ def connection() -> Dashboard:
     )
 
 
-def quantile(share: float) -> str:
-    """Return how long this share of requests to Telnyx takes at the most."""
+def quantile(q: float) -> str:
+    """Return a query for a quantile of the duration of API requests."""
     buckets = "sum by (le) (rate(telnyx_api_request_duration_seconds_bucket[$__rate_interval]))"
-    return f"histogram_quantile({share}, {buckets})"
+    return f"histogram_quantile({q}, {buckets})"
 
 
 def ratio(counter: str) -> str:
-    """Return the share of scrapes that a counter counts."""
+    """Return a query for the share of scrapes that a counter counts."""
     requests = "sum(rate(telnyx_exporter_cache_requests_total[$__rate_interval]))"
     return f"sum(rate({counter}[$__rate_interval])) / {requests}"
 
 
 def exporter() -> Dashboard:
     """Return the dashboard of the exporter."""
-    return page(
+    return build_dashboard(
         "telnyx-exporter",
         "Telnyx / Exporter",
         "Whether the numbers of the other dashboards can be trusted: Telnyx's API as the exporter sees it, the age of"
@@ -593,13 +601,13 @@ def exporter() -> Dashboard:
                     "Exporter",
                     "Whether Prometheus reaches every exporter.",
                     "min(up)",
-                    mappings=words({"1": ("Up", GREEN), "0": ("Down", RED)}),
+                    mappings=map_values({"1": ("Up", GREEN), "0": ("Down", RED)}),
                 ),
                 stat_panel(
                     "API",
                     "Whether the last refresh of every exporter succeeded.",
                     "min(telnyx_up)",
-                    mappings=words({"1": ("Up", GREEN), "0": ("Down", RED)}),
+                    mappings=map_values({"1": ("Up", GREEN), "0": ("Down", RED)}),
                 ),
                 stat_panel(
                     "Snapshot age",
@@ -621,7 +629,7 @@ def exporter() -> Dashboard:
                     "Rows not shown",
                     "Connections that could not be read, or that the list counts and does not have.",
                     "sum(max without (instance, pod) (telnyx_connections_malformed + telnyx_connections_missing))",
-                    limits=FINE_AT_ZERO,
+                    limits=WARN_ABOVE_ZERO,
                 ),
                 stat_panel(
                     "Version",
@@ -695,7 +703,7 @@ def exporter() -> Dashboard:
                     ("Fresh", ratio("telnyx_exporter_cache_hits_total")),
                     ("Stale", ratio("telnyx_exporter_stale_responses_total")),
                     unit="percentunit",
-                    highest=1,
+                    max_value=1,
                     colors={"Fresh": GREEN, "Stale": RED},
                 ),
                 graph(
@@ -736,10 +744,10 @@ def exporter() -> Dashboard:
 
 
 def main() -> None:
-    """Write the files, or with `--check` end with a message where one is out of date."""
-    for made in (connections(), connection(), exporter()):
-        path = FOLDER / f"{made.uid}.json"
-        text = json.dumps(made, cls=JSONEncoder, indent=2, ensure_ascii=False) + "\n"
+    """Write the files. With `--check`, exit with a message if a file is out of date."""
+    for dashboard in (connections(), connection(), exporter()):
+        path = FOLDER / f"{dashboard.uid}.json"
+        text = json.dumps(dashboard, cls=JSONEncoder, indent=2, ensure_ascii=False) + "\n"
         if sys.argv[1:] != ["--check"]:
             path.write_text(text)
         elif path.read_text() != text:

@@ -1,4 +1,4 @@
-"""How things look in Grafana: stats, graphs, timelines and tables, made from words and PromQL."""
+"""Build Grafana panels, variables and dashboards from titles, descriptions and PromQL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 with warnings.catch_warnings():
-    # The SDK advises the second schema, which few Grafanas in use can read.
+    # The SDK deprecates these models in favor of dashboard schema v2, which few Grafana versions in use can read.
     warnings.simplefilter("ignore", DeprecationWarning)
     from grafana_foundation_sdk.models import common, dashboard, prometheus, stat, statetimeline, table, timeseries
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 SCOPE = 'job=~"$job",instance=~"$instance"'
 WIDTH = 24
-"""Of Grafana's grid."""
+"""Width of Grafana's grid, in columns."""
 
-_TEXT_OR_SELECTOR = re.compile(r'"[^"]*"|\b((?:telnyx|process)_\w+|up)\b(?:{(.*?)})?')
+_STRING_OR_SELECTOR = re.compile(r'"[^"]*"|\b((?:telnyx|process)_\w+|up)\b(?:{(.*?)})?')
 
 GREEN, ORANGE, RED, BLUE = "green", "orange", "red", "blue"
 
 
 def scoped(promql: str) -> str:
-    """Return the query with each of its selectors limited to the jobs and instances that are looked at."""
+    """Return the query with each selector limited to the jobs and instances that the dashboard variables select."""
 
-    def limited(found: re.Match[str]) -> str:
-        return f"{found[1]}{{{','.join(filter(None, (found[2], SCOPE)))}}}" if found[1] else found[0]
+    def limit_selector(match: re.Match[str]) -> str:
+        return f"{match[1]}{{{','.join(filter(None, (match[2], SCOPE)))}}}" if match[1] else match[0]
 
-    return _TEXT_OR_SELECTOR.sub(limited, promql)
+    return _STRING_OR_SELECTOR.sub(limit_selector, promql)
 
 
-def words(texts: Mapping[str, tuple[str, str]]) -> list[dashboard.ValueMapping]:
-    """Map values to a text and a colour each."""
+def map_values(texts: Mapping[str, tuple[str, str]]) -> list[dashboard.ValueMapping]:
+    """Map each value to a text and a color. An empty color means the default."""
     results = {value: dashboard.ValueMappingResult(text, color or None) for value, (text, color) in texts.items()}
     return [dashboard.ValueMap(options=results)]
 
 
-def absent(text: str) -> list[dashboard.ValueMapping]:
-    """Map what isn't there to a text."""
+def map_missing(text: str) -> list[dashboard.ValueMapping]:
+    """Map null and empty values to a text."""
     return [
         dashboard.SpecialValueMap(
             dashboard.DashboardSpecialValueMapOptions(match=match, result=dashboard.ValueMappingResult(text))
@@ -52,7 +52,7 @@ def absent(text: str) -> list[dashboard.ValueMapping]:
 
 
 def thresholds(*steps: tuple[float, str], base: str = GREEN) -> dashboard.ThresholdsConfig:
-    """Return colours by value: the base, and from each step on another one."""
+    """Return colors by value: the base color, and a new color from each step upwards."""
     return dashboard.ThresholdsConfig(
         mode=dashboard.ThresholdsMode.ABSOLUTE,
         steps=[dashboard.Threshold(None, base), *(dashboard.Threshold(value, color) for value, color in steps)],
@@ -60,10 +60,10 @@ def thresholds(*steps: tuple[float, str], base: str = GREEN) -> dashboard.Thresh
 
 
 class Link(dashboard.DashboardLink):
-    """A link where it is seen; the SDK would put every link into a menu."""
+    """A link that stays visible. The SDK sets `placement`, which would move every link into a menu."""
 
     def to_json(self) -> dict[str, object]:
-        """Return it as JSON."""
+        """Return the link as JSON, without `placement`."""
         return {name: value for name, value in super().to_json().items() if name != "placement"}
 
 
@@ -80,7 +80,7 @@ def stat_panel(
     label: str = "",
     link: Link | None = None,
 ) -> dashboard.Panel:
-    """Return one current value in large type. With a `label`, it shows the text of that label instead of the value."""
+    """Return a panel with one current value in large type. With `label`, it shows that label instead of the value."""
     options = stat.Options(
         graph_mode=common.BigValueGraphMode.NONE,
         color_mode=common.BigValueColorMode.VALUE,
@@ -107,10 +107,10 @@ def graph(
     width: int = 8,
     stacked: bool = False,
     steps: bool = False,
-    highest: float | None = None,
+    max_value: float | None = None,
     colors: Mapping[str, str] | None = None,
 ) -> dashboard.Panel:
-    """Return values over time, each query with its legend."""
+    """Return a graph of values over time. Each query is a pair of legend and PromQL."""
     custom = common.GraphFieldConfig(
         draw_style=common.GraphDrawStyle.LINE,
         line_interpolation=common.LineInterpolation.STEP_AFTER if steps else common.LineInterpolation.LINEAR,
@@ -131,7 +131,7 @@ def graph(
     defaults = dashboard.FieldConfig(
         unit=unit,
         min_val=0,
-        max_val=highest,
+        max_val=max_value,
         custom=custom,
         color=dashboard.FieldColor(mode=dashboard.FieldColorModeId.PALETTE_CLASSIC),
     )
@@ -139,9 +139,9 @@ def graph(
         _override(legend, {"color": dashboard.FieldColor(mode=dashboard.FieldColorModeId.FIXED, fixed_color=color)})
         for legend, color in (colors or {}).items()
     ]
-    made = _queries(*queries)
-    panel = _panel("timeseries", title, description, made, options=options, defaults=defaults, width=width, height=8)
-    return _overridden(panel, overrides)
+    targets = _queries(*queries)
+    panel = _panel("timeseries", title, description, targets, options=options, defaults=defaults, width=width, height=8)
+    return _set_overrides(panel, overrides)
 
 
 def timeline(
@@ -151,7 +151,7 @@ def timeline(
     mappings: list[dashboard.ValueMapping],
     width: int = WIDTH,
 ) -> dashboard.Panel:
-    """Return states over time, a line for each query."""
+    """Return a timeline of states, with one line for each query. Each query is a pair of legend and PromQL."""
     options = statetimeline.Options(
         show_value=common.VisibilityMode.AUTO,
         legend=common.VizLegendOptions(show_legend=False, calcs=[]),
@@ -159,13 +159,15 @@ def timeline(
     defaults = dashboard.FieldConfig(
         unit="none", mappings=mappings, custom=statetimeline.FieldConfig(), thresholds=thresholds(base="text")
     )
-    made = _queries(*queries)
-    return _panel("state-timeline", title, description, made, options=options, defaults=defaults, width=width, height=5)
+    targets = _queries(*queries)
+    return _panel(
+        "state-timeline", title, description, targets, options=options, defaults=defaults, width=width, height=5
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table, from a label of the queries' results or from the value of a query of its own."""
+    """A table column. It shows a label of the query results, or the value of its own query."""
 
     title: str
     label: str = ""
@@ -173,25 +175,25 @@ class Column:
     unit: str = ""
     mappings: Sequence[dashboard.ValueMapping] = ()
     link: str = ""
-    """Where a click on a cell leads."""
+    """URL that a click on a cell opens."""
     width: int | None = None
     colored: bool = False
 
     def properties(self) -> dict[str, object]:
-        """Return the settings of the column by Grafana's names.
+        """Return the column's settings under Grafana's names.
 
-        Only numbers have a unit. Grafana parses text in a column with a unit as a number, so an id would be rounded.
+        Only numbers have a unit. Grafana parses text in a column with a unit as a number, so it would round an ID.
         """
         colored = common.TableColorTextCellOptions() if self.colored else None
         link = Link(title=f"Show this {self.title.lower()}", url=self.link)
-        found = {
+        properties = {
             "unit": self.unit or ("none" if self.promql else ""),
             "mappings": list(self.mappings),
             "links": [link] if self.link else None,
             "custom.width": self.width,
             "custom.cellOptions": colored,
         }
-        return {name: value for name, value in found.items() if value}
+        return {name: value for name, value in properties.items() if value}
 
 
 def table_panel(
@@ -204,31 +206,32 @@ def table_panel(
     descending: bool = False,
     width: int = WIDTH,
     height: int = 9,
-    points: int | None = None,
+    max_data_points: int | None = None,
 ) -> dashboard.Panel:
-    """Return a table of current values. Grafana merges the results of its queries by the labels that all of them have.
+    """Return a table of current values. Grafana merges the query results by the labels that they have in common.
 
-    `rows` is the query that decides which rows there are; without it, every query can add rows. The queries for
-    `labels` only add labels to rows. `points` limits the steps into which a query divides the dashboard's time range.
+    `rows` is the query that decides which rows exist. Without it, every query can add rows. The queries in `labels`
+    only add labels to rows. `max_data_points` limits the number of steps into which a query divides the dashboard's
+    time range.
     """
     promqls = (rows, *(column.promql for column in columns), *labels)
     expressions = list(dict.fromkeys(promql for promql in promqls if promql))
     queries = _queries(*(("", promql) for promql in expressions), instant=True, form=prometheus.PromQueryFormat.TABLE)
     names = [f"Value #{query.ref_id}" for query in queries] if len(queries) > 1 else ["Value"]
     values = dict(zip(expressions, names, strict=True))
-    shown = [column.label or values[column.promql] for column in columns]
-    hidden = ["Time", *(name for name in names if name not in shown)]
+    visible = [column.label or values[column.promql] for column in columns]
+    hidden = ["Time", *(name for name in names if name not in visible)]
     transformations = []
     if len(queries) > 1:
         transformations.append(dashboard.DataTransformerConfig("merge", options={}))
     if rows:
-        present = {"fieldName": values[rows], "config": {"id": "isNotNull", "options": {}}}
-        options = {"filters": [present], "type": "include", "match": "all"}
+        not_null = {"fieldName": values[rows], "config": {"id": "isNotNull", "options": {}}}
+        options = {"filters": [not_null], "type": "include", "match": "all"}
         transformations.append(dashboard.DataTransformerConfig("filterByValue", options=options))
     organize = {
         "excludeByName": dict.fromkeys(hidden, True),
-        "indexByName": {name: place for place, name in enumerate(shown)},
-        "renameByName": {name: column.title for name, column in zip(shown, columns, strict=True)},
+        "indexByName": {name: place for place, name in enumerate(visible)},
+        "renameByName": {name: column.title for name, column in zip(visible, columns, strict=True)},
     }
     transformations.append(dashboard.DataTransformerConfig("organize", options=organize))
     panel = _panel(
@@ -242,8 +245,8 @@ def table_panel(
         height=height,
     )
     panel.transformations = transformations
-    panel.max_data_points = points
-    return _overridden(panel, [_override(column.title, column.properties()) for column in columns])
+    panel.max_data_points = max_data_points
+    return _set_overrides(panel, [_override(column.title, column.properties()) for column in columns])
 
 
 def _queries(
@@ -296,17 +299,17 @@ def _override(field: str, properties: Mapping[str, object]) -> dashboard.Dashboa
     )
 
 
-def _overridden(
+def _set_overrides(
     panel: dashboard.Panel, overrides: Iterable[dashboard.DashboardFieldConfigSourceOverrides]
 ) -> dashboard.Panel:
-    """Return the panel with those overrides that override anything."""
-    assert panel.field_config  # noqa: S101 -- made above
+    """Set the overrides that have properties, and return the panel."""
+    assert panel.field_config  # noqa: S101 -- `_panel` sets it
     panel.field_config.overrides = [override for override in overrides if override.properties]
     return panel
 
 
-def variable(name: str, query: str, label: str = "", **more: Any) -> dashboard.VariableModel:
-    """Return a variable that is asked for whenever the time changes."""
+def variable(name: str, query: str, label: str = "", **options: Any) -> dashboard.VariableModel:
+    """Return a query variable that Grafana reloads whenever the time range changes."""
     return dashboard.VariableModel(
         type_val=dashboard.VariableType.QUERY,
         name=name,
@@ -316,18 +319,18 @@ def variable(name: str, query: str, label: str = "", **more: Any) -> dashboard.V
         definition=query,
         refresh=dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED,
         sort=dashboard.VariableSort.ALPHABETICAL_CASE_INSENSITIVE_ASC,
-        **more,
+        **options,
     )
 
 
-def any_of(name: str, query: str) -> dashboard.VariableModel:
-    """Return a variable of which any number can be chosen, at first all."""
+def multi_value_variable(name: str, query: str) -> dashboard.VariableModel:
+    """Return a variable with multiple selection. All values are selected at first."""
     everything = dashboard.VariableOption(selected=True, text=["All"], value=["$__all"])
     return variable(name, query, multi=True, include_all=True, all_value=".+", current=everything)
 
 
-def choice(name: str, label: str, options: Mapping[str, str]) -> dashboard.VariableModel:
-    """Return a variable with these options, a text for each value. The first is selected."""
+def custom_variable(name: str, label: str, options: Mapping[str, str]) -> dashboard.VariableModel:
+    """Return a variable with fixed options, given as the text for each value. The first one is selected at first."""
     return dashboard.VariableModel(
         type_val=dashboard.VariableType.CUSTOM,
         name=name,
@@ -345,32 +348,32 @@ VARIABLES = (
     dashboard.VariableModel(
         type_val=dashboard.VariableType.DATASOURCE, name="datasource", label="Data source", query="prometheus"
     ),
-    any_of("job", "label_values(telnyx_up, job)"),
-    any_of("instance", 'label_values(telnyx_up{job=~"$job"}, instance)'),
+    multi_value_variable("job", "label_values(telnyx_up, job)"),
+    multi_value_variable("instance", 'label_values(telnyx_up{job=~"$job"}, instance)'),
 )
 
 
-def laid_out(rows: Iterable[tuple[str, Sequence[dashboard.Panel]]]) -> list[dashboard.Panel | dashboard.RowPanel]:
-    """Return the rows' panels with ids and places, from left to right; a row without a title has no heading."""
+def lay_out(rows: Iterable[tuple[str, Sequence[dashboard.Panel]]]) -> list[dashboard.Panel | dashboard.RowPanel]:
+    """Place the panels of each row from left to right, and set their IDs. A row without a title has no heading."""
     placed: list[dashboard.Panel | dashboard.RowPanel] = []
     x = y = height = 0
     for title, panels in rows:
         x, y, height = 0, y + height, 0
         if title:
-            place = dashboard.GridPos(h=1, w=WIDTH, x=0, y=y)
-            placed.append(dashboard.RowPanel(title=title, id_val=len(placed) + 1, grid_pos=place))
+            position = dashboard.GridPos(h=1, w=WIDTH, x=0, y=y)
+            placed.append(dashboard.RowPanel(title=title, id_val=len(placed) + 1, grid_pos=position))
             y += 1
         for panel in panels:
-            place = panel.grid_pos or dashboard.GridPos()
-            if x + place.w > WIDTH:
+            position = panel.grid_pos or dashboard.GridPos()
+            if x + position.w > WIDTH:
                 x, y, height = 0, y + height, 0
-            place.x, place.y, panel.id_val = x, y, len(placed) + 1
-            x, height = x + place.w, max(height, place.h)
+            position.x, position.y, panel.id_val = x, y, len(placed) + 1
+            x, height = x + position.w, max(height, position.h)
             placed.append(panel)
     return placed
 
 
-def page(
+def build_dashboard(
     uid: str,
     title: str,
     description: str,
@@ -378,13 +381,13 @@ def page(
     variables: Sequence[dashboard.VariableModel] = (),
     alerts: str = "",
 ) -> dashboard.Dashboard:
-    """Return a dashboard with links to the others; `alerts` narrows down which firing alerts are marked."""
+    """Return a dashboard with links to the others. `alerts` adds label matchers to the query for firing alerts."""
     firing = dashboard.AnnotationQuery(
         name="Firing alerts",
         datasource=DATASOURCE,
         enable=True,
         icon_color=RED,
-        # Not by job and instance: an exporter that is missing has no instance to alert with.
+        # Not limited to job and instance, because an alert about a missing exporter has no instance.
         expr=f'ALERTS{{alertstate="firing",alertname=~"Telnyx.*"{alerts}}}',
         title_format="{{alertname}}",
         text_format="{{connection_name}}",
@@ -411,5 +414,5 @@ def page(
         templating=dashboard.DashboardDashboardTemplating([*VARIABLES, *variables]),
         annotations=dashboard.AnnotationContainer([firing]),
         links=[others],
-        panels=laid_out(rows),
+        panels=lay_out(rows),
     )

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import get_type_hints
 
 import pytest
-from connections import collector_with
+from connections import PARTS, collector_with
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from prometheus_client import Metric, generate_latest
@@ -16,11 +16,6 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter.collectors.credential_connections import (
     COLLECTOR,
     Connection,
-    Inbound,
-    JitterBuffer,
-    NoiseSuppression,
-    Outbound,
-    Rtcp,
 )
 from exporter.collectors.families import Gauge, Info, MultiGauge, SnapshotGauge
 from exporter.exposition.renderer import Renderer
@@ -55,11 +50,7 @@ CONNECTIONS = structs(
     id=TEXT.filter(bool),
     webhook_event_url=st.none() | TEXT | TEXT.map("https://{}".format),
     created_at=st.none() | TEXT | st.datetimes().map(datetime.isoformat),
-    inbound=st.none() | structs(Inbound),
-    outbound=st.none() | structs(Outbound),
-    jitter_buffer=st.none() | structs(JitterBuffer),
-    noise_suppression_details=st.none() | structs(NoiseSuppression),
-    rtcp_settings=st.none() | structs(Rtcp),
+    **{name: st.none() | structs(part) for name, part in PARTS.items()},
 )
 SNAPSHOTS = st.builds(
     Snapshot,

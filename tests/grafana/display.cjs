@@ -1,8 +1,8 @@
-// Shows what Grafana shows: reads panels with their query results, and prints the text and the links of every cell.
+// Renders panels from their query results with Grafana's own code, and prints the text and the links of each cell.
 //
-// Each line of standard input is {panel, variables, time, results: {refId: [{metric, value}]}}, where `panel` is from a
-// dashboard's JSON, `results` are vectors from Prometheus, and `time` is in milliseconds. It is answered by a line of
-// standard output: for a table its rows, and for a stat its values. A cell is {text, links}.
+// Each line of standard input is {panel, variables, time, results: {refId: [{metric, value}]}}. `panel` is from a
+// dashboard's JSON, `results` are vectors from Prometheus, and `time` is in milliseconds. For each line, this script
+// writes one line to standard output: the rows of a table, or the values of a stat panel. A cell is {text, links}.
 "use strict";
 
 const { JSDOM } = require("jsdom");
@@ -36,7 +36,8 @@ for (const [id, process] of Object.entries({
   data.standardFieldConfigEditorRegistry.register({ id, path: id, name: id, process, shouldApply: () => true });
 }
 
-// The table that Grafana's Prometheus data source makes of a vector: a text column for each label, then the value.
+// Returns the table that Grafana's Prometheus data source creates from a vector: a text column for each label, then the
+// value.
 function table(refId, vector, time, alone) {
   const labels = [...new Set(vector.flatMap(({ metric }) => Object.keys(metric)))].sort();
   return data.createDataFrame({
@@ -54,7 +55,8 @@ function table(refId, vector, time, alone) {
   });
 }
 
-// The frames that it makes of a vector for a time series: one for each series, named by the legend.
+// Returns the frames that the data source creates from a vector for a time series: one for each series. Its name is the
+// legend.
 function series(target, vector, time) {
   return vector.map(({ metric, value }) => {
     const legend = target.legendFormat.replace(/{{(\w+)}}/g, (_, label) => metric[label] ?? "");
@@ -74,7 +76,8 @@ function series(target, vector, time) {
   });
 }
 
-// Replaces ${name}, ${name:format} and $name, from the row that a link is in and from the dashboard's variables.
+// Returns a function that replaces ${name}, ${name:format} and $name with values of the dashboard's variables, and with
+// values of the row that contains the link.
 function replacer(variables) {
   const formats = { percentencode: encodeURIComponent, text: String };
   return (text, scoped) =>
