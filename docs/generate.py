@@ -134,12 +134,15 @@ def readme() -> str:
 
 
 def main() -> None:
-    """Write the files. With `--check`, exit with a message if a file is out of date."""
-    for path, text in ((REFERENCE, reference()), (README, readme())):
+    """Write the files. With `--check`, exit with a message that names those that are out of date."""
+    outdated = []
+    for name, path, text in (("docs/metrics.md", REFERENCE, reference()), ("README.md", README, readme())):
         if sys.argv[1:] != ["--check"]:
             path.write_text(text)
         elif path.read_text() != text:
-            sys.exit(f"{path.name} is out of date: run python docs/generate.py")
+            outdated.append(name)
+    if outdated:
+        sys.exit(f"out of date: {', '.join(outdated)}: run `make generate`")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Generate the Grafana dashboards: all connections, one connection, and the exporter.
 
-To write the files, run `python grafana/dashboards.py` in a checkout. `--check` only compares them.
+To write the files, run `make generate` or this script in a checkout. `--check` only compares them.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ from panels import (
     timeline,
     variable,
 )
+
+from exporter.collectors.credential_connections import COLLECTOR
+from exporter.collectors.families import MultiGauge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -422,6 +425,36 @@ SETTINGS = {
 }
 """Settings by table title and display name. The source is a metric, or a metric and one of its labels."""
 
+SHOWN_ELSEWHERE = {
+    "telnyx_connection_active",
+    "telnyx_connection_created_timestamp_seconds",
+    "telnyx_connection_updated_timestamp_seconds",
+}
+"""Metrics that have panels of their own."""
+
+
+def settings_tables() -> dict[str, dict[str, str]]:
+    """Return SETTINGS, and the metrics and labels that it does not list, which are displayed under their own names.
+
+    A label appears in the first table that has another label of its metric. Anything else appears in the first table.
+    """
+    tables = {title: dict(settings) for title, settings in SETTINGS.items()}
+    listed = {source for settings in SETTINGS.values() for source in settings.values()} | SHOWN_ELSEWHERE
+    for family in COLLECTOR.row_families:
+        if isinstance(family, MultiGauge):
+            continue
+        for source in [f"{family.name} {label}" for label in family.labels] or [family.name]:
+            if source not in listed:
+                name = source.rpartition(" ")[2].removeprefix("telnyx_connection_").removesuffix("_enabled")
+                siblings = (
+                    table
+                    for table in tables.values()
+                    if any(other.partition(" ")[0] == family.name for other in table.values())
+                )
+                next(siblings, tables["General"])[name.replace("_", " ").capitalize()] = source
+    return tables
+
+
 THIS_CONNECTION = '{connection_id="$connection"}'
 THIS_ENCRYPTED = '{connection_id="$connection",encrypted_media="SRTP"}'
 
@@ -447,7 +480,7 @@ INFO = this_connection("telnyx_connection_info")
 
 def settings_panels() -> Iterator[Panel]:
     """Yield a table for each group of settings, one for the codecs, and one for the tags."""
-    for title, settings in SETTINGS.items():
+    for title, settings in settings_tables().items():
         samples = " or ".join(setting(name, source) for name, source in settings.items())
         yield table_panel(
             title,
@@ -744,14 +777,17 @@ def exporter() -> Dashboard:
 
 
 def main() -> None:
-    """Write the files. With `--check`, exit with a message if a file is out of date."""
+    """Write the files. With `--check`, exit with a message that names those that are out of date."""
+    outdated = []
     for dashboard in (connections(), connection(), exporter()):
         path = FOLDER / f"{dashboard.uid}.json"
         text = json.dumps(dashboard, cls=JSONEncoder, indent=2, ensure_ascii=False) + "\n"
         if sys.argv[1:] != ["--check"]:
             path.write_text(text)
         elif path.read_text() != text:
-            sys.exit(f"{path.name} is out of date: run python grafana/dashboards.py")
+            outdated.append(f"grafana/dashboards/{path.name}")
+    if outdated:
+        sys.exit(f"out of date: {', '.join(outdated)}: run `make generate`")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,30 @@
+from collections import Counter
+from pathlib import Path
+
 import pytest
+
+E2E = Path(__file__).parent / "e2e"
+PROGRAM_HELPERS = {"programs", "chart"}
+"""The helper modules that run other programs."""
 
 
 @pytest.fixture
 def anyio_backend():
-    """Run asynchronous tests on plain asyncio; the real server's uvloop has tests of its own."""
+    """Run asynchronous tests on plain asyncio. Other tests cover uvloop, which the real server uses."""
     return ("asyncio", {"use_uvloop": False})
+
+
+def pytest_collection_modifyitems(items):
+    """Mark tests as external: those in e2e/, and those of modules that import a helper for other programs."""
+    for item in items:
+        helpers = {getattr(value, "__module__", "") for value in vars(item.module).values()}
+        if E2E in item.path.parents or helpers & PROGRAM_HELPERS:
+            item.add_marker("external")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say in one line why tests were skipped."""
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.getreports("skipped"))
+    if reasons:
+        listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common())
+        terminalreporter.write_line(f"Skipped {reasons.total()} tests: {listed}")

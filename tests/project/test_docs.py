@@ -12,24 +12,24 @@ GENERATE = ROOT / "docs" / "generate.py"
 
 
 @pytest.fixture
-def generated():
+def generator():
     return runpy.run_path(str(GENERATE))
 
 
-def test_generated_documentation_is_current(generated, monkeypatch):
-    """What the documentation takes from the code is what the code says."""
+def test_generated_documentation_is_current(generator, monkeypatch):
+    """The generated documentation matches the code."""
     monkeypatch.setattr(sys, "argv", ["generate.py", "--check"])
-    generated["main"]()
+    generator["main"]()
 
 
-def test_what_is_out_of_date_is_named(generated, monkeypatch, tmp_path):
-    """A reference that differs is refused, with what to do about it."""
+def test_outdated_reference_is_reported(generator, monkeypatch, tmp_path):
+    """If the reference is out of date, the check fails and says how to update it."""
     old = tmp_path / "metrics.md"
     old.write_text("old")
-    monkeypatch.setitem(generated["main"].__globals__, "REFERENCE", old)
+    monkeypatch.setitem(generator["main"].__globals__, "REFERENCE", old)
     monkeypatch.setattr(sys, "argv", ["generate.py", "--check"])
-    with pytest.raises(SystemExit, match=r"metrics.md is out of date: run python docs/generate.py"):
-        generated["main"]()
+    with pytest.raises(SystemExit, match=r"out of date: docs/metrics.md: run `make generate`"):
+        generator["main"]()
 
 
 DOCUMENTS = [
@@ -41,16 +41,16 @@ DOCUMENTS = [
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_somewhere(document):
-    """What a document links to beside itself is there."""
+def test_links_have_a_target(document):
+    """The target of every relative link exists."""
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text()):
         if "://" not in target:
             assert (document.parent / target).exists(), target
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_settings_of_documents_exist(document):
-    """A document names no flag or variable that there is not."""
+def test_settings_in_documents_exist(document):
+    """Every flag and variable in a document exists."""
     text = document.read_text()
     options = {option.flag for option in OPTIONS} | {option.variable for option in OPTIONS} | {"--web.user-assets"}
     groups = {option.flag.rpartition(".")[0] for option in OPTIONS}

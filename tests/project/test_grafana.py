@@ -28,8 +28,8 @@ each_target = pytest.mark.parametrize(("promql", "legend"), TARGETS.values(), id
 
 
 @pytest.fixture(scope="module")
-def known():
-    """Return the labels of every metric by the name of its samples."""
+def known_labels():
+    """Return the labels of every metric by sample name."""
     labels = {family.name: set(family.labels) for family in COLLECTOR.snapshot_families}
     labels |= {family.name: {"connection_id", "connection_name", *family.labels} for family in COLLECTOR.row_families}
     for metric in runpy.run_path(str(ROOT / "docs/generate.py"))["_observed"]().values():
@@ -44,14 +44,14 @@ def generate(*flags):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_the_json_is_what_the_generator_writes():
-    """Nobody has edited a dashboard by hand, or a generator without running it."""
+def test_files_match_the_generator():
+    """The files are the generator's output: no file is edited by hand, and no change of the generator is missing."""
     assert generate("--check").stderr == ""
 
 
-def test_what_is_out_of_date_is_named(tmp_path, monkeypatch):
-    """A dashboard that differs is refused, with what to do about it; a run without flags writes all of them."""
-    monkeypatch.syspath_prepend(GRAFANA)  # as for a script
+def test_outdated_dashboard_is_reported(tmp_path, monkeypatch):
+    """If a dashboard is out of date, the check fails and says how to update it. Without flags, all are written."""
+    monkeypatch.syspath_prepend(GRAFANA)  # as for a script that is run directly
     script = runpy.run_path(str(GRAFANA / "dashboards.py"))["main"]
     monkeypatch.setitem(script.__globals__, "FOLDER", tmp_path)
     monkeypatch.setattr(sys, "argv", ["dashboards.py"])
@@ -59,16 +59,16 @@ def test_what_is_out_of_date_is_named(tmp_path, monkeypatch):
     assert {path.stem for path in tmp_path.iterdir()} == set(DASHBOARDS)
     (tmp_path / "telnyx-exporter.json").write_text("{}")
     monkeypatch.setattr(sys, "argv", ["dashboards.py", "--check"])
-    with pytest.raises(SystemExit, match=r"telnyx-exporter.json is out of date: run python grafana/dashboards.py"):
+    with pytest.raises(SystemExit, match=r"out of date: grafana/dashboards/telnyx-exporter.json: run `make generate`"):
         script()
 
 
-# The rules of Grafana's dashboard-linter, by its names for them, and without exceptions. It has more, about Loki.
+# The rules of Grafana's dashboard-linter, with their names and without exceptions. Its other rules are about Loki.
 
 
 @each_dashboard
 def test_template_datasource(dashboard):
-    """template-datasource-rule: the data source is a variable, the first and with the customary name."""
+    """template-datasource-rule: the first variable is the data source, with the usual name."""
     variable = dashboard["templating"]["list"][0]
     assert (variable["type"], variable["query"]) == ("datasource", "prometheus")
     assert (variable["name"], variable["label"]) == ("datasource", "Data source")
@@ -77,15 +77,15 @@ def test_template_datasource(dashboard):
 @pytest.mark.parametrize("name", ["job", "instance"])
 @each_dashboard
 def test_template_job_and_instance(dashboard, name):
-    """template-job-rule, template-instance-rule: any number of jobs and instances can be chosen, or all."""
+    """template-job-rule, template-instance-rule: users can select one, several or all jobs and instances."""
     (variable,) = (variable for variable in dashboard["templating"]["list"] if variable["name"] == name)
     assert (variable["type"], variable["label"]) == ("query", name.title())
     assert (variable["multi"], variable["includeAll"], variable["allValue"]) == (True, True, ".+")
 
 
 @each_dashboard
-def test_template_queries(dashboard, known):
-    """template-label-promql-rule, template-on-time-change-reload-rule: variables are asked for of the data source."""
+def test_template_queries(dashboard, known_labels):
+    """template-label-promql-rule, template-on-time-change-reload-rule: a new time range reloads the variables."""
     for variable in dashboard["templating"]["list"][1:]:
         if variable["type"] == "custom":
             continue
@@ -93,12 +93,12 @@ def test_template_queries(dashboard, known):
         assert variable["refresh"] == 2
         query = variable["query"]["query"]
         assert re.match(r"(label_values|query_result)\(.+\)$", query)
-        assert set(re.findall(r"telnyx_\w+", query)) <= set(known)
+        assert set(re.findall(r"telnyx_\w+", query)) <= set(known_labels)
 
 
 @each_panel
 def test_panel_datasource(panel):
-    """panel-datasource-rule: no panel or query goes elsewhere than to the chosen data source."""
+    """panel-datasource-rule: every panel and query uses the selected data source."""
     assert [panel["datasource"], *(target["datasource"] for target in panel["targets"])] == [
         DATASOURCE,
         *(DATASOURCE for _ in panel["targets"]),
@@ -106,8 +106,8 @@ def test_panel_datasource(panel):
 
 
 @each_panel
-def test_panel_says_what_it_shows(panel):
-    """panel-title-description-rule, panel-units-rule, panel-no-targets-rule: each has words, a unit and a query."""
+def test_panel_is_described(panel):
+    """panel-title-description-rule, panel-units-rule, panel-no-targets-rule: a panel has texts, a unit and a query."""
     assert panel["title"]
     assert panel["description"].endswith(".")
     if panel["type"] != "table":
@@ -119,7 +119,7 @@ def test_panel_says_what_it_shows(panel):
 
 @each_panel
 def test_only_numbers_in_a_table_have_a_unit(panel):
-    """Grafana reads text that has a unit as a number, and would round an id; numbers have one, as elsewhere."""
+    """In tables, numbers have a unit, and texts don't. Grafana parses text with a unit as a number and would round an ID."""
     if panel["type"] == "table":
         assert not panel["fieldConfig"]["defaults"].get("unit")
         names = panel["transformations"][-1]["options"]["renameByName"]
@@ -133,51 +133,51 @@ def test_only_numbers_in_a_table_have_a_unit(panel):
 
 
 @each_target
-def test_target_is_made_of_what_there_is(promql, legend, known):
-    """target-promql-rule, target-job-rule, target-instance-rule: metrics and labels exist, selectors are limited."""
+def test_target_uses_existing_metrics_and_labels(promql, legend, known_labels):
+    """target-promql-rule, target-job-rule, target-instance-rule: names exist, selectors limit job and instance."""
     selectors = SELECTOR.findall(promql)
-    labels = {"job", "instance", "pod"}.union(*(known[name] for name, _ in selectors))
+    labels = {"job", "instance", "pod"}.union(*(known_labels[name] for name, _ in selectors))
     for name, matchers in selectors:
         assert matchers.endswith('job=~"$job",instance=~"$instance"')
-        assert set(re.findall(r'(\w+)=~?"', matchers)) <= known[name]
-    made = set(re.findall(r'(?:count_values\(|, )"(\w+)", ', promql))
+        assert set(re.findall(r'(\w+)=~?"', matchers)) <= known_labels[name]
+    created = set(re.findall(r'(?:count_values\(|, )"(\w+)", ', promql))
     sources = set(re.findall(r'"\$1", "(\w+)"', promql))
     rest = re.sub(r'"[^"]*"', "", SELECTOR.sub("", promql))
     grouped = re.findall(r"\b(?:by|without|on|group_left) \(([\w, ]*)\)", rest)
     named = {label for labels in grouped for label in labels.split(", ") if label}
-    assert sources | named | set(re.findall(r"{{(\w+)}}", legend)) <= labels | made
+    assert sources | named | set(re.findall(r"{{(\w+)}}", legend)) <= labels | created
     rest = re.sub(r"\b(?:by|without|on|group_left) \([\w, ]*\)|\[[^]]*\]|\$__\w+|\b[\d.]+\b", "", rest)
     assert set(re.findall(r"\w+", rest)) <= FUNCTIONS | {"or", "and", "unless", "offset"}
 
 
 @each_target
-def test_target_counts_over_the_rate_interval(promql, legend):
-    """target-rate-interval-rule, target-counter-agg-rule: counters are only shown by what they grow by."""
+def test_counters_use_the_rate_interval(promql, legend):
+    """target-rate-interval-rule, target-counter-agg-rule: every counter is in a rate or an increase."""
     selectors = SELECTOR.sub(r"\1", promql)
-    grown = re.findall(r"\b(?:rate|increase)\((\w+)\[\$__rate_interval\]\)", selectors)
-    assert grown == re.findall(r"\w+_(?:total|bucket)\b", selectors)
-    assert len(grown) == len(re.findall(r"\b(?:rate|irate|increase)\(", selectors))
+    rated = re.findall(r"\b(?:rate|increase)\((\w+)\[\$__rate_interval\]\)", selectors)
+    assert rated == re.findall(r"\w+_(?:total|bucket)\b", selectors)
+    assert len(rated) == len(re.findall(r"\b(?:rate|irate|increase)\(", selectors))
 
 
 @each_dashboard
 def test_uneditable(dashboard):
-    """uneditable-dashboard: the files are the only place to edit."""
+    """uneditable-dashboard: dashboards can only be edited in the files."""
     assert dashboard["editable"] is False
 
 
-# What the linter does not look at.
+# Checks that the linter doesn't have.
 
 
-def test_there_are_three():
-    """The fleet, one connection, the exporter; each file is named as its dashboard's identifier, which is for good."""
+def test_there_are_three_dashboards():
+    """They show all connections, one connection, and the exporter. Each file is named after the permanent UID."""
     assert {uid: dashboard["uid"] for uid, dashboard in DASHBOARDS.items()} == {
         uid: uid for uid in ("telnyx-connection", "telnyx-connections", "telnyx-exporter")
     }
 
 
 @each_dashboard
-def test_a_dashboard_needs_nothing_from_its_importer(dashboard):
-    """It is imported as it is, has its tag, and leads to the others with time and variables kept."""
+def test_dashboard_can_be_imported_without_changes(dashboard):
+    """It has no inputs, has the `telnyx` tag, and links to the others with the same time range and variables."""
     assert not {"__inputs", "__requires", "id"} & set(dashboard)
     assert dashboard["tags"] == ["telnyx"]
     (link,) = dashboard["links"]
@@ -186,31 +186,33 @@ def test_a_dashboard_needs_nothing_from_its_importer(dashboard):
 
 @each_dashboard
 def test_firing_alerts_are_marked(dashboard):
-    """Alerts of the exporter's rules are shown in every graph."""
+    """Every graph marks the firing alerts of the exporter's rules."""
     (annotation,) = dashboard["annotations"]["list"]
     assert annotation["datasource"] == DATASOURCE
     assert annotation["expr"].startswith('ALERTS{alertstate="firing",alertname=~"Telnyx.*"')
 
 
 @each_dashboard
-def test_every_place_on_the_grid_is_taken_once(dashboard):
-    """Panels have identifiers of their own, stay within the grid, and don't overlap."""
+def test_panels_do_not_overlap(dashboard):
+    """Panels have unique IDs and titles, stay within the grid, and don't overlap."""
     panels = dashboard["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     titles = [(panel["type"], panel["title"]) for panel in panels]
     assert len(set(titles)) == len(titles)
-    places = [
-        place
-        for at in (panel["gridPos"] for panel in panels)
-        for place in itertools.product(range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"]))
+    cells = [
+        cell
+        for position in (panel["gridPos"] for panel in panels)
+        for cell in itertools.product(
+            range(position["x"], position["x"] + position["w"]), range(position["y"], position["y"] + position["h"])
+        )
     ]
-    assert len(set(places)) == len(places)
-    assert max(x for x, _ in places) < 24
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
 
 
 @each_panel
 def test_links_lead_to_dashboards_and_variables_that_exist(panel):
-    """A link names a dashboard of ours and all its variables, and a value of one or a column of the table's queries."""
+    """A link leads to an existing dashboard and sets all its variables, to valid values or columns of the queries."""
     for link in links(panel):
         _, uid, query = re.split(r"/d/|\?", link["url"])
         kept, given = re.findall(r"\${(\w+):queryparam}", query), dict(re.findall(r"var-(\w+)=([^&]+)", query))
@@ -225,8 +227,8 @@ def test_links_lead_to_dashboards_and_variables_that_exist(panel):
                 assert all(re.search(rf"\b{field}\b", target["expr"]) for target in panel["targets"])
 
 
-def test_every_headline_number_links_to_its_rows():
-    """Each number at the top of the connections dashboard leads to the list, and each choice of the list has one."""
+def test_every_headline_number_links_to_its_connections():
+    """Each number at the top of the connections dashboard links to an option of the list. Each option has a number."""
     stats = [
         panel for name, panel in PANELS.items() if name.startswith("telnyx-connections:") and panel["type"] == "stat"
     ]
@@ -236,15 +238,15 @@ def test_every_headline_number_links_to_its_rows():
 
 
 @each_panel
-def test_a_legend_is_what_a_person_would_write(panel):
-    """A graph's every line has a name, and a name of its own."""
+def test_legends_are_unique(panel):
+    """Each query of a graph has a legend, and no two legends are equal."""
     if panel["type"] in ("timeseries", "state-timeline"):
         legends = [target["legendFormat"] for target in panel["targets"]]
         assert len(set(legends)) == len(legends)
 
 
 def test_every_setting_of_a_connection_is_shown():
-    """Each metric of a connection, and each of its labels, is on the connection's own dashboard."""
+    """The dashboard of one connection uses each metric of a connection and each of its labels."""
     queries = [promql for name, (promql, _) in TARGETS.items() if name.startswith("telnyx-connection:")]
     for family in COLLECTOR.row_families:
         about = [promql for promql in queries if re.search(rf"\b{family.name}{{", promql)]
@@ -254,7 +256,7 @@ def test_every_setting_of_a_connection_is_shown():
 
 
 def test_provisioning_finds_data_source_and_dashboards():
-    """Grafana is told of one data source, and of a folder of files that nobody edits in the browser."""
+    """Grafana gets one data source, and a folder of dashboards that can't be edited in the browser."""
     (datasources,) = (GRAFANA / "provisioning/datasources").iterdir()
     (source,) = yaml.safe_load(datasources.read_text())["datasources"]
     assert (source["type"], source["isDefault"]) == ("prometheus", True)

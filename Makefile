@@ -1,0 +1,41 @@
+# Everything runs in .venv, which `make setup` creates. CI runs the same targets.
+PYTHON ?= python3
+BIN := .venv/bin
+TESTS := $(BIN)/pytest --numprocesses=auto --dist=loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test unit lint format generate demo
+
+help: ## Show this help.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Create .venv with the exporter and the development tools. Run it again when pyproject.toml changes.
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '.[dev]'
+
+unit: ## Run the tests that need no other programs, in less than a minute. ARGS="-k name" selects some.
+	$(TESTS) -m "not external" $(ARGS)
+
+test: ## Run all tests. Those whose programs are not installed are skipped.
+	$(TESTS) $(ARGS)
+
+lint: ## Check style, types, the Dockerfile, and that all generated files are up to date.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/python grafana/dashboards.py --check
+	$(BIN)/python tests/golden/generate.py --check
+
+format: ## Format the code and fix what can be fixed automatically.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: ## Renew all generated files: metrics reference, README's settings, dashboards, golden files.
+	$(BIN)/python docs/generate.py
+	$(BIN)/python grafana/dashboards.py
+	$(BIN)/python tests/golden/generate.py
+
+demo: ## Run the exporter with generated connections on http://localhost:10142/.
+	$(BIN)/telnyx-exporter --demo
