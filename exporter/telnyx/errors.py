@@ -12,8 +12,8 @@ TelnyxError
     ├── RateLimited          reason "rate_limited"
     └── ServerError          reason "server_error"
 
-A message never quotes the peer, because an error body can repeat the key. It contains only the exporter's own words, the
-HTTP status and Telnyx's numeric error code.
+A message never quotes the peer, because an error body can repeat the key. It contains only the exporter's own words,
+the HTTP status and Telnyx's numeric error code.
 """
 
 from __future__ import annotations

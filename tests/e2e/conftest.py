@@ -1,4 +1,4 @@
-"""The whole exporter as the command builds it, but in this process and with a clock that can be put forward."""
+"""The whole exporter as the command builds it, but in this process and with a clock that tests can advance."""
 
 import asyncio
 import contextlib
@@ -28,17 +28,17 @@ TTL, MAX_STALE, TIMEOUT = 30.0, 600.0, 2.0
 
 
 class Clock:
-    """Time as it is, and ahead of it by what was skipped."""
+    """The real time, plus the seconds that a test has advanced it by."""
 
     def __init__(self):
         self._ahead = 0.0
 
-    def skip(self, seconds):
-        """Put it forward."""
+    def advance(self, seconds):
+        """Advance the clock by this many seconds."""
         self._ahead += seconds
 
     def monotonic(self):
-        """Return seconds since whenever."""
+        """Return the monotonic time."""
         return time.monotonic() + self._ahead
 
     def time(self):
@@ -47,7 +47,7 @@ class Clock:
 
 
 class Scrape:
-    """What a scrape was answered with, and after how many seconds."""
+    """The successful response to a scrape, and its duration in seconds."""
 
     def __init__(self, response, seconds):
         assert response.status_code == 200
@@ -58,19 +58,19 @@ class Scrape:
         ]
 
     def value(self, name, **labels):
-        """Return the value of the one sample with these labels; None if there is none."""
+        """Return the value of the sample with exactly these labels, or None."""
         found = [sample.value for sample in self._samples if sample.name == name and sample.labels == labels]
         assert len(found) < 2
         return found[0] if found else None
 
     @property
     def up(self):
-        """1 or 0."""
+        """The value of `telnyx_up`, 1 or 0."""
         return self.value("telnyx_up")
 
     @property
     def failures(self):
-        """The reasons that refreshes failed for, with how many did."""
+        """The number of failed refreshes by reason."""
         return {
             sample.labels["reason"]: sample.value
             for sample in self._samples
@@ -79,13 +79,13 @@ class Scrape:
 
     @property
     def ids(self):
-        """The connections on show, in order."""
+        """The ids of the exposed connections, in order."""
         return [sample.labels["connection_id"] for sample in self._samples if sample.name == "telnyx_connection_info"]
 
 
 @dataclass
 class Exporter:
-    """An exporter that serves."""
+    """A running exporter."""
 
     http: httpx.AsyncClient
     address: tuple
@@ -94,33 +94,33 @@ class Exporter:
     refresh: Refresher
     clock: Clock
 
-    async def scrape(self, timeout=10.0, **headers):  # noqa: ASYNC109 -- the scraper's, told in a header
+    async def scrape(self, timeout=10.0, **headers):  # noqa: ASYNC109 -- of the scraper, sent in a header
         """Scrape as Prometheus does, with this scrape timeout in seconds."""
         headers = {"x-prometheus-scrape-timeout-seconds": str(timeout), **headers}
         started = time.perf_counter()
         response = await self.http.get("/metrics", headers=headers, timeout=timeout)
         return Scrape(response, time.perf_counter() - started)
 
-    async def hammer(self, times):
-        """Scrape this many times in one breath, on one connection, and return the statuses."""
+    async def pipeline(self, times):
+        """Send this many pipelined scrapes on one connection, and return the statuses."""
         request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n"
         async with asyncio.timeout(5):
             reader, writer = await asyncio.open_connection(*self.address)
             writer.write((request + b"\r\n") * (times - 1) + request + b"Connection: close\r\n\r\n")
-            answers = await reader.read()
+            responses = await reader.read()
             writer.close()
             await writer.wait_closed()
-        return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) OK\r\n", answers)]
+        return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) OK\r\n", responses)]
 
     def expire(self):
-        """Let the snapshot outlive its TTL."""
-        self.clock.skip(TTL)
+        """Advance the clock by the TTL, so that the snapshot is stale."""
+        self.clock.advance(TTL)
 
 
-class Site:
-    """A server that stays up for the tests of a module, and serves whichever exporter is built last.
+class SharedServer:
+    """A server that the tests of a module share. It serves the exporter that was built last.
 
-    To end a server takes a quarter of a second, and there is a test for each of many faults.
+    Stopping a server takes a quarter of a second, and each of many faults has its own test.
     """
 
     def __init__(self, address, http):
@@ -128,26 +128,26 @@ class Site:
         self.http = http
         self.app = None
         self.busy, self.idle = asyncio.Event(), asyncio.Event()
-        """Set while a request is being answered, and while none is."""
+        """Set while requests are in progress, and while none are."""
         self._requests = 0
 
     async def __call__(self, scope, receive, send):
         """Serve one request."""
-        self._count(1)
+        self._add_requests(1)
         try:
             await self.app(scope, receive, send)
         finally:
-            self._count(-1)
+            self._add_requests(-1)
 
-    def _count(self, number):
+    def _add_requests(self, number):
         self._requests += number
-        now, before = (self.busy, self.idle) if self._requests else (self.idle, self.busy)
-        now.set()
-        before.clear()
+        current, other = (self.busy, self.idle) if self._requests else (self.idle, self.busy)
+        current.set()
+        other.clear()
 
     @contextlib.asynccontextmanager
     async def exporter(self, base_url, *, key="KEY-of-tests", timeout=TIMEOUT, page_size=250, sensitive=()):  # noqa: ASYNC109 -- a setting
-        """Build an exporter as `exporter.cli` does, but for the clock, and serve it."""
+        """Build an exporter as `exporter.cli` does, except for its clock, and serve it."""
         clock, telemetry = Clock(), Telemetry(process=False)
         client = Client(base_url, lambda: key, telemetry, timeout=timeout, clock=clock.time)
         collector = COLLECTOR.select(sensitive_labels=sensitive)
@@ -164,32 +164,32 @@ class Site:
 
 @pytest.fixture(scope="module")
 def anyio_backend():
-    """Run the tests of a module in one loop, which its server shares; the loop is the command's."""
+    """Run the tests of a module and their server in one event loop. Like the command, use uvloop."""
     return ("asyncio", {"use_uvloop": True})
 
 
 @pytest.fixture(scope="module")
-async def site():
-    """Return what serves exporters; they try a request twice, one right after the other."""
+async def shared_server():
+    """Yield a server for exporters that try each request at most twice, without a delay."""
     stamina.instrumentation.set_on_retry_hooks(())  # as the command does
     listener = server.listen("127.0.0.1:0")
     async with httpx.AsyncClient(base_url=server.url(listener), trust_env=False) as http:
-        site = Site(listener.getsockname(), http)
+        shared_server = SharedServer(listener.getsockname(), http)
         with stamina.set_testing(True, attempts=2):
-            async with server.serving(site, listener):
-                yield site
+            async with server.serving(shared_server, listener):
+                yield shared_server
     stamina.instrumentation.set_on_retry_hooks(None)
 
 
 @pytest.fixture
-async def peer():
-    """Return a peer with five connections."""
-    async with FakeApi(connections(5)) as peer:
-        yield peer
+async def api():
+    """Yield a fake API with five connections."""
+    async with FakeApi(connections(5)) as api:
+        yield api
 
 
 @pytest.fixture
-async def exporter(peer, site):
-    """Return an exporter that reads the peer."""
-    async with site.exporter(peer.url) as exporter:
+async def exporter(api, shared_server):
+    """Yield an exporter that reads the fake API."""
+    async with shared_server.exporter(api.url) as exporter:
         yield exporter

@@ -1,4 +1,4 @@
-"""The check for known vulnerabilities, with pip-audit itself and a source of data on loopback."""
+"""The check for known vulnerabilities, with the real pip-audit and a fake vulnerability service on loopback."""
 
 import contextlib
 import json
@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 VERSION = re.search(r"^httpx==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
 
 
-def flaw(*events):
-    """Return what is known of httpx, by a source that speaks as osv.dev does."""
+def vulnerability(*events):
+    """Return a vulnerability of httpx in the format of osv.dev."""
     affected = {
         "package": {"name": "httpx", "ecosystem": "PyPI"},
         "ranges": [{"type": "ECOSYSTEM", "events": [{"introduced": "0"}, *events]}],
@@ -25,19 +25,20 @@ def flaw(*events):
     return {"id": "TEST-1", "affected": [affected]}
 
 
-def osv(port):
+def osv_flags(port):
     return ("--vulnerability-service=osv", f"--osv-url=http://127.0.0.1:{port}/")
 
 
 @contextlib.contextmanager
-def source(*flaws, status=200):
-    """Serve what is known of httpx, and nothing of all others, and give pip-audit's flags for that."""
+def vulnerability_service(*vulnerabilities, status=200):
+    """Serve these vulnerabilities of httpx, and none of other packages. Yield the flags that pip-audit needs."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            known = flaws if asked == {"package": {"name": "httpx", "ecosystem": "PyPI"}, "version": VERSION} else ()
-            body = json.dumps({"vulns": known} if known else {}).encode()
+            query = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            httpx = {"package": {"name": "httpx", "ecosystem": "PyPI"}, "version": VERSION}
+            found = vulnerabilities if query == httpx else ()
+            body = json.dumps({"vulns": found} if found else {}).encode()
             self.send_response(status)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
@@ -50,7 +51,7 @@ def source(*flaws, status=200):
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield osv(server.server_port)
+            yield osv_flags(server.server_port)
         finally:
             server.shutdown()
             thread.join()
@@ -58,13 +59,13 @@ def source(*flaws, status=200):
 
 def audit(*arguments):
     command = (sys.executable, ROOT / ".ci" / "audit.py", *arguments)
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.returncode, result.stdout, result.stderr
 
 
-def test_nothing_known_is_fine():
-    """Where nothing is known of any dependency, all of them have been looked up."""
-    with source() as flags:
+def test_the_check_passes_without_known_vulnerabilities():
+    """The check passes and reports that it looked up all dependencies."""
+    with vulnerability_service() as flags:
         status, output, error = audit(*flags)
     assert re.fullmatch(r"(\d+) of \1 dependencies audited\.\n", output)
     assert (status, error) == (0, "")
@@ -73,24 +74,24 @@ def test_nothing_known_is_fine():
 @pytest.mark.parametrize(
     ("events", "fixed"), [(({"fixed": "99.0"},), "99.0"), ((), "no version")], ids=["fixed", "not-fixed"]
 )
-def test_a_known_vulnerability_fails(events, fixed):
-    """It is named, with the version that is without it, and nothing lands until something is done about it."""
-    with source(flaw(*events)) as flags:
+def test_a_known_vulnerability_fails_the_check(events, fixed):
+    """The error names the vulnerability and the version that fixes it. The check passes if it is ignored explicitly."""
+    with vulnerability_service(vulnerability(*events)) as flags:
         status, _, error = audit(*flags)
         assert audit(*flags, "--ignore-vuln=TEST-1")[0] == 0
     assert error == f"httpx {VERSION} has TEST-1, fixed in {fixed}\n"
     assert status == 1
 
 
-def test_without_data_it_says_so_and_goes_on():
-    """Where nobody answers, or only that it can't, that is all it says, and it is no failure."""
-    with source(status=503) as flags:
-        answers = [audit(*flags), audit(*osv(free_port()))]
-    assert answers == [(0, "Not audited: nothing that knows of vulnerabilities can be reached.\n", "")] * 2
+def test_an_unavailable_service_does_not_fail_the_check():
+    """If the service returns an error or is down, the check passes and reports that it audited nothing."""
+    with vulnerability_service(status=503) as flags:
+        results = [audit(*flags), audit(*osv_flags(free_port()))]
+    assert results == [(0, "Not audited: nothing that knows of vulnerabilities can be reached.\n", "")] * 2
 
 
-def test_what_else_goes_wrong_fails():
-    """Anything but that is a failure, in pip-audit's words."""
+def test_any_other_error_fails_the_check():
+    """Any other error fails the check and prints the message of pip-audit."""
     status, output, error = audit("--no-such-flag")
     assert "--no-such-flag" in error
     assert (status, output) == (1, "")

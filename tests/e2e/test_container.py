@@ -1,4 +1,4 @@
-"""The image, built twice from the Dockerfile, and run with no right at all."""
+"""The image, built twice from the Dockerfile and run without any privileges."""
 
 import contextlib
 import json
@@ -25,32 +25,32 @@ from exporter.sandbox import Account
 ROOT = Path(__file__).parents[2]
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 CANARY = "c4n4ry"
-"""In what a folder and an environment hold that images are built in, and in no image."""
+"""A text in private files and variables of the build environment, which no image may contain."""
 KEY = "KEY-of-tests"
 CERTIFICATES = "/etc/ssl/certs"
-"""Of this machine, lent to the build: what stands between it and a package index may have one of its own."""
+"""This machine's CA certificates, mounted during the build: a proxy for the package index may have its own CA."""
 
 HARDENED = ("--read-only", "--read-only-tmpfs=false", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 FETCH = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=10).read().decode())"
 LISTENING = "msg=listening"
 
 
-def ran(*arguments):
+def run_podman(*arguments):
     return subprocess.run([find_program("podman"), *arguments], capture_output=True, text=True, check=False)
 
 
 def podman(*arguments):
-    done = ran(*arguments)
-    assert done.returncode == 0, f"podman {arguments[0]}: {done.stderr}"
-    return done.stdout.strip()
+    result = run_podman(*arguments)
+    assert result.returncode == 0, f"podman {arguments[0]}: {result.stderr}"
+    return result.stdout.strip()
 
 
 def inspect(name):
     return json.loads(podman("inspect", name))[0]
 
 
-def context(folder):
-    """Lay the repository out in a folder, beside files that somebody keeps there for himself."""
+def create_context(folder):
+    """Copy the repository to a folder, as a build context, and add private files that developers keep there."""
     ignored = shutil.ignore_patterns(".?*", "__pycache__", "*.egg-info", "build", "dist")
     shutil.copytree(ROOT, folder, ignore=ignored)
     shutil.copy(ROOT / ".dockerignore", folder)
@@ -60,8 +60,8 @@ def context(folder):
     return folder
 
 
-def build(folder):
-    """Begin to build the image from this folder, by nothing but the Dockerfile and the requirements."""
+def start_build(folder):
+    """Start to build the image from only the Dockerfile and this folder, and return the process."""
     command = (find_program("podman"), "build", "--no-cache", "--layers=false", "--isolation=chroot", "--format=docker")
     arguments = (f"--build-arg=REVISION={REVISION}", f"--volume={CERTIFICATES}:{CERTIFICATES}:ro", "--timestamp=0")
     return subprocess.Popen(
@@ -75,26 +75,26 @@ def build(folder):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """Build the image in two folders at the same time, and give what it is called by each."""
-    folders = [context(tmp_path_factory.mktemp("build") / "context") for _ in range(2)]
+    """Build the image in two folders at the same time, and yield the ids of both."""
+    folders = [create_context(tmp_path_factory.mktemp("build") / "context") for _ in range(2)]
     with contextlib.ExitStack() as stack:
-        for process in [stack.enter_context(build(folder)) for folder in folders]:
+        for process in [stack.enter_context(start_build(folder)) for folder in folders]:
             output, _ = process.communicate(timeout=300)
             assert process.returncode == 0, output
-    names = [Path(f"{folder}.id").read_text() for folder in folders]
-    yield names
-    podman("rmi", "--force", *set(names))
+    ids = [Path(f"{folder}.id").read_text() for folder in folders]
+    yield ids
+    podman("rmi", "--force", *set(ids))
 
 
 @pytest.fixture(scope="module")
 def image(images):
-    """Return the image."""
+    """Return the id of the image."""
     return images[0]
 
 
 @pytest.fixture(scope="module")
 def contents(image, tmp_path_factory):
-    """Return the image as a file, its configuration, and what the last of its layers holds."""
+    """Return the path of the saved image, its configuration, and the files of its last layer."""
     path = tmp_path_factory.mktemp("image") / "image.tar"
     podman("save", "--format=docker-archive", f"--output={path}", image)
     with tarfile.open(path) as archive:
@@ -107,7 +107,7 @@ def contents(image, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(contents):
-    """Return the version of each distribution that the image has, by its name."""
+    """Return the versions of the distributions in the image, by name."""
     texts = [
         content.decode()
         for member, content in contents.files.items()
@@ -119,7 +119,7 @@ def installed(contents):
 
 @contextlib.contextmanager
 def running(image, *command, flags=("--network=none",)):
-    """Run the image, and give the container's name once it listens."""
+    """Run the image, and yield the container's name once the exporter listens."""
     name = podman("run", "--detach", *HARDENED, *flags, image, *command)
     try:
         wait_until(lambda: LISTENING in logs(name), "listening")
@@ -129,59 +129,59 @@ def running(image, *command, flags=("--network=none",)):
 
 
 def logs(name):
-    return ran("logs", name).stderr
+    return run_podman("logs", name).stderr
 
 
 def healthy(name):
-    return ran("healthcheck", "run", name).returncode == 0
+    return run_podman("healthcheck", "run", name).returncode == 0
 
 
 @pytest.fixture(scope="module")
 def demo(image):
-    """Run the demo, alone in its network and as it listens by itself, and give the container's name."""
+    """Run the demo without a network and on its default address, and yield the container's name."""
     with running(image, "--demo") as name:
         yield name
 
 
-def test_builds_are_the_same_bit_for_bit(images):
-    """Two builds in two folders give the same layers and the same configuration."""
+def test_builds_are_reproducible(images):
+    """Two builds in different folders have identical layers and an identical configuration."""
     first, second = (inspect(name) for name in images)
     for part in ("RootFS", "Config", "History", "Created"):
         assert first[part] == second[part]
 
 
-def test_there_are_no_secrets_in_it(contents):
-    """What lay beside the program, and the environment of the build, is in no layer, no history and no variable."""
+def test_the_image_contains_no_secrets(contents):
+    """No layer, history or variable contains private files of the build context or the environment of the build."""
     data = contents.path.read_bytes()
-    assert (ROOT / "exporter" / "config" / "settings.py").read_bytes() in data  # nothing is compressed
+    assert (ROOT / "exporter" / "config" / "settings.py").read_bytes() in data  # the archive is not compressed
     assert CANARY.encode() not in data
 
 
-def test_it_adds_the_program_and_nothing_else(contents, installed):
-    """Besides its folder there is nothing new, no one but root may change that, and it has no installer."""
+def test_the_image_adds_only_the_program(contents, installed):
+    """The build adds only the program's folder, which only root can change. It contains no installer or compiler."""
     for member in contents.files:
         assert member.name == "app" or member.name.startswith("app/"), member.name
         assert (member.uid, member.gid) == (0, 0), member.name
         assert member.issym() or not member.mode & 0o7022, member.name
     assert not {"pip", "setuptools", "wheel", "uv", "hatchling"} & set(installed)
     assert not [member.name for member in contents.files if re.search(r"/bin/(pip|easy_install|gcc|cc)", member.name)]
-    ours = {member.name.partition("/site-packages/")[2] for member in contents.files if member.isfile()}
-    assert {name for name in ours if name.startswith("exporter/") and not name.endswith(".pyc")} == {
+    files = {member.name.partition("/site-packages/")[2] for member in contents.files if member.isfile()}
+    assert {name for name in files if name.startswith("exporter/") and not name.endswith(".pyc")} == {
         str(path.relative_to(ROOT)) for path in (ROOT / "exporter").rglob("*.*") if path.suffix in {".py", ".typed"}
     }
 
 
-def test_it_has_what_is_pinned(installed):
-    """Each dependency is there in the version of requirements.txt, and no other is."""
+def test_dependencies_are_the_pinned_ones(installed):
+    """The image has exactly the dependencies in requirements.txt, in the pinned versions."""
     lines = re.findall(r"^([^\s#].*?) \\$", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
     pins = [Requirement(line) for line in lines]
-    here = [pin for pin in pins if not pin.marker or pin.marker.evaluate({"python_full_version": "3.13.0"})]
-    pinned = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in here}
+    applicable = [pin for pin in pins if not pin.marker or pin.marker.evaluate({"python_full_version": "3.13.0"})]
+    pinned = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in applicable}
     assert installed == pinned | {"telnyx-exporter": __version__}
 
 
-def test_its_bill_of_materials_is_the_truth(contents, installed):
-    """It is valid CycloneDX, has all that is installed and nothing else, and says nothing of where it was made."""
+def test_the_bill_of_materials_is_correct(contents, installed):
+    """The SBOM is valid CycloneDX, lists exactly what is installed, and contains no paths of the build machine."""
     (text,) = (content.decode() for member, content in contents.files.items() if member.name == "app/sbom.cdx.json")
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     components = json.loads(text)["components"]
@@ -191,8 +191,8 @@ def test_its_bill_of_materials_is_the_truth(contents, installed):
     assert not re.search(r'"(file:|/)|/(src|app|tmp|root|home|tools)/', text)
 
 
-def test_it_says_what_it_is(contents):
-    """Labels name version, revision and licence, and it starts as a user that is nobody."""
+def test_metadata_describes_the_image(contents):
+    """Labels contain version, revision and licence. The image runs as an unprivileged user by default."""
     config = contents.config["config"]
     labels = {name.removeprefix("org.opencontainers.image."): text for name, text in config["Labels"].items()}
     assert (labels["version"], labels["revision"], labels["licenses"]) == (__version__, REVISION, "Apache-2.0")
@@ -204,8 +204,8 @@ def test_it_says_what_it_is(contents):
     assert not re.search("PROXY|INDEX|CERT|KEY|TOKEN", str(config["Env"]), re.IGNORECASE)
 
 
-def test_it_serves(demo):
-    """It is scraped at the port that it says, and knows the revision that it was built from."""
+def test_the_container_serves_metrics(demo):
+    """It serves metrics on its documented port, including the revision that it was built from."""
     metrics = podman("exec", demo, "/app/bin/python", "-c", FETCH, "http://localhost:10142/metrics")
     assert "\ntelnyx_up 1.0\n" in metrics
     assert metrics.count("\ntelnyx_connection_active{") == 55
@@ -213,8 +213,8 @@ def test_it_serves(demo):
     assert dict(re.findall(r'(\w+)="([^"]*)"', build)).items() >= {"version": __version__, "revision": REVISION}.items()
 
 
-def test_it_has_no_rights(demo):
-    """It is no user that there is, has no capability, can gain none, and can write nowhere."""
+def test_the_container_has_no_privileges(demo):
+    """Its user does not exist on the system, has no capabilities, can't gain any, and can't write anywhere."""
     status = dict(re.findall(r"^(\w+):\t(.*?) ?$", podman("exec", demo, "cat", "/proc/1/status"), re.MULTILINE))
     assert status["Uid"].split() == status["Gid"].split() == ["65532"] * 4
     assert status["Groups"] in {"", "65532"}
@@ -223,12 +223,12 @@ def test_it_has_no_rights(demo):
     mounts = [line.split() for line in podman("exec", demo, "cat", "/proc/1/mountinfo").splitlines()]
     assert {mount[5].split(",")[0] for mount in mounts if mount[4] == "/"} == {"ro"}
     assert not inspect(demo)["HostConfig"]["CapAdd"]
-    refused = ran("exec", "--user=0", demo, "touch", "/app/new")
-    assert "Read-only file system" in refused.stderr
+    touch = run_podman("exec", "--user=0", demo, "touch", "/app/new")
+    assert "Read-only file system" in touch.stderr
 
 
-def test_its_health_is_what_it_does(demo):
-    """It is healthy as long as it answers, and not when it hangs."""
+def test_a_hanging_exporter_is_unhealthy(demo):
+    """The health check succeeds while the exporter responds, and fails while it hangs."""
     assert healthy(demo)
     podman("kill", "--signal=STOP", demo)
     try:
@@ -238,8 +238,8 @@ def test_its_health_is_what_it_does(demo):
     assert healthy(demo)
 
 
-def test_its_health_is_seen_behind_tls(image, tmp_path):
-    """It is healthy with TLS, too, even where only clients with a certificate are let in."""
+def test_the_health_check_works_with_tls(image, tmp_path):
+    """The health check succeeds with TLS, even if clients must present a certificate."""
     write(tmp_path, identity("server"))
     tls = {"cert_file": "server.crt", "key_file": "server.key"}
     clients = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca_file": "server.crt"}
@@ -252,8 +252,8 @@ def test_its_health_is_seen_behind_tls(image, tmp_path):
         assert healthy(name)
 
 
-def test_it_runs_as_any_user_with_a_key_from_a_file(image, tmp_path):
-    """A user that it has never heard of reads Telnyx with a mounted key, which is nowhere to be seen."""
+def test_the_container_runs_as_any_user_with_a_key_file(image, tmp_path):
+    """Any user id can read Telnyx with a mounted key. The key is not exposed anywhere."""
     key = tmp_path / "key"
     key.write_text(KEY)
     key.chmod(0o444)
@@ -264,16 +264,16 @@ def test_it_runs_as_any_user_with_a_key_from_a_file(image, tmp_path):
         with running(image, *command, "--telnyx.api-key-file=/run/secrets/key", flags=flags) as name:
             metrics = get(f"http://{address}/metrics")
             status = podman("exec", name, "cat", "/proc/1/status")
-            seen = logs(name) + metrics + get(f"http://{address}/") + podman("inspect", name)
-            seen += podman("exec", name, "cat", "/proc/1/cmdline", "/proc/1/environ")
+            exposed = logs(name) + metrics + get(f"http://{address}/") + podman("inspect", name)
+            exposed += podman("exec", name, "cat", "/proc/1/cmdline", "/proc/1/environ")
     assert "\ntelnyx_up 1.0\n" in metrics
     assert metrics.count("\ntelnyx_connection_active{") == 3
     assert re.search(r"^Uid:(\t4711){4}$", status, re.MULTILINE)
-    assert KEY not in seen
+    assert KEY not in exposed
 
 
-def test_it_ends_when_told_to(image):
-    """SIGTERM, which is what stops a container, ends it within five seconds and with status 0."""
+def test_sigterm_stops_the_container(image):
+    """SIGTERM, which stops a container, ends the exporter within five seconds and with status 0."""
     with running(image, "--demo") as name:
         started = time.monotonic()
         podman("stop", "--time=20", name)

@@ -13,8 +13,8 @@ QUERIES = {name: promql for name, (promql, _) in TARGETS.items()} | {
     for uid, dashboard in DASHBOARDS.items()
     for annotation in dashboard["annotations"]["list"]
 }
-EMPTY = {f"{uid}: Firing alerts": "this Prometheus has no rules, so nothing fires" for uid in DASHBOARDS}
-"""Queries that rightly find nothing, and why."""
+EMPTY = {f"{uid}: Firing alerts": "this Prometheus has no rules, so no alert fires" for uid in DASHBOARDS}
+"""Queries without results in these tests, and the reason."""
 
 LIMITED = (
     "telnyx_connection_outbound_channel_limit and on (connection_id) telnyx_connection_inbound_channel_limit"
@@ -24,7 +24,7 @@ LIMITED = (
 
 @pytest.fixture(scope="module")
 def query(tmp_path_factory):
-    """Return what asks a Prometheus that scrapes an account in which something changes every second."""
+    """Yield a function that queries a Prometheus, which scrapes an account that changes every second."""
     folder = tmp_path_factory.mktemp("dashboards")
     log = folder / "sandbox.log"
     sandbox = (sys.executable, "-m", "exporter.sandbox", "--listen-address=127.0.0.1:0", "--step=1")
@@ -35,34 +35,34 @@ def query(tmp_path_factory):
             scrape = f"{{job_name: telnyx, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}"
             with prometheus(folder, f"scrape_configs: [{scrape}]\n") as server:
 
-                def ask(promql):
+                def run_query(promql):
                     try:
                         return get_json(f"{server}/api/v1/query", query=promql)["data"]["result"]
                     except urllib.error.HTTPError as error:
                         return pytest.fail(error.read().decode())
 
-                yield ask
+                yield run_query
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_a_query_finds_something(query, name):
-    """Every query of every panel is valid and returns data, or there is a reason that it does not."""
+def test_a_query_returns_data(query, name):
+    """Every query of every panel is valid and returns data, except those in `EMPTY`."""
 
-    def found():
-        return query(substitute_variables(QUERIES[name], connection=chosen()))
+    def run():
+        return query(substitute_variables(QUERIES[name], connection=connection_id()))
 
-    def chosen():
+    def connection_id():
         return wait_until(lambda: query(LIMITED), "a connection with limits and tags")[0]["metric"]["connection_id"]
 
     if name in EMPTY:
-        assert not found()
+        assert not run()
     else:
-        assert wait_until(found, name)
+        assert wait_until(run, name)
 
 
 @pytest.mark.parametrize("name", VARIABLES)
 def test_a_variable_has_values(query, name):
-    """What a variable asks for is there; a connection is chosen by its name, whatever characters that has."""
+    """A variable has values. Connections are listed by name, whatever characters the name has."""
     variable = VARIABLES[name]
     function, argument = re.fullmatch(r"(\w+)\((.+)\)", variable["query"]["query"]).groups()
     if function == "label_values":
@@ -71,8 +71,8 @@ def test_a_variable_has_values(query, name):
         return
     pattern = re.compile(variable["regex"].strip("/").replace("(?<", "(?P<"))
     for sample in wait_until(lambda: query(substitute_variables(argument)), name):
-        shown = ",".join(f'{label}="{value}"' for label, value in sample["metric"].items())  # as Grafana does it
-        found = pattern.search(f"{{{shown}}} 1 1700000000000")
+        labels = ",".join(f'{label}="{value}"' for label, value in sample["metric"].items())  # as Grafana does
+        found = pattern.search(f"{{{labels}}} 1 1700000000000")
         assert found.groupdict() == {
             "value": sample["metric"]["connection_id"],
             "text": sample["metric"]["connection_name"],
@@ -85,7 +85,7 @@ def series(metric, connection, values, name=None, instance="a"):
 
 
 def active(connection, values, name=None, instance="a"):
-    """Return the two series that every connection has."""
+    """Return the two series that each connection has."""
     info = re.sub(r"\b\d+x", "1x", values)
     return (
         series("telnyx_connection_info", connection, info, name, instance),
@@ -101,9 +101,9 @@ def outbound(connection, values, name=None, instance="a"):
     return series("telnyx_connection_outbound_channel_limit", connection, values, name, instance)
 
 
-READ = [
-    {"series": f'telnyx_last_success_timestamp_seconds{{instance="{instance}",job="j"}}', "values": f"{behind}+60x60"}
-    for instance, behind in (("a", 15), ("b", 0))
+LAST_SUCCESS = [
+    {"series": f'telnyx_last_success_timestamp_seconds{{instance="{instance}",job="j"}}', "values": f"{offset}+60x60"}
+    for instance, offset in (("a", 15), ("b", 0))
 ]
 """Replica a reads Telnyx 15 seconds after replica b."""
 
@@ -150,22 +150,24 @@ PAST_HOUR = {
         },
     ),
 }
-"""Queries about the time shown, here an hour: what was, and what they find."""
+"""Queries about the selected time range, here an hour: the input series and the expected results."""
 
 
 @pytest.mark.parametrize("name", PAST_HOUR)
-def test_what_happened_in_the_time_shown(name, tmp_path):
-    """The tables that compare now with before say since when a connection is off, and which limits changed."""
-    past, found = PAST_HOUR[name]
+def test_changes_within_the_time_range(name, tmp_path):
+    """The tables show since when a connection has been disabled, and which limits changed in the time range."""
+    input_series, expected = PAST_HOUR[name]
     hour = {"__range": "1h", "__interval": "1m", "__interval_ms": "60000"}
     case = {
         "expr": substitute_variables(QUERIES[name.partition(",")[0]], **hour),
         "eval_time": "1h",
-        "exp_samples": [{"labels": labels, "value": value} for labels, value in found.items()],
+        "exp_samples": [{"labels": labels, "value": value} for labels, value in expected.items()],
     }
     tests = tmp_path / "tests.yml"
     tests.write_text(
-        json.dumps({"tests": [{"interval": "1m", "input_series": [*READ, *past], "promql_expr_test": [case]}]})
+        json.dumps(
+            {"tests": [{"interval": "1m", "input_series": [*LAST_SUCCESS, *input_series], "promql_expr_test": [case]}]}
+        )
     )
     promtool = subprocess.run(
         [find_program("promtool"), "test", "rules", tests], capture_output=True, text=True, check=False

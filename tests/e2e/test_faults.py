@@ -1,4 +1,4 @@
-"""The whole exporter, over real HTTP, against a Telnyx that fails in every way there is."""
+"""The whole exporter, over real HTTP, against a fake Telnyx API that fails in every known way."""
 
 import asyncio
 import itertools
@@ -10,15 +10,15 @@ import stamina
 from fake_api import (
     FAULTS,
     FakeApi,
+    always_first_page,
     closing,
     connection,
     connections,
     html,
-    http_date,
     late,
     listing,
-    repeated,
     respond,
+    retry_after_date,
     silence,
     telnyx_error,
     then,
@@ -28,120 +28,124 @@ from structlog.testing import capture_logs
 from exporter.cache import MAX_RETRY_AFTER
 from exporter.telnyx.client import MAX_BODY_BYTES
 
-HURRIED = 1.0
-"""Seconds that a hurried scraper waits."""
-QUICK, AMPLE = 0.6, 5.0
-"""Seconds that a refresh may take where it is to take too long, and where it is not, however busy the machine is."""
+SHORT_SCRAPE_TIMEOUT = 1.0
+"""A scrape timeout that ends before a slow refresh does, in seconds."""
+SHORT_TIMEOUT, LONG_TIMEOUT = 0.6, 5.0
+"""Refresh timeouts in seconds: one for tests that must exceed it, one that even a busy machine does not exceed."""
 LAST_SUCCESS = "telnyx_last_success_timestamp_seconds"
 FIVE = ["1", "2", "3", "4", "5"]
 
 
-def told(logs, event, field):
-    """Return a field of every log line that says this."""
+def logged_fields(logs, event, field):
+    """Return this field of every log line with this event."""
     return [line[field] for line in logs if line["event"] == event]
 
 
 @pytest.mark.parametrize(("answer", "reason"), FAULTS.values(), ids=FAULTS)
-async def test_a_fault_is_survived(answer, reason, peer, site):
-    """Scrapes are in time and true, the snapshot stays while it may, the peer is spared, and all heals by itself."""
-    timeout = QUICK if reason == "timeout" else AMPLE
+async def test_the_exporter_recovers_from_a_fault(answer, reason, api, shared_server):
+    """The exporter survives a fault and recovers from it.
+
+    During the fault, scrapes are on time and report it, the snapshot is served until it is too old, and the exporter
+    backs off.
+    """
+    timeout = SHORT_TIMEOUT if reason == "timeout" else LONG_TIMEOUT
     with capture_logs() as logs:
-        async with site.exporter(peer.url, timeout=timeout) as exporter:
-            await survive(answer, reason, peer, exporter, timeout)
-    assert told(logs, "Telnyx API request failed", "reason") == [reason]
-    assert told(logs, "Telnyx API is reachable again", "last_reason") == [reason]
+        async with shared_server.exporter(api.url, timeout=timeout) as exporter:
+            await scrape_through_fault(answer, reason, api, exporter, timeout)
+    assert logged_fields(logs, "Telnyx API request failed", "reason") == [reason]
+    assert logged_fields(logs, "Telnyx API is reachable again", "last_reason") == [reason]
     assert [line["event"] for line in logs if line["log_level"] not in {"debug", "info"}] == [
         "Telnyx API request failed"
     ]
     assert not [line for line in logs if "exc_info" in line or "exception" in line]
 
 
-async def survive(answer, reason, peer, exporter, timeout):  # noqa: ASYNC109 -- a setting
-    """See a fault come and go."""
+async def scrape_through_fault(answer, reason, api, exporter, timeout):  # noqa: ASYNC109 -- a setting
+    """Scrape before, during and after a fault."""
     good = await exporter.scrape()
     assert (good.up, good.ids, good.failures) == (1, FIVE, {})
 
-    peer.answer(answer)
+    api.answer(answer)
     exporter.expire()
-    hurried = await exporter.scrape(HURRIED)
-    assert hurried.seconds < HURRIED
+    hurried = await exporter.scrape(SHORT_SCRAPE_TIMEOUT)
+    assert hurried.seconds < SHORT_SCRAPE_TIMEOUT
     assert hurried.ids == FIVE
-    failed = await exporter.scrape()  # which waits for the end of the refresh
+    failed = await exporter.scrape()  # waits for the refresh to end
     assert failed.seconds < timeout + 0.5
     assert failed.value("telnyx_refresh_duration_seconds") < timeout + 0.5
     assert (failed.up, failed.failures, failed.ids) == (0, {reason: 1}, FIVE)
     assert failed.value(LAST_SUCCESS) == good.value(LAST_SUCCESS)
 
-    touched = peer.touched
-    assert touched <= 8
-    assert await exporter.hammer(50) == [200] * 50
-    assert peer.touched == touched
+    contacts = api.contacts
+    assert contacts <= 8
+    assert await exporter.pipeline(50) == [200] * 50
+    assert api.contacts == contacts
 
-    exporter.clock.skip(600)
+    exporter.clock.advance(600)
     old = await exporter.scrape()
     assert (old.up, old.failures, old.ids) == (0, {reason: 2}, [])
     assert old.value(LAST_SUCCESS) == good.value(LAST_SUCCESS)
 
-    peer.answer(listing())
-    exporter.clock.skip(MAX_RETRY_AFTER)
+    api.answer(listing())
+    exporter.clock.advance(MAX_RETRY_AFTER)
     again = await exporter.scrape()
     assert (again.up, again.failures, again.ids) == (1, {reason: 2}, FIVE)
     assert again.value(LAST_SUCCESS) == pytest.approx(exporter.clock.time(), abs=5)
 
 
 @pytest.mark.parametrize("name", ["silence", "401", "429", "503-html", "refuse", "null"])
-async def test_a_start_without_telnyx_is_survived(name, peer, exporter):
-    """Before there is any snapshot scrapes are good and say that it is down; once there is one, it is ready."""
+async def test_the_exporter_starts_while_telnyx_is_down(name, api, exporter):
+    """Before the first snapshot, scrapes succeed and report that Telnyx is down. The first snapshot makes it ready."""
     answer, reason = FAULTS[name]
-    peer.answer(answer)
+    api.answer(answer)
     assert (await exporter.http.get("/-/ready")).status_code == 503
     scrape = await exporter.scrape()
     assert (scrape.up, scrape.failures, scrape.ids, scrape.value(LAST_SUCCESS)) == (0, {reason: 1}, [], None)
     assert (await exporter.http.get("/-/ready")).status_code == 503
     assert (await exporter.http.get("/-/healthy")).status_code == 200
     assert reason in (await exporter.http.get("/")).text
-    assert peer.touched <= 8
-    peer.answer(listing())
+    assert api.contacts <= 8
+    api.answer(listing())
     exporter.expire()
     assert (await exporter.scrape()).up == 1
     assert (await exporter.http.get("/-/ready")).status_code == 200
 
 
-@pytest.mark.parametrize("name", ["408", "429", "500", "502-html", "refuse", "hang-up", "reset", "no-http"])
-async def test_what_passes_is_not_noticed(name, peer, exporter):
-    """One bad answer of a kind that passes is asked again in the same refresh."""
-    peer.script([FAULTS[name].answer])
+@pytest.mark.parametrize("name", ["408", "429", "500", "502-html", "refuse", "hang-up", "reset", "not-http"])
+async def test_a_transient_fault_is_retried(name, api, exporter):
+    """After one transient fault, the same refresh retries the request and succeeds."""
+    api.script([FAULTS[name].answer])
     scrape = await exporter.scrape()
     assert (scrape.up, scrape.failures, scrape.ids) == (1, {}, FIVE)
 
 
 @pytest.mark.parametrize("name", ["400", "401", "403", "404", "307", "200-html", "null", "gzip-bomb"])
-async def test_what_does_not_pass_is_not_asked_again(name, peer, exporter):
-    """An answer that the next would only repeat costs one request a refresh."""
-    peer.answer(FAULTS["redirect" if name == "307" else name].answer)
+async def test_a_permanent_fault_is_not_retried(name, api, exporter):
+    """A refresh sends only one request if a retry would get the same response."""
+    api.answer(FAULTS["redirect" if name == "307" else name].answer)
     assert (await exporter.scrape()).up == 0
-    assert len(peer.requests) == 1
+    assert len(api.requests) == 1
 
 
-async def test_reasons_that_change_are_told_once_each(peer, exporter):
-    """Failing for another reason is news; failing on for the same one is not."""
+async def test_each_new_failure_reason_is_logged_once(api, exporter):
+    """The log reports a failure when its reason changes, and not when the same failure repeats."""
     with capture_logs() as logs:
         for name in ("401", "401", "403", "403", "503-html"):
-            peer.answer(FAULTS[name].answer)
-            exporter.clock.skip(MAX_RETRY_AFTER)
+            api.answer(FAULTS[name].answer)
+            exporter.clock.advance(MAX_RETRY_AFTER)
             await exporter.scrape()
-        peer.answer(listing())
+        api.answer(listing())
         for _ in range(2):
-            exporter.clock.skip(MAX_RETRY_AFTER)
+            exporter.clock.advance(MAX_RETRY_AFTER)
             await exporter.scrape()
-    assert told(logs, "Telnyx API request failed", "reason") == ["unauthorized", "forbidden", "server_error"]
-    assert told(logs, "Telnyx API is reachable again", "last_reason") == ["server_error"]
+    assert logged_fields(logs, "Telnyx API request failed", "reason") == ["unauthorized", "forbidden", "server_error"]
+    assert logged_fields(logs, "Telnyx API is reachable again", "last_reason") == ["server_error"]
 
 
 @pytest.mark.parametrize("name", ["gzip-bomb", "endless-body", "endless-head", "nested-data", "error-endless"])
-async def test_memory_is_bounded(name, peer, exporter):
-    """However much is sent, or packed in little, no more than a bounded part of it is held."""
-    peer.answer(FAULTS[name].answer)
+async def test_memory_is_bounded(name, api, exporter):
+    """Memory stays bounded, however much the API sends or however well it is compressed."""
+    api.answer(FAULTS[name].answer)
     tracemalloc.start()
     try:
         assert (await exporter.scrape()).up == 0
@@ -155,12 +159,12 @@ async def test_memory_is_bounded(name, peer, exporter):
 
 
 def totals(*values):
-    """Return a lie that is the next of these at each answer, and the last for ever."""
+    """Return a meta override that yields these values in turn, and then repeats the last one."""
     sequence = itertools.chain(values, itertools.repeat(values[-1]))
     return lambda _: next(sequence)
 
 
-LIES = {
+META_OVERRIDES = {
     "none": {},
     "no-meta": {"total_pages": None, "total_results": None, "page_number": None, "page_size": None},
     "no-total-pages": {"total_pages": None},
@@ -179,59 +183,63 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("lies", LIES.values(), ids=LIES)
-async def test_the_list_is_whole_whatever_it_says_of_itself(lies, peer, site):
-    """Each connection is shown once, and none is missing, when only what the pages say of the list is wrong."""
-    peer.rows = connections(45)
-    peer.answer(listing(**lies))
-    async with site.exporter(peer.url, page_size=20) as exporter:
+@pytest.mark.parametrize("overrides", META_OVERRIDES.values(), ids=META_OVERRIDES)
+async def test_the_list_is_complete_despite_wrong_meta(overrides, api, shared_server):
+    """If only the meta of the pages is wrong, every connection is exposed exactly once."""
+    api.rows = connections(45)
+    api.answer(listing(**overrides))
+    async with shared_server.exporter(api.url, page_size=20) as exporter:
         scrape = await exporter.scrape()
     assert scrape.up == 1
     assert sorted(scrape.ids, key=int) == [str(number) for number in range(1, 46)]
-    assert len(peer.requests) < 30
+    assert len(api.requests) < 30
 
 
 @pytest.mark.parametrize("past_the_end", [telnyx_error(400, "10015"), telnyx_error(404, "10005")], ids=["400", "404"])
-async def test_a_page_past_the_end_may_be_an_error(past_the_end, peer, site):
-    """A list that does not say how long it is may refuse the page behind its last."""
-    peer.rows = connections(40)
+async def test_a_page_past_the_end_may_be_an_error(past_the_end, api, shared_server):
+    """A list without totals may return an error for the page after its last one."""
+    api.rows = connections(40)
 
     async def answer(exchange):
         right = listing(total_pages=None, total_results=None)
         await (right if exchange.request.page <= 2 else past_the_end)(exchange)
 
-    peer.answer(answer)
-    async with site.exporter(peer.url, page_size=20) as exporter:
+    api.answer(answer)
+    async with shared_server.exporter(api.url, page_size=20) as exporter:
         scrape = await exporter.scrape()
     assert (scrape.up, len(scrape.ids)) == (1, 40)
 
 
-@pytest.mark.parametrize("meta", [{}, {"total_results": None}, {"page_number": 1}], ids=["claims", "none", "honest"])
-async def test_one_page_for_ever_ends(meta, peer, site):
-    """A peer that answers its first page to all requests gets a bounded number of them, and no row shows twice."""
-    peer.rows = connections(45)
-    peer.answer(repeated(**meta))
-    async with site.exporter(peer.url, page_size=20) as exporter:
+@pytest.mark.parametrize(
+    "meta",
+    [{}, {"total_results": None}, {"page_number": 1}],
+    ids=["wrong-page-number", "no-total", "right-page-number"],
+)
+async def test_a_repeated_page_ends_the_list(meta, api, shared_server):
+    """If the API returns its first page for every request, the exporter stops and exposes each row once."""
+    api.rows = connections(45)
+    api.answer(always_first_page(**meta))
+    async with shared_server.exporter(api.url, page_size=20) as exporter:
         scrape = await exporter.scrape()
     assert (scrape.up, scrape.ids) == (1, [str(number) for number in range(1, 21)])
-    assert len(peer.requests) < 20
+    assert len(api.requests) < 20
 
 
-async def test_what_is_added_during_a_walk_is_shown(peer, site):
-    """A connection added between two pages is there, once, as are all others."""
-    peer.rows = connections(45)
-    peer.script([then(listing(), lambda _: peer.rows.append(connection(46)))])
-    async with site.exporter(peer.url, page_size=20) as exporter:
+async def test_a_connection_added_during_a_refresh_is_exposed(api, shared_server):
+    """A connection that is added between two pages is exposed once, like all others."""
+    api.rows = connections(45)
+    api.script([then(listing(), lambda _: api.rows.append(connection(46)))])
+    async with shared_server.exporter(api.url, page_size=20) as exporter:
         scrape = await exporter.scrape()
     assert (scrape.up, sorted(map(int, scrape.ids))) == (1, list(range(1, 47)))
 
 
 @pytest.mark.parametrize("at", range(1, 5))
-async def test_what_stays_during_a_walk_is_shown(at, peer, site):
-    """When one is removed between any two pages, none of the others is lost, though they change pages."""
-    peer.rows = connections(41)
-    peer.script([*[listing()] * (at - 1), then(listing(), lambda _: peer.rows.pop(0))])
-    async with site.exporter(peer.url, page_size=20) as exporter:
+async def test_a_removal_during_a_refresh_loses_no_other_connection(at, api, shared_server):
+    """If a connection is removed between two pages, the others move between pages but are all exposed."""
+    api.rows = connections(41)
+    api.script([*[listing()] * (at - 1), then(listing(), lambda _: api.rows.pop(0))])
+    async with shared_server.exporter(api.url, page_size=20) as exporter:
         scrape = await exporter.scrape()
     assert scrape.up == 1
     assert set(range(2, 42)) <= set(map(int, scrape.ids))
@@ -239,46 +247,46 @@ async def test_what_stays_during_a_walk_is_shown(at, peer, site):
     assert scrape.value("telnyx_list_restarts_total") <= 2
 
 
-async def test_a_list_that_never_rests_ends(peer, site):
-    """When the list changes under every walk, the best one is shown, once it was walked three times."""
-    peer.rows = connections(45)
+async def test_a_list_that_keeps_changing_is_read_three_times(api, shared_server):
+    """If the list changes during every reading, the exporter stops after three and exposes the best one."""
+    api.rows = connections(45)
 
     def churn(_):
-        peer.rows.pop(0)
-        peer.rows.append(connection(100 + len(peer.requests)))
+        api.rows.pop(0)
+        api.rows.append(connection(100 + len(api.requests)))
 
-    peer.answer(then(listing(), churn))
-    async with site.exporter(peer.url, page_size=20) as exporter:
+    api.answer(then(listing(), churn))
+    async with shared_server.exporter(api.url, page_size=20) as exporter:
         scrape = await exporter.scrape()
     assert scrape.up == 1
     assert len(scrape.ids) == len(set(scrape.ids)) >= 40
     assert scrape.value("telnyx_list_restarts_total") <= 2
-    assert len(peer.requests) < 20
+    assert len(api.requests) < 20
 
 
 @pytest.mark.parametrize("name", ["silence", "401", "500", "reset", "truncated", "gzip-bomb"])
 @pytest.mark.parametrize("at", [2, 4])
-async def test_a_page_that_fails_fails_the_walk(name, at, peer, site):
-    """Half a list is never shown: whichever page fails, the snapshot of before stays."""
-    peer.rows = connections(100)
-    async with site.exporter(peer.url, page_size=20) as exporter:
+async def test_a_failed_page_fails_the_refresh(name, at, api, shared_server):
+    """A partial list is never exposed: if any page fails, the previous snapshot stays."""
+    api.rows = connections(100)
+    async with shared_server.exporter(api.url, page_size=20) as exporter:
         assert len((await exporter.scrape()).ids) == 100
         exporter.expire()
 
         async def answer(exchange):
             await (FAULTS[name].answer if exchange.request.page == at else listing())(exchange)
 
-        peer.rows = connections(99)
-        peer.answer(answer)
+        api.rows = connections(99)
+        api.answer(answer)
         scrape = await exporter.scrape()
         assert (scrape.up, scrape.failures, len(scrape.ids)) == (0, {FAULTS[name].reason: 1}, 100)
 
 
-async def test_many_slow_pages_end_in_time(peer, site):
-    """The bound is on the whole refresh: pages that are each in time but together are not end it."""
-    peer.rows = connections(100)
-    peer.answer(late(0.1, listing()))
-    async with site.exporter(peer.url, page_size=2, timeout=QUICK) as exporter:
+async def test_many_slow_pages_time_out(api, shared_server):
+    """The timeout covers the whole refresh, even if each page arrives within it."""
+    api.rows = connections(100)
+    api.answer(late(0.1, listing()))
+    async with shared_server.exporter(api.url, page_size=2, timeout=SHORT_TIMEOUT) as exporter:
         scrape = await exporter.scrape()
     assert (scrape.up, scrape.failures) == (0, {"timeout": 1})
     assert scrape.seconds < 1
@@ -287,7 +295,7 @@ async def test_many_slow_pages_end_in_time(peer, site):
 # Rows
 
 
-ODD_ROWS = {
+MALFORMED_ROWS = {
     "null": None,
     "text": "row",
     "no-id": {"connection_name": "nobody"},
@@ -296,121 +304,121 @@ ODD_ROWS = {
     "id-a-float": {"id": 7.5},
     "object-for-text": connection(7, connection_name={}),
     "text-for-a-number": connection(7, webhook_timeout_secs="soon"),
-    "more-than-a-float-holds": connection(7, inbound={"channel_limit": 10**400}),
-    "more-than-a-float-divides": connection(7, jitter_buffer={"jitterbuffer_msec_min": 10**400}),
-    "more-digits-than-python-prints": connection(7, webhook_timeout_secs=10**4299),
+    "too-large-for-a-float": connection(7, inbound={"channel_limit": 10**400}),
+    "too-large-to-divide-as-a-float": connection(7, jitter_buffer={"jitterbuffer_msec_min": 10**400}),
+    "too-many-digits-to-print": connection(7, webhook_timeout_secs=10**4299),
 }
 
 
-@pytest.mark.parametrize("row", ODD_ROWS.values(), ids=ODD_ROWS)
-async def test_a_row_that_cannot_be_read_is_left_out_alone(row, peer, exporter):
-    """It is counted and logged, and the others are shown."""
-    peer.rows.insert(2, row)
+@pytest.mark.parametrize("row", MALFORMED_ROWS.values(), ids=MALFORMED_ROWS)
+async def test_only_the_malformed_row_is_left_out(row, api, exporter):
+    """A malformed row is counted and logged, and the others are exposed."""
+    api.rows.insert(2, row)
     with capture_logs() as logs:
         scrape = await exporter.scrape()
     assert (scrape.up, scrape.ids) == (1, FIVE)
     assert scrape.value("telnyx_connections_malformed") == 1
-    assert len(told(logs, "connection left out, it can't be decoded", "problem")) == 1
+    assert len(logged_fields(logs, "connection left out, it can't be decoded", "problem")) == 1
 
 
-async def test_an_integer_id_is_shown_to_the_last_digit(peer, exporter):
-    """A connection whose id is an integer of 19 digits is shown like the others, and is not left out."""
-    peer.rows.insert(2, connection(7) | {"id": 1082287356722563997})
+async def test_an_integer_id_keeps_all_digits(api, exporter):
+    """A connection whose id is an integer of 19 digits is exposed with that id, and does not count as malformed."""
+    api.rows.insert(2, connection(7) | {"id": 1082287356722563997})
     scrape = await exporter.scrape()
     assert scrape.ids == [*FIVE[:2], "1082287356722563997", *FIVE[2:]]
     assert scrape.value("telnyx_connections_malformed") == 0
 
 
-# What the peer wishes
+# Retry-After, redirects and other headers
 
 
-WISHES = {
+RETRY_AFTER = {
     "seconds": (lambda _: telnyx_error(429, "10011", retry_after="120"), 120),
-    "date": (lambda clock: http_date(120, clock.time), 120),
+    "date": (lambda clock: retry_after_date(120, clock.time), 120),
     "unavailable": (lambda _: html(503, retry_after="120"), 120),
     "absurd": (lambda _: telnyx_error(429, "10011", retry_after="9" * 17), MAX_RETRY_AFTER),
     "absurd-date": (lambda _: telnyx_error(429, "10011", retry_after="Fri, 31 Dec 9999 23:59:59 GMT"), MAX_RETRY_AFTER),
-    "past": (lambda clock: http_date(-120, clock.time), 30),
+    "past": (lambda clock: retry_after_date(-120, clock.time), 30),
     "negative": (lambda _: telnyx_error(429, "10011", retry_after="-120"), 30),
     "words": (lambda _: telnyx_error(429, "10011", retry_after="a while"), 30),
     "absent": (lambda _: telnyx_error(429, "10011"), 30),
 }
 
 
-@pytest.mark.parametrize(("answer", "seconds"), WISHES.values(), ids=WISHES)
-async def test_the_peer_is_left_alone_as_long_as_it_asks(answer, seconds, peer, exporter):
-    """No refresh begins before `retry-after` is over, or five minutes; without it, or with nonsense, a TTL counts."""
-    peer.answer(answer(exporter.clock))
+@pytest.mark.parametrize(("answer", "seconds"), RETRY_AFTER.values(), ids=RETRY_AFTER)
+async def test_the_next_refresh_waits_for_retry_after(answer, seconds, api, exporter):
+    """The next refresh waits for `Retry-After`, at most five minutes, or for the TTL if it is missing or invalid."""
+    api.answer(answer(exporter.clock))
     assert (await exporter.scrape()).up == 0
-    touched = peer.touched
-    exporter.clock.skip(seconds - 2)
+    contacts = api.contacts
+    exporter.clock.advance(seconds - 2)
     assert (await exporter.scrape()).up == 0
-    assert peer.touched == touched
-    peer.answer(listing())
-    exporter.clock.skip(4)
+    assert api.contacts == contacts
+    api.answer(listing())
+    exporter.clock.advance(4)
     assert (await exporter.scrape()).up == 1
 
 
-@pytest.mark.parametrize("before", [0, 2], ids=["first-page", "one-of-many"])
-async def test_a_short_wish_is_obeyed_within_the_refresh(before, peer, site):
-    """No page is asked for before `retry-after` is over, but for those that are on their way already."""
-    peer.rows = connections(200)
-    peer.answer(late(0.06, listing()))
-    peer.script([*[listing()] * before, telnyx_error(429, "10011", retry_after="0.4")])
-    with stamina.set_testing(False):  # which would not wait
-        async with site.exporter(peer.url, page_size=20, timeout=5) as exporter:
+@pytest.mark.parametrize("before", [0, 2], ids=["first-page", "later-page"])
+async def test_a_short_retry_after_delays_the_same_refresh(before, api, shared_server):
+    """The refresh requests no more pages until `Retry-After` is over. Requests in flight are not affected."""
+    api.rows = connections(200)
+    api.answer(late(0.06, listing()))
+    api.script([*[listing()] * before, telnyx_error(429, "10011", retry_after="0.4")])
+    with stamina.set_testing(False):  # because testing mode does not wait
+        async with shared_server.exporter(api.url, page_size=20, timeout=5) as exporter:
             scrape = await exporter.scrape()
     assert (scrape.up, len(scrape.ids)) == (1, 200)
-    refused = peer.requests[before].at
-    assert [request.page for request in peer.requests if 0.05 < request.at - refused < 0.39] == []
+    rejected_at = api.requests[before].at
+    assert [request.page for request in api.requests if 0.05 < request.at - rejected_at < 0.39] == []
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])
-async def test_a_redirect_is_never_followed(status, peer, exporter):
-    """The key does not travel to wherever the peer points."""
+async def test_a_redirect_is_never_followed(status, api, exporter):
+    """The exporter does not send the API key to the target of a redirect."""
     async with FakeApi(connections(3)) as elsewhere:
-        peer.answer(respond(status, location=f"{elsewhere.url}/credential_connections"))
+        api.answer(respond(status, location=f"{elsewhere.url}/credential_connections"))
         scrape = await exporter.scrape()
         assert (scrape.up, scrape.failures) == (0, {"malformed": 1})
-        assert elsewhere.touched == 0
+        assert elsewhere.contacts == 0
 
 
-async def test_nothing_but_the_base_url_is_asked(peer, exporter):
-    """`Refresh`, `Link`, `Alt-Svc` and `Content-Location` bring nobody anywhere else."""
+async def test_only_the_base_url_is_requested(api, exporter):
+    """`Refresh`, `Link`, `Alt-Svc` and `Content-Location` do not lead the exporter to another server."""
     async with FakeApi(connections(3)) as elsewhere:
         there = f"{elsewhere.url}/credential_connections"
         headers = {"refresh": f"0;url={there}", "link": f"<{there}>; rel=next", "content_location": there}
         authority = urlsplit(there).netloc
-        peer.answer(respond(body=b'{"data":[]}', alt_svc=f'h2="{authority}"', **headers))
+        api.answer(respond(body=b'{"data":[]}', alt_svc=f'h2="{authority}"', **headers))
         for _ in range(2):
             assert (await exporter.scrape()).up == 1
             exporter.expire()
-        assert elsewhere.touched == 0
+        assert elsewhere.contacts == 0
 
 
-async def test_no_cookie_comes_back(peer, exporter):
-    """What the peer wants remembered is not: a request that grew with each answer would be refused in the end."""
+async def test_cookies_are_not_stored(api, exporter):
+    """The exporter sends no cookies back. Otherwise requests would grow until the API rejects them."""
     for number in range(3):
-        peer.answer(respond(body=b'{"data":[]}', set_cookie=f"c{number}={'x' * 3000}; Path=/"))
+        api.answer(respond(body=b'{"data":[]}', set_cookie=f"c{number}={'x' * 3000}; Path=/"))
         assert (await exporter.scrape()).up == 1
         exporter.expire()
-    assert [request.headers.get("cookie") for request in peer.requests] == [None] * 3
+    assert [request.headers.get("cookie") for request in api.requests] == [None] * 3
 
 
-async def test_a_connection_that_is_gone_is_made_again(peer, exporter):
-    """A peer that closes its connection after each answer, and does not say so, is read as any other."""
-    peer.rows = connections(5)
-    peer.answer(closing(listing()))
+async def test_a_closed_connection_is_opened_again(api, exporter):
+    """Refreshes succeed if the API closes the connection after each response without announcing it."""
+    api.rows = connections(5)
+    api.answer(closing(listing()))
     for _ in range(3):
         assert (await exporter.scrape()).up == 1
         exporter.expire()
 
 
-async def test_the_end_does_not_wait_for_the_peer(peer, exporter):
-    """A refresh that would take for ever ends with the exporter, and who waits for it is answered."""
-    peer.answer(silence)
+async def test_shutdown_does_not_wait_for_the_api(api, exporter):
+    """Closing the cache cancels a refresh that hangs, and the waiting scrape gets a response."""
+    api.answer(silence)
     waiting = asyncio.create_task(exporter.scrape())
-    await peer.wait_for(1)
+    await api.wait_for(1)
     async with asyncio.timeout(0.3):
         await exporter.cache.close()
         assert (await waiting).up == 0

@@ -1,4 +1,4 @@
-"""What is published and what is pinned, built and installed for real, each in an environment of its own."""
+"""Published packages and pinned dependencies, really built and installed, each in a separate environment."""
 
 import os
 import subprocess
@@ -20,9 +20,9 @@ SDIST = f"telnyx_exporter-{__version__}.tar.gz"
 
 
 def run(*command, **kwargs):
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    result = subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def uv(*arguments):
@@ -30,35 +30,35 @@ def uv(*arguments):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def index():
-    """Ask a package index where that is expected, and not whenever somebody runs the tests."""
+def package_index():
+    """Skip these tests outside of CI, because they need a package index."""
     if not os.environ.get("CI"):
         pytest.skip("installs from a package index, which CI does")
 
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory):
-    """Build the source distribution, and the wheel from that, with pinned tools."""
+    """Build the source distribution, and from it the wheel, with pinned tools. Return their folder."""
     folder = tmp_path_factory.mktemp("dist")
     uv("build", *BUILD, "--require-hashes", "--out-dir", folder, ROOT)
     return folder
 
 
-def test_the_wheel_holds_the_program_and_nothing_else(dist):
-    """It has the package, what is known of it, and the licence."""
+def test_the_wheel_contains_only_the_program(dist):
+    """The wheel contains the package, its metadata and the licence."""
     with zipfile.ZipFile(dist / WHEEL) as wheel:
         names = set(wheel.namelist())
         metadata = wheel.read(f"telnyx_exporter-{__version__}.dist-info/METADATA").decode()
-    about = {name.partition(".dist-info/")[2] for name in names if ".dist-info/" in name}
-    assert about == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
+    metadata_files = {name.partition(".dist-info/")[2] for name in names if ".dist-info/" in name}
+    assert metadata_files == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
     files = (ROOT / "exporter").rglob("*.*")
     modules = {str(path.relative_to(ROOT)) for path in files if path.suffix in {".py", ".typed"}}
     assert {name for name in names if ".dist-info/" not in name} == modules
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
 
 
-def test_the_source_distribution_holds_the_repository(dist):
-    """Every file of the repository is in it."""
+def test_the_source_distribution_contains_the_repository(dist):
+    """The source distribution contains every file of the repository."""
     if not (ROOT / ".git").exists():
         pytest.skip("no repository to compare it with")
     tracked = set(run(find_program("git"), "ls-files", cwd=ROOT).splitlines())
@@ -67,15 +67,15 @@ def test_the_source_distribution_holds_the_repository(dist):
     assert tracked <= names
 
 
-def test_the_source_distribution_is_all_that_a_build_needs(dist, tmp_path):
-    """A wheel built from the repository is, byte for byte, the one that was built from the source distribution."""
+def test_the_source_distribution_builds_the_same_wheel(dist, tmp_path):
+    """The wheels built from the repository and from the source distribution are identical, byte for byte."""
     uv("build", "--wheel", *BUILD, "--require-hashes", "--out-dir", tmp_path, ROOT)
     assert (tmp_path / WHEEL).read_bytes() == (dist / WHEEL).read_bytes()
 
 
 @pytest.mark.parametrize("name", [WHEEL, SDIST], ids=["wheel", "sdist"])
-def test_it_works_where_nothing_else_is_installed(dist, name, tmp_path):
-    """Installed with its pinned dependencies, away from the repository, the command says its version and serves."""
+def test_the_package_works_in_a_clean_environment(dist, name, tmp_path):
+    """With only its pinned dependencies, outside of the repository, the command prints its version and metrics."""
     environment = tmp_path / "environment"
     uv("venv", environment)
     uv("pip", "install", f"--python={environment}", "--constraints", ROOT / "requirements.txt", *BUILD, dist / name)
@@ -89,7 +89,7 @@ def test_it_works_where_nothing_else_is_installed(dist, name, tmp_path):
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
 def test_pins_can_be_installed_everywhere(python, machine, tmp_path):
-    """On each Python and each machine there is a wheel of every dependency, and it has a hash that is allowed."""
+    """Every dependency has a wheel with a pinned hash for each Python version and each architecture."""
     platform = (f"--python-version={python}", f"--python-platform={machine}-manylinux_2_28", "--only-binary=:all:")
     where = (f"--target={tmp_path}", "--no-deps", "--require-hashes")
     uv("pip", "install", *platform, *where, "--requirements", ROOT / "requirements.txt")

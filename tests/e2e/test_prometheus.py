@@ -11,14 +11,14 @@ README = Path(__file__).parents[2] / "README.md"
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """Run the demo and give its URL."""
+    """Run the demo and yield its URL."""
     with exporter(tmp_path_factory.mktemp("demo"), "--demo") as url:
         wait_until(lambda: "telnyx_up 1.0" in get(f"{url}/metrics"), "the first refresh")
         yield url
 
 
-def test_promtool_has_nothing_to_say(demo):
-    """The output follows the conventions that Prometheus's own linter knows."""
+def test_promtool_reports_no_problems(demo):
+    """The metrics pass the linter of Prometheus."""
     check = subprocess.run(
         [find_program("promtool"), "check", "metrics"],
         input=get(f"{demo}/metrics"),
@@ -29,8 +29,8 @@ def test_promtool_has_nothing_to_say(demo):
     assert check.stdout + check.stderr == ""
 
 
-def test_prometheus_scrapes_all_of_it(demo, tmp_path):
-    """With the README's scrape configuration, Prometheus has the target up and every sample of it."""
+def test_prometheus_scrapes_all_samples(demo, tmp_path):
+    """With the scrape configuration of the README, the target is up and Prometheus stores every sample."""
     config = re.search(r"```yaml\n(scrape_configs:.*?)```", README.read_text(), re.DOTALL)[1]
     config = config.replace("localhost:10142", demo.removeprefix("http://")).replace("30s", "1s")
     with prometheus(tmp_path, config) as url:
@@ -44,6 +44,6 @@ def test_prometheus_scrapes_all_of_it(demo, tmp_path):
         assert int(total["value"][1]) == 55
         names = set(get_json(f"{url}/api/v1/label/__name__/values")["data"])
         samples = query("scrape_samples_scraped")
-    shown = [sample for family in parse(get(f"{demo}/metrics")) for sample in family.samples]
-    assert {sample.name for sample in shown} <= names
-    assert int(samples[0]["value"][1]) == len(shown)
+    exposed = [sample for family in parse(get(f"{demo}/metrics")) for sample in family.samples]
+    assert {sample.name for sample in exposed} <= names
+    assert int(samples[0]["value"][1]) == len(exposed)

@@ -15,7 +15,7 @@ from programs import exporter, get_json, prometheus, sandbox, wait_until
 from exporter.sandbox import Account
 
 KEY = "KEY-of-tests"
-OF_EACH_EXPORTER = {
+EXPORTER_PANELS = {
     f"telnyx-exporter: {title}": reason
     for title, reason in {
         "Exporter": "whether all exporters are up",
@@ -35,27 +35,29 @@ OF_EACH_EXPORTER = {
         "File descriptors": "a line for each exporter",
     }.items()
 }
-"""Panels about exporters and not about connections, which show more with more of them, and what they show."""
+"""Panels about exporters instead of connections. Their results depend on the number of replicas, for these reasons."""
 
 QUERIES = {
     name: promql
     for name, (promql, _) in TARGETS.items()
-    if name.rpartition(" ")[0] not in OF_EACH_EXPORTER and not name.endswith("rows not shown A")
+    if name.rpartition(" ")[0] not in EXPORTER_PANELS and not name.endswith("rows not shown A")
 }
-OF_ONE = {name for name, promql in QUERIES.items() if "$connection" in promql}
-GRAPHS = {name for name in QUERIES.keys() - OF_ONE if PANELS[name.rpartition(" ")[0]]["type"] == "timeseries"}
-LISTS = [promql for promql in QUERIES.values() if "$show" in promql]
+CONNECTION_QUERIES = {name for name, promql in QUERIES.items() if "$connection" in promql}
+GRAPH_QUERIES = {
+    name for name in QUERIES.keys() - CONNECTION_QUERIES if PANELS[name.rpartition(" ")[0]]["type"] == "timeseries"
+}
+LIST_QUERIES = [promql for promql in QUERIES.values() if "$show" in promql]
 CHANGES = ("renamed", "disabled", "limited", "removed")
-"""What happened to a connection after one of the replicas had read it."""
+"""Changes of a connection after only one of the replicas had read it."""
 
 
 @pytest.fixture(scope="module")
 def replicas(tmp_path_factory):
-    """Run replicas of an exporter that never read Telnyx again, and a Prometheus with a job for each constellation.
+    """Run exporters that read Telnyx only once, and a Prometheus with a job for each combination of them.
 
-    Job `one` is one exporter and `two` are two that agree. In `disagreeing`, one of the two read Telnyx after changes.
-    Job `merged` is one exporter whose account is what a person should see then: the changes, but not the removal, which
-    only one of the two knows of.
+    Job `one` has one exporter, and `two` has two that agree. In `disagreeing`, one of the two read Telnyx after the
+    changes; `newer` has only that one. Job `merged` has one exporter with the data that users should see if replicas
+    disagree: all changes except the removal, which only one of the two knows of.
     """
     folder = tmp_path_factory.mktemp("replicas")
     account = Account(30, step=None)
@@ -65,13 +67,13 @@ def replicas(tmp_path_factory):
     with contextlib.ExitStack() as running:
 
         def start(account):
-            """Return the address of a new exporter that has read this account."""
-            place = folder / str(len(list(folder.iterdir())))
-            place.mkdir()
+            """Start an exporter, wait until it has read this account, and return its address."""
+            exporter_folder = folder / str(len(list(folder.iterdir())))
+            exporter_folder.mkdir()
             api = running.enter_context(sandbox(account, KEY))
             flags = (f"--telnyx.base-url={api}", "--cache.ttl=1h", "--cache.max-stale=2h")
-            url = running.enter_context(exporter(place, *flags, TELNYX_API_KEY=KEY))
-            wait_until(lambda: "refreshed" in (place / "exporter.log").read_text(), "the first list")
+            url = running.enter_context(exporter(exporter_folder, *flags, TELNYX_API_KEY=KEY))
+            wait_until(lambda: "refreshed" in (exporter_folder / "exporter.log").read_text(), "the first refresh")
             return url.removeprefix("http://")
 
         first, second = start(account), start(account)
@@ -89,76 +91,76 @@ def replicas(tmp_path_factory):
         ]
         url = running.enter_context(prometheus(folder, json.dumps({"scrape_configs": scrape})))
 
-        def ask(promql, job, **variables):
-            """Return the samples of a query at one moment, as values by labels without the target's own."""
-            answer = get_json(
-                f"{url}/api/v1/query", query=substitute_variables(promql, job=job, **variables), time=moment
+        def query(promql, job, **variables):
+            """Return the values of a query by labels. All queries use the same evaluation time."""
+            response = get_json(
+                f"{url}/api/v1/query", query=substitute_variables(promql, job=job, **variables), time=query_time
             )
-            samples = answer["data"]["result"]
-            found = {tuple(sorted(sample["metric"].items())): float(sample["value"][1]) for sample in samples}
-            assert len(found) == len(samples)
-            return found
+            samples = response["data"]["result"]
+            values = {tuple(sorted(sample["metric"].items())): float(sample["value"][1]) for sample in samples}
+            assert len(values) == len(samples)
+            return values
 
-        def all_there():
+        def all_scraped():
             found = get_json(f"{url}/api/v1/query", query="count(count_over_time(telnyx_up[1m]) > 12)")["data"][
                 "result"
             ]
             return found and int(found[0]["value"][1]) == sum(map(len, jobs.values()))
 
-        wait_until(all_there, "a dozen scrapes of each")
-        moment = time.time() - 1
-        yield SimpleNamespace(ask=ask, changed=changed)
+        wait_until(all_scraped, "a dozen scrapes of each exporter")
+        query_time = time.time() - 1
+        yield SimpleNamespace(query=query, changed=changed)
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_two_replicas_that_agree_show_what_one_shows(replicas, name):
-    """A second replica changes no number, adds no row, and makes no query fail."""
+def test_two_replicas_that_agree_show_the_same_as_one(replicas, name):
+    """A second replica changes no number, adds no row, and breaks no query."""
     connection = replicas.changed.limited["id"]
-    expected = replicas.ask(QUERIES[name], "one", connection=connection)
-    assert replicas.ask(QUERIES[name], "two", connection=connection) == expected
+    expected = replicas.query(QUERIES[name], "one", connection=connection)
+    assert replicas.query(QUERIES[name], "two", connection=connection) == expected
 
 
 @pytest.mark.parametrize("show", SHOW)
-def test_a_headline_number_is_the_number_of_its_rows(replicas, show):
-    """What a number at the top counts is what the list shows after a click on it, with replicas that disagree, too."""
+def test_a_headline_number_equals_the_number_of_its_rows(replicas, show):
+    """A headline number equals the number of rows after a click on it, even if the replicas disagree."""
     (stat,) = (panel for panel in PANELS.values() if any(f"var-show={show}&" in link["url"] for link in links(panel)))
     for job in ("one", "two", "disagreeing"):
-        ((_, number),) = replicas.ask(stat["targets"][0]["expr"], job).items()
-        for promql in LISTS:
-            assert len(replicas.ask(promql, job, show=show)) == number
+        ((_, number),) = replicas.query(stat["targets"][0]["expr"], job).items()
+        for promql in LIST_QUERIES:
+            assert len(replicas.query(promql, job, show=show)) == number
         assert number or show == "changed"
 
 
 @pytest.mark.parametrize(
-    ("name", "what"),
+    ("name", "change"),
     [
-        *((name, "renamed") for name in sorted(QUERIES.keys() - GRAPHS - OF_ONE)),
-        *itertools.product(sorted(OF_ONE), CHANGES),
+        *((name, "renamed") for name in sorted(QUERIES.keys() - GRAPH_QUERIES - CONNECTION_QUERIES)),
+        *itertools.product(sorted(CONNECTION_QUERIES), CHANGES),
     ],
 )
-def test_replicas_that_disagree_show_the_newer_reading(replicas, name, what):
-    """Where one replica is behind, each connection is shown once, as the replica that read Telnyx last sees it."""
-    connection = getattr(replicas.changed, what)["id"]
-    expected = replicas.ask(QUERIES[name], "merged", connection=connection)
-    assert replicas.ask(QUERIES[name], "disagreeing", connection=connection) == expected
+def test_replicas_that_disagree_show_the_newer_data(replicas, name, change):
+    """If one replica is behind, each connection is shown once, with the data of the replica that read Telnyx last."""
+    connection = getattr(replicas.changed, change)["id"]
+    expected = replicas.query(QUERIES[name], "merged", connection=connection)
+    assert replicas.query(QUERIES[name], "disagreeing", connection=connection) == expected
 
 
-@pytest.mark.parametrize("name", sorted(GRAPHS))
-def test_a_line_of_a_graph_is_what_one_of_the_replicas_says(replicas, name):
-    """Where one replica is behind, a line never adds both up, and is not above or below what either of them counts."""
-    shown, older, newer = (replicas.ask(QUERIES[name], job) for job in ("disagreeing", "one", "newer"))
+@pytest.mark.parametrize("name", sorted(GRAPH_QUERIES))
+def test_a_graph_line_stays_between_the_replicas(replicas, name):
+    """If one replica is behind, a line is between the values of the two replicas, and never their sum."""
+    shown, older, newer = (replicas.query(QUERIES[name], job) for job in ("disagreeing", "one", "newer"))
     assert shown.keys() == older.keys() | newer.keys()
     for labels, value in shown.items():
-        said = [found[labels] for found in (older, newer) if labels in found]
-        assert min(said) <= value <= max(said)
+        values = [found[labels] for found in (older, newer) if labels in found]
+        assert min(values) <= value <= max(values)
 
 
-def test_a_connection_can_be_chosen_once(replicas):
-    """A connection that one replica still shows under its old name is one choice, under the new one."""
+def test_the_variable_lists_a_renamed_connection_once(replicas):
+    """A connection that one replica still exposes under its old name is only listed under the new one."""
     promql = re.fullmatch(r"query_result\((.+)\)", VARIABLES["telnyx-connection: connection"]["query"]["query"])[1]
-    assert replicas.ask(promql, "disagreeing") == replicas.ask(promql, "merged")
+    assert replicas.query(promql, "disagreeing") == replicas.query(promql, "merged")
 
 
-def test_panels_about_exporters_are_panels():
-    """The exceptions above are about panels that exist."""
-    assert OF_EACH_EXPORTER.keys() <= PANELS.keys()
+def test_exporter_panels_exist():
+    """All panels in `EXPORTER_PANELS` exist."""
+    assert EXPORTER_PANELS.keys() <= PANELS.keys()

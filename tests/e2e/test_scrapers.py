@@ -1,4 +1,4 @@
-"""Scrapers that are slow, silent, many or hostile: they get a good answer or a clean refusal, and others are served."""
+"""Slow, silent, numerous and hostile scrapers get a response or a clean rejection, and do not affect others."""
 
 import asyncio
 import contextlib
@@ -20,13 +20,13 @@ from exporter.web.server import GRACE_PERIOD
 
 GET = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
 PATHS = ("/metrics", "/", "/-/healthy", "/-/ready")
-PATIENCE = 5.0
-"""Seconds that anything here may take."""
+TIMEOUT = 5.0
+"""Seconds that any exchange with the exporter may take."""
 
 
 @contextlib.asynccontextmanager
-async def talking(address, *pieces, reading=True):
-    """Connect, send these, and give the reader and the writer; without `reading` next to nothing is taken."""
+async def connect(address, *pieces, reading=True):
+    """Connect, send these pieces, and yield the reader and the writer. Without `reading`, receive next to nothing."""
     raw = socket.socket()
     if not reading:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -46,23 +46,23 @@ async def talking(address, *pieces, reading=True):
             await writer.wait_closed()
 
 
-async def ask(address, *pieces):
-    """Send these, and return the status of every answer until the other side closes."""
+async def send(address, *pieces):
+    """Send these pieces and return the status of every response until the exporter closes the connection."""
     try:
-        async with asyncio.timeout(PATIENCE), talking(address, *pieces) as (reader, _):
-            answers = await reader.read()
-    except ConnectionError:  # refused without a word, while it was still being sent
+        async with asyncio.timeout(TIMEOUT), connect(address, *pieces) as (reader, _):
+            responses = await reader.read()
+    except ConnectionError:  # the exporter rejected the request while it was still being sent
         return []
-    return [int(status) for status in re.findall(rb"^HTTP/1\.1 (\d{3}) ", answers, re.MULTILINE)]
+    return [int(status) for status in re.findall(rb"^HTTP/1\.1 (\d{3}) ", responses, re.MULTILINE)]
 
 
 async def is_served(exporter):
-    """Tell whether another scraper gets its answer as if nothing were."""
+    """Return whether another scraper gets its response without a delay."""
     scrape = await exporter.scrape(4)
     return scrape.up == 1 and scrape.seconds < 3
 
 
-# Slow and silent ones
+# Slow and silent scrapers
 
 
 SILENT = {
@@ -75,26 +75,26 @@ SILENT = {
 
 
 @pytest.mark.parametrize("sent", SILENT.values(), ids=SILENT)
-async def test_two_hundred_silent_ones_keep_nobody_waiting(sent, exporter):
-    """Connections that say nothing, or half of something, cost the others nothing."""
+async def test_two_hundred_silent_clients_do_not_delay_scrapes(sent, exporter):
+    """Connections that send nothing, or half a request, do not delay other scrapes."""
     assert await is_served(exporter)
     async with contextlib.AsyncExitStack() as stack:
-        await asyncio.gather(*(stack.enter_async_context(talking(exporter.address, sent)) for _ in range(200)))
+        await asyncio.gather(*(stack.enter_async_context(connect(exporter.address, sent)) for _ in range(200)))
         assert await is_served(exporter)
     assert await is_served(exporter)
 
 
 @pytest.fixture
-def hasty(monkeypatch):
-    """Have the bounds of a connection be over at once, as they are for real only after a while."""
+def short_timeouts(monkeypatch):
+    """Shorten the timeouts of connections, so that tests need not wait for the real ones."""
     monkeypatch.setattr("exporter.web.http_protocol.REQUEST_TIMEOUT", 0.3)
     monkeypatch.setattr("exporter.web.http_protocol.SEND_TIMEOUT", 0.3)
 
 
 @pytest.mark.parametrize("sent", SILENT.values(), ids=SILENT)
-async def test_a_first_request_that_does_not_end_is_given_up(sent, hasty, exporter):
-    """Its connection is closed."""
-    async with asyncio.timeout(2), talking(exporter.address, sent) as (reader, _):
+async def test_an_incomplete_first_request_times_out(sent, short_timeouts, exporter):
+    """The exporter closes the connection."""
+    async with asyncio.timeout(2), connect(exporter.address, sent) as (reader, _):
         with contextlib.suppress(ConnectionError):
             await reader.read()
 
@@ -103,101 +103,101 @@ UNFINISHED = {"blank-line": b"\r\n", **{name: sent for name, sent in SILENT.item
 
 
 @pytest.mark.parametrize("sent", UNFINISHED.values(), ids=UNFINISHED)
-async def test_a_later_request_that_does_not_end_is_given_up(sent, hasty, exporter):
-    """Its connection is closed, though one that is wholly idle is kept for the next scrape."""
-    async with asyncio.timeout(2), talking(exporter.address, GET + b"\r\n") as (reader, writer):
+async def test_an_incomplete_later_request_times_out(sent, short_timeouts, exporter):
+    """The exporter closes the connection, although it keeps an idle one open for the next scrape."""
+    async with asyncio.timeout(2), connect(exporter.address, GET + b"\r\n") as (reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(sent)
         with contextlib.suppress(ConnectionError):
             await reader.read()
 
 
-@pytest.mark.parametrize("behind", [b"", GET + b"\r\n", GET], ids=["nothing", "a-request", "half-a-request"])
-async def test_an_answer_that_is_not_read_is_given_up(behind, hasty, peer, site, exporter):
-    """Its connection is closed, whatever else was sent on it, and nothing of it is kept."""
-    peer.rows = connections(5000)
+@pytest.mark.parametrize("more", [b"", GET + b"\r\n", GET], ids=["nothing", "a-request", "half-a-request"])
+async def test_an_unread_response_times_out(more, short_timeouts, api, shared_server, exporter):
+    """The exporter drops the response and its connection, even if the client sends more requests on it."""
+    api.rows = connections(5000)
     await exporter.http.get("/metrics", headers={"accept-encoding": "identity"})
-    async with talking(exporter.address, GET + b"\r\n", reading=False) as (_, writer):
+    async with connect(exporter.address, GET + b"\r\n", reading=False) as (_, writer):
         async with asyncio.timeout(2):
-            await site.busy.wait()
-            writer.write(behind)
-            await site.idle.wait()
+            await shared_server.busy.wait()
+            writer.write(more)
+            await shared_server.idle.wait()
 
 
-async def test_who_never_reads_keeps_nobody_waiting(peer, exporter):
-    """While twenty scrapers let a large answer lie, others get theirs, and the refresh goes on."""
-    peer.rows = connections(5000)
+async def test_clients_that_never_read_do_not_delay_scrapes(api, exporter):
+    """While twenty clients leave a large response unread, other scrapes and refreshes continue."""
+    api.rows = connections(5000)
     async with contextlib.AsyncExitStack() as stack:
         await exporter.http.get("/metrics", headers={"accept-encoding": "identity"})
         for _ in range(20):
-            await stack.enter_async_context(talking(exporter.address, GET + b"\r\n", reading=False))
+            await stack.enter_async_context(connect(exporter.address, GET + b"\r\n", reading=False))
         assert (await exporter.http.get("/-/healthy", timeout=1)).status_code == 200
         exporter.expire()
-        peer.rows = connections(3)
+        api.rows = connections(3)
         assert (await exporter.scrape()).ids == ["1", "2", "3"]
 
 
-async def test_who_reads_slowly_gets_the_whole_answer(peer, exporter):
-    """An answer that is read a little at a time is that of one snapshot, whatever is refreshed meanwhile."""
-    peer.rows = connections(1000)
+async def test_a_slow_reader_gets_the_whole_response(api, exporter):
+    """A response that is read slowly comes from one snapshot, even if a refresh replaces it meanwhile."""
+    api.rows = connections(1000)
     whole = await exporter.http.get("/metrics", headers={"accept-encoding": "identity"})
     head = GET + b"Accept-Encoding: identity\r\nConnection: close\r\n\r\n"
-    async with asyncio.timeout(PATIENCE), talking(exporter.address, head) as (reader, _):
-        got = await reader.readexactly(1)
-        peer.rows = connections(1)
+    async with asyncio.timeout(TIMEOUT), connect(exporter.address, head) as (reader, _):
+        received = await reader.readexactly(1)
+        api.rows = connections(1)
         exporter.expire()
         assert (await exporter.scrape()).ids == ["1"]
         while piece := await reader.read(50_000):
-            got += piece
+            received += piece
             await asyncio.sleep(0)
-    body = got.partition(b"\r\n\r\n")[2]
+    body = received.partition(b"\r\n\r\n")[2]
     assert body.count(b"\ntelnyx_connection_info{") == 1000
     assert abs(len(body) - len(whole.content)) < 1000
 
 
-# Many at once
+# Many scrapers at once
 
 
-async def test_a_hundred_scrapes_share_one_walk(peer, exporter):
-    """All who come during a refresh get what it brings, and the peer sees one."""
-    peer.answer(late(0.2, listing()))
+async def test_a_hundred_scrapes_share_one_refresh(api, exporter):
+    """All scrapes during a refresh get its result, and the API gets one request."""
+    api.answer(late(0.2, listing()))
     scrapes = await asyncio.gather(*(exporter.http.get("/metrics") for _ in range(100)))
     assert {scrape.status_code for scrape in scrapes} == {200}
     assert all("\ntelnyx_up 1.0\n" in scrape.text for scrape in scrapes)
-    assert len(peer.requests) == 1
+    assert len(api.requests) == 1
 
 
-async def test_who_goes_away_leaves_the_refresh_running(peer, exporter):
-    """When every scraper hangs up in the middle of a refresh, the next one finds what it brought."""
-    peer.answer(late(0.2, listing()))
+async def test_disconnected_scrapers_keep_the_refresh_running(api, exporter):
+    """If every scraper disconnects during a refresh, it continues, and the next scrape gets its result."""
+    api.answer(late(0.2, listing()))
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(20):
-            await stack.enter_async_context(talking(exporter.address, GET + b"\r\n"))
-        await peer.wait_for(1)
+            await stack.enter_async_context(connect(exporter.address, GET + b"\r\n"))
+        await api.wait_for(1)
     assert (await exporter.scrape()).up == 1
-    assert len(peer.requests) == 1
+    assert len(api.requests) == 1
 
 
 async def test_pipelined_scrapes_are_answered_in_order(exporter):
-    """Fifty requests in one piece get fifty answers."""
+    """Fifty requests in one write get fifty responses."""
     last = GET + b"Connection: close\r\n\r\n"
-    assert await ask(exporter.address, (GET + b"\r\n") * 49 + last) == [200] * 50
+    assert await send(exporter.address, (GET + b"\r\n") * 49 + last) == [200] * 50
 
 
-# Hostile ones
+# Hostile scrapers
 
 
-BAD = {
+INVALID_REQUESTS = {
     "noise": b"\x00\x01\x02\x03\xff\xfe\r\n\r\n",
     "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200) + b"\r\n\r\n",
-    "odd-version": b"GET /metrics HTTP/9.9\r\n\r\n",
+    "unknown-version": b"GET /metrics HTTP/9.9\r\n\r\n",
     "no-target": b"GET  HTTP/1.1\r\n\r\n",
     "no-slash": b"GET metrics HTTP/1.1\r\nHost: x\r\n\r\n",
-    "odd-target": b"GET http://[/metrics HTTP/1.1\r\nHost: x\r\n\r\n",
-    "raw-target": "GET /métrics HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
-    "odd-escape": b"GET /%zz%ff%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-    "upwards": b"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-    "odd-method": b"BREW /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+    "invalid-url": b"GET http://[/metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+    "non-ascii-target": "GET /métrics HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+    "invalid-escape": b"GET /%zz%ff%00 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "parent-folders": b"GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    "unknown-method": b"BREW /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
     "connect": b"CONNECT localhost:22 HTTP/1.1\r\nHost: localhost:22\r\n\r\n",
     "asterisk": b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     "header-without-colon": GET + b"nonsense\r\n\r\n",
@@ -210,15 +210,15 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("sent", BAD.values(), ids=BAD)
-async def test_a_bad_request_is_refused(sent, exporter):
-    """What is no request gets a 4xx, or nothing and a closed connection, and others are served."""
-    statuses = await ask(exporter.address, sent)
+@pytest.mark.parametrize("sent", INVALID_REQUESTS.values(), ids=INVALID_REQUESTS)
+async def test_an_invalid_request_is_rejected(sent, exporter):
+    """An invalid request gets a 4xx, or the connection is closed without a response. Other scrapers are served."""
+    statuses = await send(exporter.address, sent)
     assert all(400 <= status < 500 for status in statuses)
     assert await is_served(exporter)
 
 
-FINE = {
+UNUSUAL_REQUESTS = {
     "no-version": b"GET /metrics\r\n\r\n",
     "no-host": b"GET /metrics HTTP/1.0\r\n\r\n",
     "bad-host": b"GET /metrics HTTP/1.1\r\nHost: [\r\nConnection: close\r\n\r\n",
@@ -230,35 +230,35 @@ FINE = {
 }
 
 
-@pytest.mark.parametrize("sent", FINE.values(), ids=FINE)
-async def test_an_odd_request_is_answered(sent, exporter):
-    """What is unusual but a request gets its metrics."""
-    assert (await ask(exporter.address, sent))[-1:] == [200]
+@pytest.mark.parametrize("sent", UNUSUAL_REQUESTS.values(), ids=UNUSUAL_REQUESTS)
+async def test_an_unusual_request_gets_a_response(sent, exporter):
+    """An unusual but valid request gets the metrics."""
+    assert (await send(exporter.address, sent))[-1:] == [200]
     assert await is_served(exporter)
 
 
 @pytest.mark.parametrize("path", [*(f"{path.rstrip('/')}/x" for path in PATHS), "/metrics/", "/-/ready/"])
-@pytest.mark.parametrize("host", ["localhost", "evil.example", "["], ids=["good", "foreign", "bad"])
-async def test_a_path_that_there_is_not_is_not_found(path, host, exporter):
-    """It is a 404, and nobody is sent to a host that the request made up."""
-    answer = await exporter.http.get(path, headers={"host": host})
-    assert answer.status_code == 404
-    assert "location" not in answer.headers
+@pytest.mark.parametrize("host", ["localhost", "evil.example", "["], ids=["own-host", "foreign-host", "invalid-host"])
+async def test_an_unknown_path_is_not_found(path, host, exporter):
+    """An unknown path gets a 404, and no redirect to the host in the request."""
+    response = await exporter.http.get(path, headers={"host": host})
+    assert response.status_code == 404
+    assert "location" not in response.headers
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
-async def test_other_methods_are_refused(method, path, peer, exporter):
-    """They get a 405 that names those allowed, and bring no refresh about."""
-    answer = await exporter.http.request(method, path)
-    assert answer.status_code == 405
-    assert "GET" in answer.headers["allow"]
-    assert not peer.requests
+async def test_other_methods_are_rejected(method, path, api, exporter):
+    """Other methods get a 405 that lists the allowed ones, and do not start a refresh."""
+    response = await exporter.http.request(method, path)
+    assert response.status_code == 405
+    assert "GET" in response.headers["allow"]
+    assert not api.requests
 
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_head_is_get_without_a_body(path, exporter):
-    """Headers are those of GET, and the connection stays usable."""
+    """HEAD returns the headers of GET, and the connection stays usable."""
     await exporter.scrape()
     get, head = await exporter.http.get(path), await exporter.http.head(path)
     assert (head.status_code, head.content) == (200, b"")
@@ -277,22 +277,22 @@ async def test_head_is_get_without_a_body(path, exporter):
     ],
     ids=["url", "header", "headers", "tiny-headers"],
 )
-async def test_a_huge_head_is_refused(pieces, exporter):
-    """A megabyte of it gets a 4xx, or nothing and a closed connection."""
-    assert all(400 <= status < 500 for status in await ask(exporter.address, *pieces))
+async def test_a_huge_head_is_rejected(pieces, exporter):
+    """A head of one megabyte gets a 4xx, or the connection is closed without a response."""
+    assert all(400 <= status < 500 for status in await send(exporter.address, *pieces))
     assert await is_served(exporter)
 
 
-async def test_a_head_without_end_is_cut_off(exporter):
-    """Who sends a header for ever is cut off before it has cost 16 MiB."""
-    async with asyncio.timeout(PATIENCE):
-        assert await ask(exporter.address, GET, b"x: ", *[b"x" * 2**16] * 256) in ([400], [431], [])
+async def test_an_endless_header_is_cut_off(exporter):
+    """The exporter disconnects a client with an endless header before it has received 16 MiB."""
+    async with asyncio.timeout(TIMEOUT):
+        assert await send(exporter.address, GET, b"x: ", *[b"x" * 2**16] * 256) in ([400], [431], [])
 
 
 async def test_a_huge_body_is_not_kept(exporter):
-    """What is sent behind a request is of no use, and of no cost."""
+    """A body of 16 MiB is not stored: the client gets its response, or the connection is closed."""
     body = [b"x" * 2**16] * 256
-    statuses = await ask(exporter.address, GET + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % (2**24), *body)
+    statuses = await send(exporter.address, GET + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % (2**24), *body)
     assert statuses in ([200], [])
     assert await is_served(exporter)
 
@@ -315,34 +315,34 @@ timeouts = st.floats().map(str) | st.integers().map(str) | st.sampled_from(["1e9
     scrape_timeout=header | timeouts,
     query=st.dictionaries(st.text(max_size=10), st.text(max_size=20), max_size=3),
 )
-async def test_whatever_is_asked_for_is_answered(accept, encoding, scrape_timeout, query, exporter):
-    """Any headers and any query get an answer, in a format that its own parser reads."""
+async def test_any_headers_and_query_get_metrics(accept, encoding, scrape_timeout, query, exporter):
+    """Any headers and any query get a response that the parser of its format can read."""
     headers = {"accept": accept, "accept-encoding": encoding, "x-prometheus-scrape-timeout-seconds": scrape_timeout}
     raw = {name: value.encode("latin-1") for name, value in headers.items()}
-    answer = await exporter.http.get("/metrics", headers=raw, params=query)
-    assert answer.status_code == 200
-    parse = parse_openmetrics if "openmetrics" in answer.headers["content-type"] else parse_text
-    assert {"telnyx_up", "telnyx_connection_active"} <= {family.name for family in parse(answer.text)}
+    response = await exporter.http.get("/metrics", headers=raw, params=query)
+    assert response.status_code == 200
+    parse = parse_openmetrics if "openmetrics" in response.headers["content-type"] else parse_text
+    assert {"telnyx_up", "telnyx_connection_active"} <= {family.name for family in parse(response.text)}
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(target=st.binary(max_size=20), field=st.binary(max_size=20), value=st.binary(max_size=20))
-async def test_any_bytes_are_answered_or_refused(target, field, value, exporter):
-    """Whatever bytes are in the target and the headers, there is a good answer or a 4xx, and nothing else."""
+async def test_any_bytes_get_a_200_or_a_4xx(target, field, value, exporter):
+    """Any bytes in the target and the headers get a 200, a 4xx or no response, and nothing else."""
     head = b"GET /%b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%b: %b\r\n\r\n" % (target, field, value)
-    statuses = await ask(exporter.address, head + b"\r\n\r\n")
+    statuses = await send(exporter.address, head + b"\r\n\r\n")
     assert all(status == 200 or 400 <= status < 500 for status in statuses)
 
 
-# The end
+# Shutdown
 
 
-async def test_nobody_keeps_the_process_from_its_end(peer):
-    """SIGTERM ends the command within its grace, with status 0 and no traceback, whoever is still connected."""
-    peer.rows = connections(5000)
+async def test_connected_clients_do_not_delay_shutdown(api):
+    """SIGTERM stops the process within the grace period, with status 0 and no traceback, despite open connections."""
+    api.rows = connections(5000)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "exporter", "--web.listen-address=127.0.0.1:0"),
-        env=os.environ | {"TELNYX_API_KEY": "KEY-of-tests", "TELNYX_BASE_URL": peer.url},
+        env=os.environ | {"TELNYX_API_KEY": "KEY-of-tests", "TELNYX_BASE_URL": api.url},
         stderr=asyncio.subprocess.PIPE,
     )
     try:
@@ -350,9 +350,9 @@ async def test_nobody_keeps_the_process_from_its_end(peer):
             while not (port := re.search(rb"127\.0\.0\.1:(\d+)/metrics", await process.stderr.readline())):
                 pass
             address = ("127.0.0.1", int(port[1]))
-            await peer.wait_for(1)
+            await api.wait_for(1)
             for sent in (*SILENT.values(), GET + b"Accept-Encoding: identity\r\n\r\n"):
-                await stack.enter_async_context(talking(address, sent, reading=False))
+                await stack.enter_async_context(connect(address, sent, reading=False))
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{int(port[1])}", trust_env=False) as http:
                 assert "\ntelnyx_up 1.0\n" in (await http.get("/metrics", timeout=10)).text
             process.send_signal(signal.SIGTERM)

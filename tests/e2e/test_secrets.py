@@ -1,4 +1,4 @@
-"""Secrets are nowhere: canaries in all of them, looked for in all that leaves the exporter, whatever happens to it."""
+"""The exporter never reveals secrets: every secret contains a canary, and no output contains the canary."""
 
 import asyncio
 import contextlib
@@ -22,10 +22,10 @@ from exporter.config.settings import SENSITIVE_LABELS
 from exporter.telnyx.errors import TelnyxError
 
 CANARY = "c4n4ry"
-"""In every secret, and nowhere else."""
+"""A text that is part of every secret, and of nothing else."""
 KEY = f"KEY{CANARY}key"
 NUMBER = "+15550142424"
-"""The one secret that is digits."""
+"""The only secret without the canary, because it consists of digits."""
 
 ROWS = [
     connection(
@@ -38,7 +38,7 @@ ROWS = [
     ),
     connection(2, user_name=f"{CANARY}-user", password=f"{CANARY}-password", webhook_event_url=f"{CANARY}://{CANARY}"),
     connection(3, password={f"{CANARY}-deep": [f"{CANARY}-password"]}, webhook_event_url=f"https://:{CANARY}@[::1]/"),
-    connection(4, user_name={f"{CANARY}-user": f"{CANARY}-user"}),  # can't be read, and is spoken of in the log
+    connection(4, user_name={f"{CANARY}-user": f"{CANARY}-user"}),  # malformed, so the log mentions it
     {"id": None, "password": f"{CANARY}-password", "user_name": f"{CANARY}-user"},
     f"{CANARY}-row",
 ]
@@ -60,103 +60,103 @@ ECHOES = {
     "bad-coding": raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: " + ECHO + b"\r\n\r\n"),
     "early-hints": closing(raw(b"HTTP/1.1 103 " + ECHO + b"\r\nlink: " + ECHO + b"\r\n\r\n")),
 }
-ANSWERS = {"right": listing()} | {name: fault.answer for name, fault in FAULTS.items()} | ECHOES
-"""With those that are told apart by nothing but how they repeat the key."""
+ANSWERS = {"correct": listing()} | {name: fault.answer for name, fault in FAULTS.items()} | ECHOES
+"""The correct answer, all faults, and more ways to repeat the key in a response."""
 
-ASKED = [
+SCRAPE_HEADERS = [
     {"accept": accept, "accept-encoding": encoding}
     for accept in ("text/plain;version=0.0.4", "text/plain;version=1.0.0", "application/openmetrics-text;version=1.0.0")
     for encoding in ("identity", "gzip")
 ]
 PATHS = ("/", "/-/ready")
-"""What can change with what Telnyx answers."""
+"""Paths whose response depends on the Telnyx API."""
 MORE_PATHS = ("/-/healthy", "/nothing", "/-/", "/metrics/x", "/.env", "/%2e%2e/%2e%2e/proc/self/environ")
 
 
-def clean(text):
-    """Tell whether a text holds no secret."""
+def has_no_secrets(text):
+    """Return whether a text contains no secret."""
     return CANARY not in text and NUMBER.lstrip("+") not in text
 
 
-def everything(response):
-    """Return all of an answer as text, its body decoded."""
+def as_text(response):
+    """Return a whole response as text, with its body decoded."""
     return f"{response.status_code} {response.reason_phrase}\n{response.headers!r}\n{response.text}"
 
 
-async def look_around(http, paths=PATHS):
-    """Return the metrics in each way that they can be asked for, and what is at these paths."""
-    answers = [await http.get("/metrics", headers=headers) for headers in ASKED]
-    answers += [await http.get(path) for path in paths]
-    return "\n".join(map(everything, answers))
+async def fetch_outputs(http, paths=PATHS):
+    """Return the metrics in every format and encoding, and the responses of these paths."""
+    responses = [await http.get("/metrics", headers=headers) for headers in SCRAPE_HEADERS]
+    responses += [await http.get(path) for path in paths]
+    return "\n".join(map(as_text, responses))
 
 
-async def look_everywhere(http):
-    """Return every answer that there is to get."""
-    answers = [await http.request(method, path) for method in ("POST", "OPTIONS") for path in ("/metrics", "/")]
-    return "\n".join([await look_around(http, (*PATHS, *MORE_PATHS)), *map(everything, answers)])
+async def fetch_all_outputs(http):
+    """Return the responses to all paths, including unknown ones, and to other methods."""
+    responses = [await http.request(method, path) for method in ("POST", "OPTIONS") for path in ("/metrics", "/")]
+    return "\n".join([await fetch_outputs(http, (*PATHS, *MORE_PATHS)), *map(as_text, responses)])
 
 
-def chain(error):
-    """Return what an exception and all that it was raised from or during say, even what a traceback leaves out."""
-    said, todo = [], [error]
+def exception_texts(error):
+    """Return the texts of an exception and of all its causes and contexts, even those that a traceback hides."""
+    texts, todo = [], [error]
     while todo:
         error = todo.pop()
         if error is not None:
-            said += [str(error), repr(error), *traceback.format_exception(error)]
+            texts += [str(error), repr(error), *traceback.format_exception(error)]
             todo += [error.__cause__, error.__context__]
-    return "\n".join(said)
+    return "\n".join(texts)
 
 
 @contextlib.contextmanager
-def logging_to_memory(form):
-    """Log as the command does, at debug level."""
-    before, handlers = sys.stderr, logging.root.handlers[:]
+def capture_log(log_format):
+    """Log to memory as the command does to standard error, at debug level."""
+    stderr, handlers = sys.stderr, logging.root.handlers[:]
     sys.stderr = io.StringIO()
     try:
-        logs.configure("debug", form)
+        logs.configure("debug", log_format)
         yield sys.stderr
     finally:
-        sys.stderr = before
+        sys.stderr = stderr
         logging.basicConfig(handlers=handlers, level=logging.WARNING, force=True)
         structlog.reset_defaults()
 
 
-@pytest.mark.parametrize("form", ["logfmt", "json"])
-async def test_no_fault_brings_a_secret_out(form, peer, site):
-    """No answer, no line of the log at debug level and no exception has a secret, under any fault there is."""
-    peer.rows, leaks = ROWS, []
-    with logging_to_memory(form) as log:
-        async with site.exporter(peer.url, key=KEY, timeout=0.2) as exporter:
+@pytest.mark.parametrize("log_format", ["logfmt", "json"])
+async def test_no_fault_reveals_a_secret(log_format, api, shared_server):
+    """Under every fault, no response, debug log line or exception contains a secret."""
+    api.rows, leaks = ROWS, []
+    with capture_log(log_format) as log:
+        async with shared_server.exporter(api.url, key=KEY, timeout=0.2) as exporter:
             for name, answer in ANSWERS.items():
-                peer.answer(answer)
-                exporter.clock.skip(MAX_RETRY_AFTER)
+                api.answer(answer)
+                exporter.clock.advance(MAX_RETRY_AFTER)
                 await exporter.scrape()
                 error = exporter.cache.peek().error
                 places = {
-                    "answer": await look_around(exporter.http),
-                    "exception": chain(error),
+                    "response": await fetch_outputs(exporter.http),
+                    "exception": exception_texts(error),
                     "log": log.getvalue(),
                 }
-                leaks += [(name, place) for place, text in places.items() if not clean(text)]
+                leaks += [(name, place) for place, text in places.items() if not has_no_secrets(text)]
                 assert error is None or isinstance(error, TelnyxError)
                 log.truncate(log.seek(0))
-    assert {request.headers["authorization"] for request in peer.requests} == {f"Bearer {KEY}"}
+    assert {request.headers["authorization"] for request in api.requests} == {f"Bearer {KEY}"}
     assert leaks == []
 
 
 @pytest.mark.parametrize("label", SENSITIVE_LABELS)
-async def test_a_sensitive_label_is_shown_when_asked_for(label, peer, site):
-    """The label that is asked for is there with its value, so the canaries could be found, and the password is not."""
-    peer.rows = ROWS
-    async with site.exporter(peer.url, key=KEY, sensitive=(label,)) as exporter:
-        found = await look_everywhere(exporter.http)
+async def test_an_enabled_sensitive_label_is_exposed(label, api, shared_server):
+    """An enabled label is exposed, so the tests would find the canaries. Other labels and the password are not."""
+    api.rows = ROWS
+    async with shared_server.exporter(api.url, key=KEY, sensitive=(label,)) as exporter:
+        outputs = await fetch_all_outputs(exporter.http)
     outbound = {"ani_override": NUMBER}
     value = outbound.get(label) or ROWS[0][label]
-    assert f'{label}="{value}"' in found
-    assert f"{CANARY}-password" not in found
-    assert KEY not in found
+    assert f'{label}="{value}"' in outputs
+    assert f"{CANARY}-password" not in outputs
+    assert KEY not in outputs
     for other in set(SENSITIVE_LABELS) - {label}:
-        assert f'{other}="' not in found
+        assert f'{other}="' not in outputs
 
 
 # The real process
@@ -168,26 +168,26 @@ COMMAND = (sys.executable, "-m", "exporter", "--web.listen-address=127.0.0.1:0")
 
 @contextlib.asynccontextmanager
 async def command(*flags, **environment):
-    """Run the command in a process of its own, and give it, its URL, and what it has logged so far."""
+    """Run the command, and yield its process, its URL, and the list of lines that it has logged so far."""
     process = await asyncio.create_subprocess_exec(
         *(*COMMAND, *flags),
         env=ENVIRONMENT | environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    said, url = [], asyncio.get_running_loop().create_future()
+    output, url = [], asyncio.get_running_loop().create_future()
 
     async def read():
         async for line in process.stdout:
-            said.append(line.decode())
-            where = re.search(r"http://127\.0\.0\.1:\d+(?=/metrics)", said[-1])
-            if where and not url.done():
-                url.set_result(where[0])
+            output.append(line.decode())
+            match = re.search(r"http://127\.0\.0\.1:\d+(?=/metrics)", output[-1])
+            if match and not url.done():
+                url.set_result(match[0])
 
     reading = asyncio.create_task(read())
     try:
         async with asyncio.timeout(20):
-            yield process, await url, said
+            yield process, await url, output
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
     finally:
@@ -198,38 +198,38 @@ async def command(*flags, **environment):
 
 
 def cmdline(pid):
-    """Return what a list of processes shows."""
+    """Return the command line, as a list of processes shows it."""
     return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("form", ["logfmt", "json"])
-async def test_the_process_keeps_its_secrets(form, peer):
-    """The command, at debug level and under faults, shows no secret: not in an answer, its log or the process list."""
-    peer.rows = ROWS
-    flags = ("--log.level=debug", f"--log.format={form}", "--cache.ttl=0s", "--telnyx.timeout=300ms")
+@pytest.mark.parametrize("log_format", ["logfmt", "json"])
+async def test_the_process_reveals_no_secrets(log_format, api):
+    """At debug level and under faults, no response, no log line and no process list contains a secret."""
+    api.rows = ROWS
+    flags = ("--log.level=debug", f"--log.format={log_format}", "--cache.ttl=0s", "--telnyx.timeout=300ms")
     async with (
-        command(*flags, TELNYX_API_KEY=KEY, TELNYX_BASE_URL=peer.url) as (process, url, said),
+        command(*flags, TELNYX_API_KEY=KEY, TELNYX_BASE_URL=api.url) as (process, url, output),
         httpx.AsyncClient(base_url=url, trust_env=False) as http,
     ):
         for answer in (listing(), FAULTS["401"].answer, FAULTS["bad-header"].answer):
-            peer.answer(listing())
-            while "\ntelnyx_up 1.0\n" not in (await http.get("/metrics")).text:  # noqa: ASYNC110 -- by the clock of the process
+            api.answer(listing())
+            while "\ntelnyx_up 1.0\n" not in (await http.get("/metrics")).text:  # noqa: ASYNC110 -- the process has its own clock
                 await asyncio.sleep(0.05)
-            peer.answer(answer)
-            assert clean(await look_everywhere(http))
+            api.answer(answer)
+            assert has_no_secrets(await fetch_all_outputs(http))
         arguments = cmdline(process.pid)
         assert "exporter" in arguments
-        assert clean(arguments)
-    log = "".join(said)
+        assert has_no_secrets(arguments)
+    log = "".join(output)
     for event in ("connection left out", "Telnyx API request failed", "Telnyx API is reachable again"):
         assert event in log
     assert "level=debug" in log or '"level": "debug"' in log
     assert "Traceback" not in log
-    assert clean(log)
+    assert has_no_secrets(log)
 
 
-async def test_a_broken_setting_does_not_show_the_key(tmp_path):
-    """What is wrong with a key is said without the key."""
+async def test_an_invalid_setting_does_not_reveal_the_key(tmp_path):
+    """The error about an invalid setting contains neither the API key nor other secrets."""
     bad = tmp_path / "key"
     bad.write_text(f"{KEY} {CANARY}\n")
     for flags, environment in (
@@ -244,7 +244,7 @@ async def test_a_broken_setting_does_not_show_the_key(tmp_path):
             stderr=asyncio.subprocess.STDOUT,
         )
         async with asyncio.timeout(20):
-            said, _ = await process.communicate()
+            output, _ = await process.communicate()
         assert process.returncode == 2
-        assert said.count(b"\n") == 1
-        assert clean(said.decode())
+        assert output.count(b"\n") == 1
+        assert has_no_secrets(output.decode())

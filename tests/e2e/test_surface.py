@@ -1,4 +1,4 @@
-"""What is to be seen of a running exporter from outside is what docs/operations.md says, and no more."""
+"""A running exporter exposes exactly the paths, headers and ports that docs/operations.md documents."""
 
 import contextlib
 import http.client
@@ -22,7 +22,7 @@ DOCUMENTED = {
     path: (set(methods.split(", ")), {int(status) for status in re.findall(r"\d{3}", statuses.partition(";")[0])})
     for path, methods, statuses in ROWS
 }
-"""Methods and statuses by path, as it comes, which is what stands before a semicolon."""
+"""Methods and statuses by path, with default settings. The statuses after a semicolon need other settings."""
 HEADERS = set(re.findall(r"`([a-z-]+)`", SECTION.partition("An answer's headers")[2].partition("It listens")[0]))
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND")
@@ -33,30 +33,30 @@ GUESSES = (
     "/favicon.ico /robots.txt /index.html /.env /.git/config /pyproject.toml /exporter/cli.py /../../etc/passwd "
     "/%2e%2e/%2e%2e/etc/passwd "
 )
-"""Paths that others have."""
+"""Paths that other servers have."""
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """Return where an exporter of an account listens, as it comes."""
+    """Yield the host and port of an exporter with default settings."""
     with sandbox(Account(5), KEY) as api:
         flags = [f"--telnyx.base-url={api}"]
         with exporter(tmp_path_factory.mktemp("exporter"), *flags, TELNYX_API_KEY=KEY) as url:
             yield urlsplit(url).hostname, urlsplit(url).port
 
 
-def ask(address, method, target):
-    """Return the status of an answer and the names of its headers."""
+def send_request(address, method, target):
+    """Return the status of the response and the names of its headers."""
     connection = http.client.HTTPConnection(*address, timeout=10)
     with contextlib.closing(connection):
         connection.request(method, target, headers={"accept-encoding": "gzip"})
-        answer = connection.getresponse()
-        answer.read()
-    return answer.status, {name.lower() for name, _ in answer.getheaders()}
+        response = connection.getresponse()
+        response.read()
+    return response.status, {name.lower() for name, _ in response.getheaders()}
 
 
-def test_the_document_is_read():
-    """The table and the list have been found."""
+def test_the_documentation_is_parsed():
+    """The table of paths and the list of headers are found."""
     assert DOCUMENTED.keys() == {"/metrics", "/", "/-/healthy", "/-/ready", "/-/reload"}
     assert {"date", "content-type"} <= HEADERS
 
@@ -64,9 +64,9 @@ def test_the_document_is_read():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("path", DOCUMENTED)
 def test_documented_paths(address, path, method):
-    """A path answers its methods as documented, and refuses the others by naming its own."""
+    """A path handles its methods as documented, and rejects others with a 405 that lists the allowed ones."""
     methods, statuses = DOCUMENTED[path]
-    status, headers = ask(address, method, path)
+    status, headers = send_request(address, method, path)
     assert status in (statuses if method in methods else {405})
     assert headers <= HEADERS
 
@@ -74,8 +74,8 @@ def test_documented_paths(address, path, method):
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("path", GUESSES.split())
 def test_other_paths(address, path, method):
-    """There is nothing else, whatever is guessed."""
-    status, headers = ask(address, method, path)
+    """Any other path gets a 404."""
+    status, headers = send_request(address, method, path)
     assert status == 404
     assert headers <= HEADERS
 
@@ -90,10 +90,10 @@ def test_other_paths(address, path, method):
         b"\0" * 100,
         b"BREW / HTTP/1.1\r\n\r\n",
     ],
-    ids=["nothing", "half a line", "TLS", "a version to come", "zeros", "a method that is none"],
+    ids=["nothing", "half a line", "TLS", "unknown version", "zeros", "unknown method"],
 )
-def test_what_is_no_request(address, sent):
-    """Whatever is no request is refused or dropped, without a word about the software."""
+def test_invalid_requests(address, sent):
+    """An invalid request is rejected or dropped, and the response does not name the software."""
     with socket.create_connection(address, timeout=15) as client:
         client.sendall(sent)
         client.shutdown(socket.SHUT_WR)
@@ -104,8 +104,8 @@ def test_what_is_no_request(address, sent):
     assert not re.search(r"uvicorn|python|starlette|traceback", received.decode().lower())
 
 
-def listened(pid):
-    """Return the addresses that a process listens on, as the kernel has them, TCP and UDP, and paths."""
+def listening_addresses(pid):
+    """Return the TCP and UDP ports and the socket paths that a process listens on, according to the kernel."""
     inodes = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
@@ -125,15 +125,15 @@ def listened(pid):
 
 @pytest.mark.parametrize("demo", [False, True], ids=["account", "demo"])
 def test_open_ports(tmp_path, demo):
-    """It listens on what it is told to and nothing else, a demo also on one port of loopback."""
+    """The exporter listens only on the configured addresses. A demo also listens on one port of loopback."""
     path, log = tmp_path / "telnyx.sock", tmp_path / "exporter.log"
     flags = ["--demo"] if demo else ["--telnyx.base-url=http://127.0.0.1:9/v2"]
     addresses = f"--web.listen-address=127.0.0.1:0,[::1]:0,unix://{path}"
     command = (sys.executable, "-m", "exporter", addresses, *flags)
     with running(*command, log=log, TELNYX_API_KEY=KEY) as process:
         wait_until(lambda: "socket=" in log.read_text(), "listening")
-        told = {int(port) for port in re.findall(r"page=http://\S+:(\d+)/", log.read_text())} | {str(path)}
-        others = listened(process.pid) - told
-        assert told <= listened(process.pid)
-    assert len(told) == 3
+        configured = {int(port) for port in re.findall(r"page=http://\S+:(\d+)/", log.read_text())} | {str(path)}
+        others = listening_addresses(process.pid) - configured
+        assert configured <= listening_addresses(process.pid)
+    assert len(configured) == 3
     assert len(others) == (1 if demo else 0)

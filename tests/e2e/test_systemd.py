@@ -1,6 +1,6 @@
-"""The units under a real systemd: a second one, in namespaces of its own, on a copy of this machine's file system.
+"""The units under a real systemd: a second instance, in separate namespaces, on a copy of this machine's file system.
 
-It takes root. What is copied is only what is written to, in memory; the network is a loopback that nobody else has.
+The tests need root. The file system is copied on write, in memory. The network is a separate loopback interface.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ exec unshare --mount --pid --cgroup --ipc --uts --net --fork --kill-child sh -eu
   mount -t overlay -o lowerdir=/,upperdir=upper,workdir=work overlay root
   cd root
   mount -t proc proc proc
-  # The kernel is shared, and so are its settings.
+  # Protect the kernel settings, which are shared with this machine.
   mount --bind proc/sys proc/sys
   mount -o remount,bind,ro proc/sys
   mount -t sysfs -o ro sysfs sys
@@ -58,33 +58,33 @@ exec unshare --mount --pid --cgroup --ipc --uts --net --fork --kill-child sh -eu
   rm -rf etc/systemd/system/* etc/telnyx-exporter opt/telnyx-exporter
   pivot_root . mnt
   umount -l /mnt
-  # As the kernel leaves it: credentials are mounted by a process whose mounts must be seen here.
+  # Share mounts, as after a real boot: another process mounts the credentials, and they must be visible here.
   mount --make-rshared /
   ip link set lo up
   exec env -i container=tests PATH=/usr/sbin:/usr/bin /lib/systemd/systemd --unit=basic.target --show-status=no
 ' - "$1" "$2"
 """
-"""Starts it, with a folder to mount on, the repository, and a control group."""
+"""A shell script that starts it. Its arguments are a folder to mount on, the repository, and a control group."""
 
 
 class Machine:
-    """What runs under the second systemd, which is the process `init` of this machine."""
+    """The system under the second systemd. `init` is the process id of that systemd on this machine."""
 
     def __init__(self, init):
         self._init = init
         self._network = Path(f"/proc/{init}/ns/net")
 
     def run(self, *command, text="", check=True, timeout=START_TIMEOUT, network=("--net",)):
-        """Run a command there, with this input, and return what it prints."""
+        """Run a command in the namespaces with this input, and return its standard output."""
         namespaces = ("--mount", "--pid", "--cgroup", "--ipc", "--uts", *network)
-        there = ("nsenter", f"--target={self._init}", *namespaces, "env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
+        enter = ("nsenter", f"--target={self._init}", *namespaces, "env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
         options = {"capture_output": True, "text": True, "timeout": timeout}
-        done = subprocess.run((*there, *command), check=False, input=text, **options)
-        assert done.returncode == 0 or not check, f"{command}: {done.stdout}{done.stderr}"
-        return done.stdout
+        result = subprocess.run((*enter, *command), check=False, input=text, **options)
+        assert result.returncode == 0 or not check, f"{command}: {result.stdout}{result.stderr}"
+        return result.stdout
 
-    def follow(self, section, **options):
-        """Run the commands in a section of the README, as they are."""
+    def run_readme_section(self, section, **options):
+        """Run the commands in a section of the README, unchanged."""
         _, text = README.split(f"\n## {section}\n")
         blocks = re.findall(r"^```sh\n(.*?)^```", text.partition("\n## ")[0], re.MULTILINE | re.DOTALL)
         return self.run("sh", "-euxc", "".join(("cd /srv/repository\n", *blocks)), **options)
@@ -93,45 +93,45 @@ class Machine:
         """Write a file."""
         self.run("tee", str(path), text=text)
 
-    def show(self, unit, name):
+    def unit_property(self, unit, name):
         """Return a property of a unit."""
         return self.run("systemctl", "show", f"--property={name}", "--value", unit).strip()
 
     def log(self, unit):
-        """Return what a unit has logged."""
+        """Return the log of a unit."""
         return self.run("journalctl", f"--unit={unit}", "--output=cat")
 
-    def read(self, name):
-        """Return a file in `/proc` about the exporter."""
-        return self.run("cat", f"/proc/{self.show(SERVICE, 'MainPID')}/{name}")
+    def read_proc(self, name):
+        """Return a file in the `/proc` folder of the exporter."""
+        return self.run("cat", f"/proc/{self.unit_property(SERVICE, 'MainPID')}/{name}")
 
     @contextlib.contextmanager
     def network(self):
-        """Give new sockets of this thread the machine's network."""
-        with Path("/proc/thread-self/ns/net").open() as here, self._network.open() as there:
-            enter(there)
+        """Create new sockets of this thread in the network of the machine."""
+        with Path("/proc/thread-self/ns/net").open() as original, self._network.open() as network:
+            enter_network(network)
             try:
                 yield
             finally:
-                enter(here)
+                enter_network(original)
 
     def get(self, path):
         """Get a page from the exporter."""
         with self.network():
             return get(URL + path)
 
-    def serves(self):
-        """Tell whether the exporter has a snapshot to show."""
+    def is_up(self):
+        """Return whether the exporter serves a snapshot."""
         return "telnyx_up 1.0" in self.get("/metrics").splitlines()
 
 
-def enter(namespace):
+def enter_network(namespace):
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.setns(namespace.fileno(), CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
 
 
-def remove(group):
-    """Remove a control group, with those in it; `OSError` while there still is a process in one."""
+def remove_control_group(group):
+    """Remove a control group and those in it, and return True. Raises `OSError` while one of them has a process."""
     for folder, _, _ in os.walk(group, topdown=False):
         Path(folder).rmdir()
     return True
@@ -139,19 +139,19 @@ def remove(group):
 
 @contextlib.contextmanager
 def control_group():
-    """Give a group of its own in the unified hierarchy, wherever that is mounted."""
+    """Yield a new control group in the unified hierarchy, wherever that is mounted."""
     (mounted, *_) = re.findall(r"^\S+ (\S+) cgroup2 ", Path("/proc/self/mounts").read_text(), re.MULTILINE)
     group = Path(mounted, f"telnyx-exporter-tests-{os.getpid()}")
     group.mkdir()
     try:
         yield group
     finally:
-        wait_until(lambda: remove(group), "the end of the control group")
+        wait_until(lambda: remove_control_group(group), "removing the control group")
 
 
 @contextlib.contextmanager
-def booted(folder):
-    """Boot a machine, and end it with everything in it."""
+def boot_machine(folder):
+    """Boot a machine, and kill it with all its processes at the end."""
     with control_group() as group, (folder / "console").open("wb") as console:
         command = ("sh", "-euc", BOOT, "-", str(folder), str(ROOT), str(group))
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=console)
@@ -171,71 +171,73 @@ def booted(folder):
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory):
-    """Return a machine on which the README's commands have been run, with a Telnyx on its loopback."""
+    """Yield a machine with the exporter installed as in the README, and with a fake Telnyx API on its loopback."""
     for name in ("systemctl", "nsenter", "pivot_root", "ip"):
         find_program(name)
     allowed = subprocess.run((find_program("unshare"), "--mount", "--net", "true"), check=False).returncode == 0
     if not allowed and not os.environ.get("CI"):
         pytest.skip("needs root, for namespaces")
     with contextlib.ExitStack() as stack:
-        machine = stack.enter_context(booted(tmp_path_factory.mktemp("machine")))
+        machine = stack.enter_context(boot_machine(tmp_path_factory.mktemp("machine")))
         with machine.network():
             url = stack.enter_context(sandbox(Account(3, step=None), KEY))
         machine.run("mkdir", str(Path(SETTINGS).parent))
-        machine.settings = f"TELNYX_BASE_URL={url.replace('127.0.0.1', 'localhost')}\n"  # a name, to be resolved
+        # Use a host name, so that the service must resolve it.
+        machine.settings = f"TELNYX_BASE_URL={url.replace('127.0.0.1', 'localhost')}\n"
         machine.write(SETTINGS, machine.settings)
-        machine.follow("Install", text=f"{KEY}\n", timeout=INSTALL_TIMEOUT, network=())  # this machine's, for pip
-        wait_until(machine.serves, "a scrape")
+        # Install in the network of this machine, which pip needs.
+        machine.run_readme_section("Install", text=f"{KEY}\n", timeout=INSTALL_TIMEOUT, network=())
+        wait_until(machine.is_up, "a scrape")
         yield machine
 
 
 @pytest.fixture
 def service(machine):
-    """Return the machine with the exporter running as it was installed."""
+    """Return the machine with the exporter running as installed."""
     machine.write(SETTINGS, machine.settings)
     machine.run("systemctl", "reset-failed")
     machine.run("systemctl", "restart", SERVICE)
-    wait_until(machine.serves, "a scrape")
+    wait_until(machine.is_up, "a scrape")
     return machine
 
 
-def test_installed_as_the_readme_says_it_serves(machine):
-    """The key reaches Telnyx, the unit is one that systemd finds nothing wrong with, and it starts with the machine."""
+def test_the_readme_installs_a_working_service(machine):
+    """The API key reaches Telnyx, systemd finds no problem in the unit, and the service starts at boot."""
     machine.run("systemd-analyze", "verify", SERVICE)
     assert machine.run("systemctl", "is-enabled", SERVICE) == "enabled\n"
-    looked = machine.follow("Look")
-    assert all(seen in looked for seen in ("active (running)", "msg=refreshed connections=3", "telnyx_up 1.0"))
+    output = machine.run_readme_section("Look")
+    assert all(text in output for text in ("active (running)", "msg=refreshed connections=3", "telnyx_up 1.0"))
 
 
-def test_process_metrics_are_there(machine):
-    """What prometheus-client reads in /proc is not hidden from it."""
+def test_process_metrics_are_exposed(machine):
+    """The unit does not hide the files in /proc that prometheus-client reads."""
     (started,) = re.findall(r"^process_start_time_seconds (\S+)", machine.get("/metrics"), re.MULTILINE)
     assert abs(time.time() - float(started)) < START_TIMEOUT
 
 
-def test_user_is_nobody_with_no_capabilities(machine):
-    """It runs as a user that systemd made up, with no capabilities and no way to get any."""
-    status = dict(line.split(":\t", 1) for line in machine.read("status").splitlines() if ":\t" in line)
+def test_the_service_has_a_dynamic_user_without_capabilities(machine):
+    """The service runs as a dynamic user of systemd, without capabilities or a way to gain any."""
+    status = dict(line.split(":\t", 1) for line in machine.read_proc("status").splitlines() if ":\t" in line)
     assert all(61184 <= int(user) <= 65519 for user in status["Uid"].split())
     assert {int(status[f"Cap{name}"], 16) for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {0}
     assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
 
 
-def test_key_is_the_services_alone(machine):
-    """The key is in a file that only the service has, and not where lists of processes, units or logs show it."""
+def test_only_the_service_has_the_key(machine):
+    """The API key is in a file of the service only. Process lists, unit properties and logs do not contain it."""
     assert machine.run("cat", CREDENTIAL) == f"{KEY}\n"
     assert machine.run("stat", "--format=%a", "/etc/telnyx-exporter/api-key") == "600\n"
-    shown = (machine.read("environ"), machine.read("cmdline"), machine.run("systemctl", "show", SERVICE))
-    assert all("api-key" in text for text in (shown[0], shown[2]))
-    assert KEY not in "".join((*shown, machine.log(SERVICE)))
+    exposed = (machine.read_proc("environ"), machine.read_proc("cmdline"), machine.run("systemctl", "show", SERVICE))
+    assert all("api-key" in text for text in (exposed[0], exposed[2]))
+    assert KEY not in "".join((*exposed, machine.log(SERVICE)))
 
 
-ATTEMPTS = {
+ACTIONS = {
     "writes": 'next(name for name, *_ in os.walk("/") if name[:6] != "/proc/" and os.access(name, os.W_OK))',
     "homes": 'os.listdir("/home/somebody")',
     "processes": 'os.stat("/proc/1")',
     "core dumps": "resource.setrlimit(resource.RLIMIT_CORE, (1, 1))",
-    "code made of data": "mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC)",
+    "executable data": "mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC)",
     "Unix sockets": "socket.socket(socket.AF_UNIX)",
     "netlink": "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)",
     "packets": "socket.socket(socket.AF_PACKET, socket.SOCK_RAW)",
@@ -245,7 +247,7 @@ ATTEMPTS = {
     "priority": "os.nice(0)",
     "root": 'os.chroot("/")',
 }
-"""What an exporter need not do, as Python that raises when it is refused."""
+"""Actions that the exporter doesn't need, as Python code that raises an exception if they are denied."""
 
 PROBE = """
 import ctypes, json, mmap, os, resource, socket, sys
@@ -255,29 +257,29 @@ def call(name, *arguments):
         raise OSError(ctypes.get_errno(), name)
 
 results = {}
-for name, attempt in json.load(open(sys.argv[1])).items():
+for name, action in json.load(open(sys.argv[1])).items():
     try:
-        exec(attempt)
+        exec(action)
         results[name] = "done"
     except (OSError, ValueError, StopIteration):
         results[name] = "refused"
 print(json.dumps(results))
 """
-"""Makes the attempts in a file and prints what became of them."""
+"""Tries the actions in a file and prints their results."""
 
 
 @pytest.fixture(scope="module")
 def probe(machine):
-    """Return the command that makes the attempts."""
+    """Return the command that tries the actions."""
     machine.run("install", "-d", "/home/somebody")
     machine.write("/opt/probe.py", PROBE)
-    machine.write("/opt/attempts.json", json.dumps(ATTEMPTS))
-    return "/opt/telnyx-exporter/bin/python /opt/probe.py /opt/attempts.json"
+    machine.write("/opt/actions.json", json.dumps(ACTIONS))
+    return "/opt/telnyx-exporter/bin/python /opt/probe.py /opt/actions.json"
 
 
 @pytest.fixture(scope="module")
 def confined(machine, probe):
-    """Return what became of the attempts under the settings of the service, all but its command and how that is run."""
+    """Return the results in a service with the settings of the unit, except its command and how that is run."""
     unit = machine.run("cat", str(UNITS / SERVICE))
     for name, value in {"ExecStart": probe, "Type": "oneshot", "RestartForceExitStatus": ""}.items():
         unit, count = re.subn(f"^{name}=.*$", f"{name}={value}", unit, flags=re.MULTILINE)
@@ -290,19 +292,19 @@ def confined(machine, probe):
 
 @pytest.fixture(scope="module")
 def unconfined(machine, probe):
-    """Return what became of them in a service without settings."""
+    """Return the results in a service without these settings."""
     return json.loads(machine.run("systemd-run", "--quiet", "--wait", "--pipe", *probe.split()))
 
 
-@pytest.mark.parametrize("attempt", ATTEMPTS)
-def test_what_it_need_not_do_it_may_not(attempt, confined, unconfined):
-    """Each is refused to the exporter, and is not without the unit's settings."""
-    assert (confined[attempt], unconfined[attempt]) == ("refused", "done")
+@pytest.mark.parametrize("action", ACTIONS)
+def test_unneeded_actions_are_denied(action, confined, unconfined):
+    """The settings of the unit deny the action, which is possible without them."""
+    assert (confined[action], unconfined[action]) == ("refused", "done")
 
 
-def test_reload_reads_the_settings_it_may(service):
-    """What `.env` beside the other settings says goes from a reload on, in the same process."""
-    before = service.show(SERVICE, "MainPID")
+def test_reload_applies_the_dotenv_file(service):
+    """A reload applies the `.env` file in the folder of the settings, without a restart."""
+    before = service.unit_property(SERVICE, "MainPID")
     assert "\npython_info" in service.get("/metrics")
     service.write(DOTENV, "TELNYX_EXPORTER_METRICS__DENY=python_info\n")
     try:
@@ -310,83 +312,83 @@ def test_reload_reads_the_settings_it_may(service):
         wait_until(lambda: "\npython_info" not in service.get("/metrics"), "the reload")
     finally:
         service.run("rm", DOTENV)
-    assert (service.show(SERVICE, "MainPID"), service.show(SERVICE, "NRestarts")) == (before, "0")
+    assert (service.unit_property(SERVICE, "MainPID"), service.unit_property(SERVICE, "NRestarts")) == (before, "0")
 
 
-def test_a_new_key_takes_a_restart(service):
-    """A credential is copied when the service starts, and not at a reload."""
+def test_a_new_key_needs_a_restart(service):
+    """A restart makes systemd copy the new credential. A reload does not."""
     service.write("/etc/telnyx-exporter/api-key", "KEY-of-tomorrow\n")
     try:
         service.run("systemctl", "reload", SERVICE)
         assert service.run("cat", CREDENTIAL) == f"{KEY}\n"
         service.run("systemctl", "restart", SERVICE)
         assert service.run("cat", CREDENTIAL) == "KEY-of-tomorrow\n"
-        wait_until(lambda: 'reason="unauthorized"} 1.0' in service.get("/metrics"), "Telnyx refusing the key")
+        wait_until(lambda: 'reason="unauthorized"} 1.0' in service.get("/metrics"), "rejection of the key")
     finally:
         service.write("/etc/telnyx-exporter/api-key", f"{KEY}\n")
 
 
-def test_stop_is_quick_and_orderly(service):
-    """It ends by itself, with status 0, within five seconds."""
+def test_stop_is_quick_and_clean(service):
+    """The exporter exits on SIGTERM within five seconds, with status 0."""
     started = time.monotonic()
     service.run("systemctl", "stop", SERVICE)
     assert time.monotonic() - started < 5
     names = ("ActiveState", "Result", "ExecMainCode", "ExecMainStatus")
-    assert [service.show(SERVICE, name) for name in names] == ["inactive", "success", "1", "0"]
+    assert [service.unit_property(SERVICE, name) for name in names] == ["inactive", "success", "1", "0"]
 
 
-def test_a_bad_setting_is_final(service):
-    """The exporter ends with status 2 and a line that says why, and is not started again."""
+def test_an_invalid_setting_causes_no_restart(service):
+    """The exporter exits with status 2 and a line that states the reason, and systemd does not restart it."""
     service.write(SETTINGS, "TELNYX_EXPORTER_CACHE__TTL=never\n")
     service.run("systemctl", "restart", SERVICE)
-    wait_until(lambda: service.show(SERVICE, "ActiveState") == "failed", "the end")
-    assert (service.show(SERVICE, "ExecMainStatus"), service.show(SERVICE, "NRestarts")) == ("2", "0")
+    wait_until(lambda: service.unit_property(SERVICE, "ActiveState") == "failed", "the exit")
+    assert (service.unit_property(SERVICE, "ExecMainStatus"), service.unit_property(SERVICE, "NRestarts")) == ("2", "0")
     assert "telnyx-exporter: TELNYX_EXPORTER_CACHE__TTL='never': must be a duration" in service.log(SERVICE)
 
 
-def test_a_crash_is_not(service):
-    """What ends in any other way is started again."""
-    service.run("kill", "-KILL", service.show(SERVICE, "MainPID"))
-    wait_until(lambda: service.show(SERVICE, "SubState") == "auto-restart", "waiting for the next start")
-    assert service.show(SERVICE, "Result") == "signal"
+def test_a_crash_causes_a_restart(service):
+    """If the exporter ends in any other way, systemd restarts it."""
+    service.run("kill", "-KILL", service.unit_property(SERVICE, "MainPID"))
+    wait_until(lambda: service.unit_property(SERVICE, "SubState") == "auto-restart", "the wait for the restart")
+    assert service.unit_property(SERVICE, "Result") == "signal"
 
 
 @pytest.fixture
 def activated(machine):
-    """Return the machine as the README's commands leave it for socket activation: listening, with no exporter."""
+    """Yield the machine with socket activation as in the README: the socket listens, and no exporter runs."""
     machine.write(SETTINGS, machine.settings)
     machine.run("systemctl", "reset-failed")
-    machine.follow("Socket activation")
+    machine.run_readme_section("Socket activation")
     yield machine
     machine.run("systemctl", "disable", "--now", SOCKET)
     machine.run("rm", "-r", str(UNITS / f"{SERVICE}.d"))
     machine.run("systemctl", "daemon-reload")
 
 
-def test_the_socket_starts_it(activated):
-    """The first scrape starts the exporter, which serves on the socket that was there before it."""
-    assert activated.show(SERVICE, "ActiveState") == "inactive"
+def test_the_socket_starts_the_service(activated):
+    """The first scrape starts the exporter, which serves on the existing socket."""
+    assert activated.unit_property(SERVICE, "ActiveState") == "inactive"
     activated.run("systemd-analyze", "verify", SERVICE, SOCKET)
-    wait_until(activated.serves, "a scrape")
-    assert activated.show(SERVICE, "ActiveState") == "active"
-    assert activated.read("environ").count("LISTEN_FDS=1") == 1
+    wait_until(activated.is_up, "a scrape")
+    assert activated.unit_property(SERVICE, "ActiveState") == "active"
+    assert activated.read_proc("environ").count("LISTEN_FDS=1") == 1
 
 
-def test_the_socket_stays_while_it_restarts(activated):
-    """A scrape in the middle of a restart waits for it, and is answered."""
-    wait_until(activated.serves, "a scrape")
-    before = activated.show(SERVICE, "MainPID")
+def test_the_socket_stays_open_during_a_restart(activated):
+    """A scrape during a restart waits for it and gets a response."""
+    wait_until(activated.is_up, "a scrape")
+    before = activated.unit_property(SERVICE, "MainPID")
     activated.run("systemctl", "restart", "--no-block", SERVICE)
     deadline = time.monotonic() + START_TIMEOUT
-    while activated.show(SERVICE, "MainPID") in {before, "0"}:
-        assert activated.serves()
+    while activated.unit_property(SERVICE, "MainPID") in {before, "0"}:
+        assert activated.is_up()
         assert time.monotonic() < deadline
-    assert activated.serves()
+    assert activated.is_up()
 
 
-def test_the_socket_does_not_start_a_bad_setting_for_ever(activated):
-    """Clients that wait make a loop of it, which systemd ends."""
+def test_the_socket_stops_restarting_with_an_invalid_setting(activated):
+    """Waiting clients start an exporter with an invalid setting again and again, until systemd stops this loop."""
     activated.write(SETTINGS, "TELNYX_EXPORTER_CACHE__TTL=never\n")
     with activated.network(), contextlib.suppress(OSError):
         get(URL)
-    wait_until(lambda: activated.show(SOCKET, "Result") == "service-start-limit-hit", "the end of it")
+    wait_until(lambda: activated.unit_property(SOCKET, "Result") == "service-start-limit-hit", "the start limit")

@@ -13,11 +13,23 @@ from exporter.collectors.credential_connections import (
     Outbound,
     Rtcp,
 )
+from exporter.sandbox import Account
 from exporter.telnyx.pages import PageDecoder, Snapshot
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-FULL = json.loads((GOLDEN / "connection.json").read_text("utf-8"))
-"""A row with all fields."""
+
+
+def merge(rows):
+    """Return an object with all fields of these objects. The first value that is not empty counts."""
+    merged = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row[name] for row in rows if row.get(name) not in (None, [])]
+        merged[name] = merge(values) if values and isinstance(values[0], dict) else next(iter(values), None)
+    return merged
+
+
+FULL = merge([json.loads((GOLDEN / "connection.json").read_text("utf-8")), *Account(100, step=0).rows])
+"""A row with all fields: those of `connection.json`, and any others with an example of the sandbox."""
 PARTS = {
     "inbound": Inbound,
     "outbound": Outbound,

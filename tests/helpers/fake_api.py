@@ -1,7 +1,7 @@
-"""A peer that stands where Telnyx does and speaks HTTP as badly as it is told to.
+"""A fake Telnyx API, which can also break HTTP in the ways that tests need.
 
-It is written on bare sockets, because no framework would send what it has to send. By default it answers the list of
-connections rightly; a script of answers, of which `FAULTS` has the bad ones, takes that over.
+It uses plain sockets, because no web framework sends malformed responses. By default it serves the list of connections
+correctly. Tests replace that with other answers, such as those in `FAULTS`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 ECHO = b"{authorization}"
-"""In whatever is sent, this becomes the `Authorization` header of the request, as hostile proxies have it."""
+"""A placeholder for the `Authorization` header of the request, which hostile proxies repeat in their responses."""
 
 PATH = "/v2/credential_connections"
 
 
 def connection(number: int, **fields: Any) -> dict[str, Any]:
-    """Return a small row of the list."""
+    """Return a small row of the list of connections."""
     return {
         "id": f"{number}",
         "record_type": "credential_connection",
@@ -44,13 +44,13 @@ def connection(number: int, **fields: Any) -> dict[str, Any]:
 
 
 def connections(size: int) -> list[dict[str, Any]]:
-    """Return this many rows."""
+    """Return a list of this many rows."""
     return [connection(number) for number in range(1, size + 1)]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked, and when on the monotonic clock."""
+    """A request, and when it arrived on the monotonic clock."""
 
     method: str
     path: str
@@ -60,29 +60,29 @@ class Request:
 
     @property
     def page(self) -> int:
-        """The number of the page."""
+        """The requested page number."""
         return int(self.query.get("page[number]", "1"))
 
     @property
     def size(self) -> int:
-        """The number of rows on a page."""
+        """The requested number of rows per page."""
         return int(self.query.get("page[size]", "250"))
 
 
 class Exchange:
-    """One request, and the way back."""
+    """One request, and the connection that it arrived on."""
 
-    def __init__(self, peer: FakeApi, request: Request, writer: asyncio.StreamWriter) -> None:
-        self.peer = peer
+    def __init__(self, api: FakeApi, request: Request, writer: asyncio.StreamWriter) -> None:
+        self.api = api
         self.request = request
         self._writer = writer
 
     def echo(self, data: bytes) -> bytes:
-        """Return the data with what `ECHO` stands for."""
+        """Return the data with `ECHO` replaced by the `Authorization` header."""
         return data.replace(ECHO, self.request.headers.get("authorization", "").encode())
 
     async def send(self, data: bytes) -> None:
-        """Send bytes as they are; `ConnectionError` once the other side is gone."""
+        """Send bytes, with `ECHO` replaced. Raises `ConnectionError` if the client has disconnected."""
         if self._writer.is_closing():
             raise ConnectionResetError
         self._writer.write(self.echo(data))
@@ -93,20 +93,23 @@ class Exchange:
         self._writer.close()
 
     def reset(self) -> None:
-        """Break the connection: the other side gets an RST."""
+        """Reset the connection: the client gets an RST."""
         raw = self._writer.get_extra_info("socket")
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
 
 Answer: TypeAlias = Callable[[Exchange], Awaitable[None]]
-"""Takes a request and does what it likes with the connection."""
+"""Handles a request: sends a response, or breaks the connection. The functions below are answers or return one."""
 
 
 def respond(
     status: int = 200, body: bytes = b"", kind: str = "application/json", *, reason: str = "Some Reason", **headers: str
 ) -> Answer:
-    """Answer with this; `content_length` is the body's own unless it is among the headers, and `""` leaves one out."""
+    """Send this response, with `ECHO` replaced.
+
+    `content_length` defaults to the length of the body. An empty value omits a header.
+    """
 
     async def answer(exchange: Exchange) -> None:
         sent = exchange.echo(body)
@@ -118,17 +121,17 @@ def respond(
     return answer
 
 
-def listing(**lies: Any) -> Answer:
-    """Answer with the rows of the page that is asked for; meta can lie, by a value or a function of the exchange."""
+def listing(**overrides: Any) -> Answer:
+    """Send the requested page. `overrides` replace fields of its meta with a value or a function of the exchange."""
 
     async def answer(exchange: Exchange) -> None:
-        rows, request = exchange.peer.rows, exchange.request
+        rows, request = exchange.api.rows, exchange.request
         meta = {
             "total_pages": -(-len(rows) // request.size),
             "total_results": len(rows),
             "page_number": request.page,
             "page_size": request.size,
-            **{name: lie(exchange) if callable(lie) else lie for name, lie in lies.items()},
+            **{name: value(exchange) if callable(value) else value for name, value in overrides.items()},
         }
         page = rows[(request.page - 1) * request.size : request.page * request.size]
         await respond(body=json.dumps({"data": page, "meta": meta}).encode())(exchange)
@@ -136,19 +139,19 @@ def listing(**lies: Any) -> Answer:
     return answer
 
 
-def repeated(**lies: Any) -> Answer:
-    """Answer with the first page, whichever is asked for."""
+def always_first_page(**overrides: Any) -> Answer:
+    """Send the first page, whichever page is requested."""
 
     async def answer(exchange: Exchange) -> None:
-        rows, request = exchange.peer.rows, exchange.request
-        meta = {"total_results": len(rows), "page_number": request.page, **lies}
+        rows, request = exchange.api.rows, exchange.request
+        meta = {"total_results": len(rows), "page_number": request.page, **overrides}
         await respond(body=json.dumps({"data": rows[: request.size], "meta": meta}).encode())(exchange)
 
     return answer
 
 
 def then(answer: Answer, change: Callable[[Exchange], None]) -> Answer:
-    """Answer, and then change something, such as the list."""
+    """Answer, and then change something, such as the list of connections."""
 
     async def answer_and_change(exchange: Exchange) -> None:
         await answer(exchange)
@@ -158,7 +161,7 @@ def then(answer: Answer, change: Callable[[Exchange], None]) -> Answer:
 
 
 def late(seconds: float, answer: Answer) -> Answer:
-    """Answer, but later."""
+    """Answer after a delay."""
 
     async def wait_and_answer(exchange: Exchange) -> None:
         await asyncio.sleep(seconds)
@@ -168,20 +171,20 @@ def late(seconds: float, answer: Answer) -> Answer:
 
 
 def telnyx_error(status: int, code: str, **headers: str) -> Answer:
-    """Answer with an error as Telnyx has them, which repeats the key in its detail."""
+    """Send an error in Telnyx's format, which repeats the API key in its detail."""
     body = b'{"errors":[{"code":"%b","title":"No","detail":"%b"}]}' % (code.encode(), ECHO)
     return respond(status, body, **headers)
 
 
 def html(status: int, **headers: str) -> Answer:
-    """Answer with a proxy's page, which repeats the key."""
+    """Send the error page of a proxy, which repeats the API key."""
     return respond(
         status, b"<html><h1>Sorry</h1><pre>Authorization: " + ECHO + b"</pre></html>", "text/html", **headers
     )
 
 
-def http_date(seconds: float, clock: Callable[[], float] = time.time) -> Answer:
-    """Refuse until this many seconds from now, as a date."""
+def retry_after_date(seconds: float, clock: Callable[[], float] = time.time) -> Answer:
+    """Send a 429 whose `Retry-After` is a date, this many seconds from now."""
 
     async def answer(exchange: Exchange) -> None:
         await telnyx_error(429, "10011", retry_after=formatdate(clock() + seconds, usegmt=True))(exchange)
@@ -190,36 +193,36 @@ def http_date(seconds: float, clock: Callable[[], float] = time.time) -> Answer:
 
 
 async def silence(_: Exchange) -> None:
-    """Answer nothing, for ever."""
+    """Never respond."""
     await asyncio.Event().wait()
 
 
 async def hang_up(exchange: Exchange) -> None:
-    """Close the connection instead of an answer."""
+    """Close the connection instead of responding."""
     exchange.close()
 
 
 async def refuse(exchange: Exchange) -> None:
-    """Close the connection; a new one at once, before a request."""
+    """Close the connection. A new connection is closed before its first request is read."""
     exchange.close()
 
 
 async def reset_halfway(exchange: Exchange) -> None:
-    """Break the connection in the middle of the body."""
+    """Reset the connection in the middle of the body."""
     await exchange.send(b'HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n{"data":[')
     exchange.reset()
 
 
-async def trickle(exchange: Exchange) -> None:
-    """Send a body a byte at a time, for minutes: never idle, never done."""
+async def trickle_body(exchange: Exchange) -> None:
+    """Send a body one byte at a time, for 100 seconds. The connection is never idle."""
     await exchange.send(b"HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\n")
     for _ in range(5000):
         await exchange.send(b" ")
         await asyncio.sleep(0.02)
 
 
-async def trickled_head(exchange: Exchange) -> None:
-    """Send a head a byte at a time, for minutes."""
+async def trickle_head(exchange: Exchange) -> None:
+    """Send a header one byte at a time, for 100 seconds."""
     await exchange.send(b"HTTP/1.1 200 OK\r\nx-slow: ")
     for _ in range(5000):
         await exchange.send(b"s")
@@ -227,7 +230,7 @@ async def trickled_head(exchange: Exchange) -> None:
 
 
 async def endless_head(exchange: Exchange) -> None:
-    """Send a head of 16 MiB."""
+    """Send 16 MiB of headers."""
     await exchange.send(b"HTTP/1.1 200 OK\r\n")
     for _ in range(256):
         await exchange.send(b"x-echo: " + ECHO + b"s" * 2**16 + b"\r\n")
@@ -235,26 +238,26 @@ async def endless_head(exchange: Exchange) -> None:
 
 
 async def endless_body(exchange: Exchange) -> None:
-    """Send a body of 256 MiB, in chunks."""
+    """Send a chunked body of 256 MiB."""
     await exchange.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
     for _ in range(256):
         await exchange.send(b"100000\r\n" + b" " * 2**20 + b"\r\n")
     await exchange.send(b"0\r\n\r\n")
 
 
-async def bomb(exchange: Exchange) -> None:
-    """Send 500 MB of blanks in 500 kB of gzip."""
-    await respond(body=_bomb(), content_encoding="gzip")(exchange)
+async def gzip_bomb(exchange: Exchange) -> None:
+    """Send 500 MB of blanks, compressed to 500 kB."""
+    await respond(body=_gzip_bomb(), content_encoding="gzip")(exchange)
 
 
-def _bomb() -> bytes:
+def _gzip_bomb() -> bytes:
     deflate, block = zlib.compressobj(wbits=31), b" " * 10**6
     first, more = (deflate.compress(block) + deflate.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
-    return first + more * 499  # nobody should get to an end
+    return first + more * 499  # not terminated: no client should read to the end
 
 
 def raw(data: bytes) -> Answer:
-    """Send bytes that may be no HTTP, and close."""
+    """Send bytes, which need not be valid HTTP, and close the connection."""
 
     async def answer(exchange: Exchange) -> None:
         await exchange.send(data)
@@ -264,12 +267,12 @@ def raw(data: bytes) -> Answer:
 
 
 def closing(answer: Answer) -> Answer:
-    """Answer and close."""
+    """Answer and close the connection."""
     return then(answer, lambda exchange: exchange.close())
 
 
 class Fault(NamedTuple):
-    """An answer that is of no use, and the `reason` that a refresh fails for."""
+    """An unusable answer, and the `reason` label of the failed refresh."""
 
     answer: Answer
     reason: str
@@ -278,13 +281,13 @@ class Fault(NamedTuple):
 _ROW = b'{"id":"1","password":"' + ECHO + b'"}'
 
 FAULTS = {
-    # It takes too long.
+    # Timeouts.
     "silence": Fault(silence, "timeout"),
     "late": Fault(late(30, listing()), "timeout"),
-    "trickled-body": Fault(trickle, "timeout"),
-    "trickled-head": Fault(trickled_head, "timeout"),
+    "trickled-body": Fault(trickle_body, "timeout"),
+    "trickled-head": Fault(trickle_head, "timeout"),
     "body-shorter-than-its-length": Fault(respond(body=b'{"data":[]}', content_length="500"), "timeout"),
-    # It refuses.
+    # Rejected requests.
     "400": Fault(telnyx_error(400, "10015"), "bad_request"),
     "401": Fault(telnyx_error(401, "10009"), "unauthorized"),
     "401-html": Fault(html(401), "unauthorized"),
@@ -296,28 +299,28 @@ FAULTS = {
     "error-endless": Fault(respond(400, ECHO * 10**5), "bad_request"),
     "429": Fault(telnyx_error(429, "10011"), "rate_limited"),
     "429-for-two-seconds": Fault(telnyx_error(429, "10011", retry_after="2"), "rate_limited"),
-    "429-until-a-date": Fault(http_date(60), "rate_limited"),
-    "429-until-long-ago": Fault(http_date(-(10**6)), "rate_limited"),
+    "429-until-a-date": Fault(retry_after_date(60), "rate_limited"),
+    "429-until-a-past-date": Fault(retry_after_date(-(10**6)), "rate_limited"),
     "429-for-ages": Fault(telnyx_error(429, "10011", retry_after="9" * 17), "rate_limited"),
-    "429-in-no-numbers": Fault(telnyx_error(429, "10011", retry_after=ECHO.decode()), "rate_limited"),
-    # It is down.
+    "429-retry-after-is-text": Fault(telnyx_error(429, "10011", retry_after=ECHO.decode()), "rate_limited"),
+    # Server errors, and a 408, which counts as one.
     "408": Fault(telnyx_error(408, "10007"), "server_error"),
     "500": Fault(telnyx_error(500, "10007"), "server_error"),
     "500-html": Fault(html(500), "server_error"),
     "502-html": Fault(html(502), "server_error"),
     "503-html": Fault(html(503, retry_after="1"), "server_error"),
     "reason-phrase-is-the-key": Fault(respond(500, b"", reason=ECHO.decode()), "server_error"),
-    # It breaks off.
+    # Broken connections and invalid HTTP.
     "hang-up": Fault(hang_up, "connection"),
     "refuse": Fault(refuse, "connection"),
     "reset": Fault(reset_halfway, "connection"),
     "closed-before-its-length": Fault(closing(respond(body=b'{"data":[]}', content_length="500")), "connection"),
-    "no-http": Fault(raw(b"220 " + ECHO + b" ESMTP\r\n"), "connection"),
+    "not-http": Fault(raw(b"220 " + ECHO + b" ESMTP\r\n"), "connection"),
     "bad-header": Fault(raw(b"HTTP/1.1 200 OK\r\n" + ECHO + b"\r\n\r\n{}"), "connection"),
     "bad-length": Fault(raw(b"HTTP/1.1 200 OK\r\ncontent-length: " + ECHO + b"\r\n\r\n{}"), "connection"),
     "bad-chunk": Fault(raw(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + ECHO + b"\r\n"), "connection"),
     "endless-head": Fault(endless_head, "connection"),
-    # It answers something else.
+    # Valid HTTP, but not a page of the list.
     "204": Fault(raw(b"HTTP/1.1 204 No Content\r\n\r\n"), "malformed"),
     "304": Fault(raw(b"HTTP/1.1 304 Not Modified\r\n\r\n"), "malformed"),
     "redirect": Fault(respond(307, b"", location="http://127.0.0.1:9/?" + ECHO.decode()), "malformed"),
@@ -330,39 +333,41 @@ FAULTS = {
     "text": Fault(respond(body=b'"' + ECHO + b'"'), "malformed"),
     "data-null": Fault(respond(body=b'{"data":null,"meta":{}}'), "malformed"),
     "data-missing": Fault(respond(body=b'{"meta":{"total_results":1}}'), "malformed"),
-    "data-an-object": Fault(respond(body=b'{"data":' + _ROW + b"}"), "malformed"),
-    "meta-of-text": Fault(respond(body=b'{"data":[],"meta":"' + ECHO + b'"}'), "malformed"),
-    "total-of-text": Fault(respond(body=b'{"data":[],"meta":{"total_results":"' + ECHO + b'"}}'), "malformed"),
+    "data-is-an-object": Fault(respond(body=b'{"data":' + _ROW + b"}"), "malformed"),
+    "meta-is-text": Fault(respond(body=b'{"data":[],"meta":"' + ECHO + b'"}'), "malformed"),
+    "total-is-text": Fault(respond(body=b'{"data":[],"meta":{"total_results":"' + ECHO + b'"}}'), "malformed"),
     "truncated": Fault(respond(body=b'{"data":[' + _ROW + b',{"id":"2","password":"' + ECHO), "malformed"),
-    "longer-than-its-length": Fault(
+    "body-longer-than-its-length": Fault(
         closing(respond(body=b'{"data":[' + _ROW + b"]}", content_length="9")), "malformed"
     ),
     "nested-lists": Fault(respond(body=b"[" * 100_000), "malformed"),
     "nested-data": Fault(respond(body=b'{"data":' * 100_000), "malformed"),
-    "nested-beside-data": Fault(respond(body=b'{"data":[],"meta":{"x":' + b'{"x":' * 100_000), "malformed"),
+    "nested-meta": Fault(respond(body=b'{"data":[],"meta":{"x":' + b'{"x":' * 100_000), "malformed"),
     "not-utf-8": Fault(respond(body=b'\xff\xfe{"data":[]}'), "malformed"),
-    "more-pages-than-can-be": Fault(listing(total_pages=10**9, total_results=None), "malformed"),
-    "more-results-than-can-be": Fault(listing(total_results=10**9), "malformed"),
-    "gzip-bomb": Fault(bomb, "malformed"),
+    "too-many-pages": Fault(listing(total_pages=10**9, total_results=None), "malformed"),
+    "too-many-results": Fault(listing(total_results=10**9), "malformed"),
+    "gzip-bomb": Fault(gzip_bomb, "malformed"),
     "endless-body": Fault(endless_body, "malformed"),
-    "no-gzip": Fault(respond(body=ECHO, content_encoding="gzip"), "malformed"),
-    "half-a-gzip": Fault(respond(body=zlib.compress(b" " * 999, wbits=31)[:12], content_encoding="gzip"), "malformed"),
-    "odd-encoding": Fault(respond(body=b"{}", content_encoding=ECHO.decode()), "malformed"),
+    "not-gzip": Fault(respond(body=ECHO, content_encoding="gzip"), "malformed"),
+    "truncated-gzip": Fault(
+        respond(body=zlib.compress(b" " * 999, wbits=31)[:12], content_encoding="gzip"), "malformed"
+    ),
+    "unknown-encoding": Fault(respond(body=b"{}", content_encoding=ECHO.decode()), "malformed"),
 }
 
 
 class FakeApi:
-    """An HTTP server on loopback; an asynchronous context manager."""
+    """An HTTP server on loopback, as an asynchronous context manager."""
 
     def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
         self.rows = list(rows)
         self.requests: list[Request] = []
         self.accepted = 0
-        """Connections so far."""
-        self.asked = asyncio.Condition()
-        """Notified at each request."""
-        self._always = listing()
-        self._next: deque[Answer] = deque()
+        """Number of connections so far."""
+        self.request_received = asyncio.Condition()
+        """Notified on each request."""
+        self._default_answer = listing()
+        self._script: deque[Answer] = deque()
         self._tasks: set[asyncio.Task[None] | None] = set()
         self._server: asyncio.Server | None = None
 
@@ -373,26 +378,26 @@ class FakeApi:
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v2"
 
     @property
-    def touched(self) -> int:
-        """Requests and connections so far: what a peer that is down is still troubled with."""
+    def contacts(self) -> int:
+        """Number of requests and connections so far: the load that clients cause, even while the API is down."""
         return len(self.requests) + self.accepted
 
     def answer(self, answer: Answer) -> None:
-        """Answer every request like this from now on."""
-        self._always = answer
-        self._next.clear()
+        """Answer all requests like this from now on."""
+        self._default_answer = answer
+        self._script.clear()
 
     def script(self, answers: Iterable[Answer]) -> None:
-        """Answer the next requests with one of these each, and those behind them as before."""
-        self._next.extend(answers)
+        """Answer the next requests with these, one each. Later requests are answered as before."""
+        self._script.extend(answers)
 
     async def wait_for(self, requests: int) -> None:
-        """Return when there have been this many requests; `TimeoutError` if there are not within ten seconds."""
-        async with asyncio.timeout(10), self.asked:
-            await self.asked.wait_for(lambda: len(self.requests) >= requests)
+        """Wait until there have been this many requests. Raises `TimeoutError` after ten seconds."""
+        async with asyncio.timeout(10), self.request_received:
+            await self.request_received.wait_for(lambda: len(self.requests) >= requests)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=2**20)
+        self._server = await asyncio.start_server(self._handle_connection, "127.0.0.1", 0, limit=2**20)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -403,24 +408,24 @@ class FakeApi:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _take(self) -> Answer:
-        return self._next.popleft() if self._next else self._always
+    def _next_answer(self) -> Answer:
+        return self._script.popleft() if self._script else self._default_answer
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _handle_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         self._tasks.add(task)
         self.accepted += 1
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                if (self._next[0] if self._next else self._always) is refuse:
-                    self._take()
+                if (self._script[0] if self._script else self._default_answer) is refuse:
+                    self._next_answer()
                     return
                 while not writer.is_closing():
                     request = _parse(await reader.readuntil(b"\r\n\r\n"))
                     self.requests.append(request)
-                    async with self.asked:
-                        self.asked.notify_all()
-                    await self._take()(Exchange(self, request, writer))
+                    async with self.request_received:
+                        self.request_received.notify_all()
+                    await self._next_answer()(Exchange(self, request, writer))
         finally:
             self._tasks.discard(task)
             writer.close()

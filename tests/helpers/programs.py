@@ -1,4 +1,4 @@
-"""Real programs for end-to-end tests: each is started on loopback and ended by its own process."""
+"""Run real programs for end-to-end tests, on loopback. Each context manager stops its program at the end."""
 
 import contextlib
 import json
@@ -20,11 +20,11 @@ from exporter.sandbox import create_app
 from exporter.web import server
 
 START_TIMEOUT = 30.0
-"""Seconds for anything to start or to be seen."""
+"""Seconds to wait for a program to start or for an effect to show."""
 
 
 def find_program(*names):
-    """Return the path of a program, by whichever of its names; without it the test is skipped, in CI it fails."""
+    """Return the path of a program, by any of its names. If it is missing, skip the test, or fail it in CI."""
     for name in names:
         if path := shutil.which(name):
             return path
@@ -39,20 +39,20 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def wait_until(look, what):
-    """Return what `look` finds, once that is true; fail after a while."""
+def wait_until(condition, what):
+    """Return the first true result of `condition`. Fail after `START_TIMEOUT` seconds, with `what` in the message."""
     deadline = time.monotonic() + START_TIMEOUT
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
-            if found := look():
-                return found
+            if result := condition():
+                return result
         time.sleep(0.1)
     return pytest.fail(f"{what} did not happen in {START_TIMEOUT:g} s")
 
 
 def get(url, **headers):
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=START_TIMEOUT) as answer:
-        return answer.read().decode()
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=START_TIMEOUT) as response:
+        return response.read().decode()
 
 
 def get_json(url, **parameters):
@@ -61,7 +61,7 @@ def get_json(url, **parameters):
 
 @contextlib.contextmanager
 def running(*command, log, **environment):
-    """Run a program, with its standard error in the file `log`; in the end it gets SIGTERM."""
+    """Run a program, with its output in the file `log`, and send it SIGTERM at the end."""
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, cwd=log.parent, env={**os.environ, **environment})
     try:
@@ -73,7 +73,7 @@ def running(*command, log, **environment):
 
 @contextlib.contextmanager
 def sandbox(account, api_key):
-    """Serve an account from a thread of this process, where a test can change it, and give the base URL."""
+    """Serve an account from a thread of this process, where a test can change it, and yield the base URL."""
     config = uvicorn.Config(create_app(account, api_key=api_key), log_config=None, log_level="warning", lifespan="off")
     api = uvicorn.Server(config)
     with server.listen("127.0.0.1:0") as listener:
@@ -88,7 +88,7 @@ def sandbox(account, api_key):
 
 @contextlib.contextmanager
 def exporter(folder, *flags, **environment):
-    """Run the exporter and give its URL."""
+    """Run the exporter and yield its URL."""
     log = folder / "exporter.log"
     command = (sys.executable, "-m", "exporter", "--web.listen-address=127.0.0.1:0", *flags)
     with running(*command, log=log, **environment):
@@ -97,7 +97,7 @@ def exporter(folder, *flags, **environment):
 
 @contextlib.contextmanager
 def prometheus(folder, config, *flags):
-    """Run Prometheus on this configuration and give its URL."""
+    """Run Prometheus with this configuration and yield its URL."""
     (folder / "prometheus.yml").write_text(config)
     url = f"http://127.0.0.1:{free_port()}"
     command = (
@@ -114,7 +114,7 @@ def prometheus(folder, config, *flags):
 
 @contextlib.contextmanager
 def alertmanager(folder, config):
-    """Run Alertmanager on this configuration file, alone, and give its URL."""
+    """Run Alertmanager with this configuration file, without a cluster, and yield its URL."""
     url = f"http://127.0.0.1:{free_port()}"
     command = (
         find_program("alertmanager", "prometheus-alertmanager"),
