@@ -32,7 +32,7 @@ format: ## Format the code and fix what can be fixed automatically.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: ## Renew all generated files: metrics reference, README's settings, dashboards, golden files.
+generate: ## Update all generated files: metrics reference, README's settings, dashboards, golden files.
 	$(BIN)/python docs/generate.py
 	$(BIN)/python grafana/dashboards.py
 	$(BIN)/python tests/golden/generate.py

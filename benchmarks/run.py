@@ -140,10 +140,10 @@ class PrometheusClientFamilies:
     @staticmethod
     def _samples(family: Gauge | Info | MultiGauge, connection: Connection) -> Iterable[Sample]:
         if isinstance(family, Gauge):
-            number = family.value(family.source(connection))
+            number = family.get_value(family.source(connection))
             return [] if number is None else [((), number)]
         if isinstance(family, Info):
-            return [(family.values(family.source(connection)), 1)]
+            return [(family.get_labels(family.source(connection)), 1)]
         return family.samples(connection)
 
     @staticmethod
@@ -333,16 +333,16 @@ print(time.perf_counter() - started)
 READ_LIST = """
 import asyncio, time, uvloop
 from exporter.collectors.credential_connections import COLLECTOR
-from exporter.config.settings import Filter
+from exporter.config.settings import FilterSettings
 from exporter.telnyx.client import Client
 from exporter.telnyx.lists import ListReader
-from exporter.logs import configure
+from exporter.logs import configure_logging
 from exporter.telemetry import Telemetry
-configure("error", "logfmt")
+configure_logging("error", "logfmt")
 async def main():
     telemetry = Telemetry()
     client = Client({url!r}, lambda: {key!r}, telemetry)
-    reader = ListReader(client, COLLECTOR.query(Filter(), page_size=250), telemetry)
+    reader = ListReader(client, COLLECTOR.query(FilterSettings(), page_size=250), telemetry)
     started = time.perf_counter()
     assert (await reader.fetch()).row_count == {size}
     print(time.perf_counter() - started)

@@ -16,10 +16,10 @@ import uvloop
 
 from exporter.cache import Cache
 from exporter.collectors.credential_connections import COLLECTOR
-from exporter.config.settings import Filter
+from exporter.config.settings import FilterSettings
 from exporter.exposition.renderer import Renderer
 from exporter.exposition.response import Format
-from exporter.logs import configure
+from exporter.logs import configure_logging
 from exporter.refresh import Refresher, View
 from exporter.telemetry import Telemetry
 from exporter.telnyx.client import Client
@@ -33,7 +33,7 @@ KEY = "sandbox"
 def create_refresher(base_url: str, telemetry: Telemetry) -> tuple[Client, Refresher]:
     """Return a client and a refresher with empty caches."""
     client = Client(base_url, lambda: KEY, telemetry)
-    reader = ListReader(client, COLLECTOR.query(Filter(), page_size=250), telemetry)
+    reader = ListReader(client, COLLECTOR.query(FilterSettings(), page_size=250), telemetry)
     return client, Refresher(reader, Renderer(COLLECTOR), telemetry)
 
 
@@ -66,7 +66,7 @@ async def serve(base_url: str) -> None:
     asyncio.get_running_loop().add_reader(sys.stdin, lambda: lines.put_nowait(sys.stdin.readline()))
     listener = server.listen("127.0.0.1:0")
     async with server.serving(create_app(lambda: cache, telemetry), listener):
-        print(server.url(listener), flush=True)
+        print(server.local_url(listener), flush=True)
         while await lines.get():
             print("busy", flush=True)
             while lines.empty():
@@ -79,6 +79,6 @@ async def serve(base_url: str) -> None:
 
 
 if __name__ == "__main__":
-    configure("error", "logfmt")
+    configure_logging("error", "logfmt")
     work = {"refresh": refresh, "serve": serve}[sys.argv[1]]
     uvloop.run(work(sys.argv[2]))

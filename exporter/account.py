@@ -1,4 +1,4 @@
-"""A Telnyx account: its client, its collectors, and the cache of what was read."""
+"""A Telnyx account: its client, its collector, and the cache of its last snapshot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from exporter.cache import Cache
 from exporter.collectors.families import name_filter
 from exporter.collectors.registry import COLLECTORS
 from exporter.exposition.renderer import Renderer
-from exporter.refresh import Refresher, retry_after
+from exporter.refresh import Refresher, requested_wait
 from exporter.telnyx.client import Client
 from exporter.telnyx.lists import ListReader
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from exporter.telemetry import Telemetry
 
 TTL_TOLERANCE = 0.95
-"""Fraction of the TTL after which a value is stale. Scrapes exactly one TTL apart must each find a stale value."""
+"""Fraction of the TTL after which a value is stale.
+
+A scrape that comes one TTL after the last one, or slightly earlier, must find a stale value.
+"""
 
 
 class Account:
@@ -29,7 +32,7 @@ class Account:
 
     def __init__(self, settings: Settings, base_url: str, api_key: Callable[[], str], telemetry: Telemetry) -> None:
         telnyx, metrics = settings.telnyx, settings.metrics
-        self._exposes = (base_url, telnyx.filter, metrics)
+        self._exposure = (base_url, telnyx.filter, metrics)
         """The settings that determine what is exposed."""
         self._telemetry = telemetry
         self._client = Client(base_url, api_key, telemetry, timeout=telnyx.timeout, concurrency=telnyx.concurrency)
@@ -48,16 +51,16 @@ class Account:
             self.refresh,
             ttl=settings.cache.ttl * TTL_TOLERANCE,
             max_stale=settings.cache.max_stale,
-            retry_after=retry_after,
+            retry_after=requested_wait,
         )
         telemetry.record_cache_settings(settings.cache.ttl, settings.cache.max_stale)
 
-    def take_over(self, previous: Account) -> None:
+    def adopt_snapshot(self, previous: Account) -> None:
         """Adopt the cached snapshot of the previous account if both expose the same data.
 
         Otherwise start with an empty cache.
         """
-        if self._exposes == previous._exposes:
+        if self._exposure == previous._exposure:
             self.cache.adopt(previous.cache)
         else:
             self._telemetry.reset_refresh_metrics()
@@ -81,9 +84,12 @@ class CurrentAccount:
         return self._account.cache
 
     async def reload(self) -> None:
-        """Replace the account and start its first refresh. Raises `ValueError` if `rebuild` does."""
+        """Replace the account and start a refresh unless the adopted snapshot is fresh.
+
+        Raises `ValueError` if `rebuild` does.
+        """
         previous, account = self._account, await asyncio.to_thread(self._rebuild)
-        account.take_over(previous)
+        account.adopt_snapshot(previous)
         self._account = account
         await account.cache.get(0.0)
         await previous.close()

@@ -27,7 +27,7 @@ class Entry(Generic[T]):
     value: T | None
     """None if there is no value, or if it is older than `max_stale`."""
     age: float | None
-    """Seconds since the value was refreshed."""
+    """Seconds since the value was refreshed. None if there is no value."""
     stale: bool
     """Whether the value is older than its TTL."""
     error: Exception | None
@@ -39,9 +39,9 @@ class Entry(Generic[T]):
 class Cache(Generic[T]):
     """Caches the result of `refresh`.
 
-    `ttl` and `max_stale` are seconds. After a failure, the next refresh starts one TTL later at the earliest; each
-    further failure doubles that, up to `MAX_BACKOFF`. `retry_after` returns the seconds that an error itself asks to
-    wait, which are respected up to `MAX_RETRY_AFTER`.
+    `ttl` and `max_stale` are seconds. After a failure, the next refresh starts one TTL later at the earliest, and at
+    least 1 s later. Each further failure doubles that, up to `MAX_BACKOFF`, or the TTL if that is longer. `retry_after`
+    returns the seconds that an error itself asks to wait, which are respected up to `MAX_RETRY_AFTER`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Cache(Generic[T]):
         return Entry(self._value, age, stale=not fresh, error=self._error, hit=fresh)
 
     @property
-    def backoff(self) -> float:
+    def seconds_until_refresh(self) -> float:
         """Seconds until the next refresh can start."""
         return max(0.0, self._next_refresh - self._clock())
 
@@ -86,7 +86,9 @@ class Cache(Generic[T]):
         self._value, self._refreshed_at = other._value, other._refreshed_at
 
     async def get(self, timeout: float) -> Entry[T]:  # noqa: ASYNC109 -- a deadline to return by, not an error
-        """Return a fresh value, or after `timeout` seconds the current state.
+        """Return a fresh value, or the current state after `timeout` seconds.
+
+        If no refresh is running or may start, return the current state at once.
 
         Concurrent callers share one refresh. Cancelling a caller does not cancel the refresh.
         """

@@ -22,16 +22,16 @@ from exporter import __version__, sandbox
 from exporter.account import Account, CurrentAccount
 from exporter.collectors.families import name_filter
 from exporter.config.api_keys import KeyFile, describe_problem
-from exporter.config.flags import PROGRAM, BindError, UsageError, check_reload, load_settings
+from exporter.config.flags import PROGRAM, BindError, UsageError, check_reloadable, load_settings
 from exporter.config.reload import Reloader
 from exporter.exposition.response import EMPTY, Format
-from exporter.logs import configure
+from exporter.logs import configure_logging
 from exporter.telemetry import Telemetry
 from exporter.telnyx.errors import TelnyxError
 from exporter.web import server
 from exporter.web.app import create_app
 from exporter.web.middleware import WebConfigMiddleware
-from exporter.web.web_config import SOURCE as WEB
+from exporter.web.web_config import SOURCE as WEB_SOURCE
 from exporter.web.web_config import WebConfigFile
 
 if TYPE_CHECKING:
@@ -50,20 +50,23 @@ _log = structlog.get_logger()
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command and return its exit status: 0, 1 if a poll or binding an address failed, 2 for a usage error."""
+    """Run the command and return its exit status.
+
+    0 is success, 1 a failed poll or an address that can't be bound, 2 a usage error, 130 an interrupt.
+    """
     _reserve_standard_descriptors()
     if sys.stderr is None:  # otherwise Python would write errors to standard output, among the metrics
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 -- open until the process ends
     try:
         settings = load_settings(arguments)
-        configure(settings.log.level, settings.log.format)
+        configure_logging(settings.log.level, settings.log.format)
         telemetry = Telemetry(is_exposed=_name_filter(settings), process=not settings.once)
         api_key, web_config = _api_key(settings, telemetry), _web_config(settings)
         if settings.check_config:
-            return _run(_check(settings, api_key, telemetry))
+            return _run(_check_config(settings, api_key, telemetry))
         if settings.once:
-            return _run(_once(settings, api_key, telemetry))
-        with _listening(settings) as listeners:
+            return _run(_poll_once(settings, api_key, telemetry))
+        with _listening_sockets(settings) as listeners:
             return _run(_serve(arguments, settings, api_key, web_config, listeners=listeners, telemetry=telemetry))
     except UsageError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)  # noqa: T201 -- for the user, not for the log
@@ -78,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _reserve_standard_descriptors() -> None:
-    """Open closed standard streams on /dev/null. Otherwise a socket could get their descriptor, and uvloop aborts."""
+    """Open closed standard streams on /dev/null. A socket could get their descriptor otherwise, and uvloop aborts."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 -- standard error
         pass
     os.close(descriptor)
@@ -89,7 +92,7 @@ def _discard(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _print(data: bytes) -> None:
+def _write_stdout(data: bytes) -> None:
     if sys.stdout is None:
         raise UsageError("standard output: is closed")
     try:
@@ -103,13 +106,14 @@ def _print(data: bytes) -> None:
 def _run(coroutine: Coroutine[None, None, int]) -> int:
     stamina.instrumentation.set_on_retry_hooks(())  # the exporter has its own log and metrics
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        # One thread renders and compresses. More would not be faster, and each would keep its own memory.
+        # One thread renders, compresses, checks passwords and reloads. More would not be faster, and each would keep
+        # its own memory.
         runner.get_loop().set_default_executor(ThreadPoolExecutor(1))
         return runner.run(coroutine)
 
 
 def _api_key(settings: Settings, telemetry: Telemetry) -> Callable[[], str]:
-    """Return a function that returns the API key. A file takes precedence, because only a file can be rotated."""
+    """Return a function for the API key. A file takes precedence over TELNYX_API_KEY, as only a file can be rotated."""
     path = settings.telnyx.api_key_file
     if settings.demo:
         return lambda: _DEMO_KEY
@@ -132,7 +136,7 @@ def _web_config(settings: Settings) -> WebConfigFile | None:
 
 
 @contextlib.contextmanager
-def _listening(settings: Settings) -> Iterator[Sequence[socket.socket]]:
+def _listening_sockets(settings: Settings) -> Iterator[Sequence[socket.socket]]:
     with contextlib.ExitStack() as stack:
         if settings.web.systemd_socket:
             yield [stack.enter_context(listener) for listener in _inherit_sockets()]
@@ -157,14 +161,14 @@ def _inherit_sockets() -> Sequence[socket.socket]:
 
 
 @contextlib.asynccontextmanager
-async def _base_url(settings: Settings) -> AsyncIterator[str]:
-    """Provide the URL of the API: of Telnyx, or for a demo of a sandbox on loopback."""
+async def _api_server(settings: Settings) -> AsyncIterator[str]:
+    """Provide the base URL of the API. In a demo, run a sandbox on loopback and provide its URL."""
     if not settings.demo:
         yield settings.base_url
         return
     listener = server.listen("127.0.0.1:0")
     async with server.serving(sandbox.create_app(sandbox.Account(), api_key=_DEMO_KEY), listener):
-        yield f"{server.url(listener)}/v2"
+        yield f"{server.local_url(listener)}/v2"
 
 
 def _account(settings: Settings, base_url: str, api_key: Callable[[], str], telemetry: Telemetry) -> Account:
@@ -177,17 +181,17 @@ def _account(settings: Settings, base_url: str, api_key: Callable[[], str], tele
         raise UsageError(f"{names}: {reason}") from None
 
 
-async def _check(settings: Settings, api_key: Callable[[], str], telemetry: Telemetry) -> int:
+async def _check_config(settings: Settings, api_key: Callable[[], str], telemetry: Telemetry) -> int:
     await _account(settings, settings.base_url, api_key, telemetry).close()
-    _print(b"ok\n")
+    _write_stdout(b"ok\n")
     return 0
 
 
-async def _once(settings: Settings, api_key: Callable[[], str], telemetry: Telemetry) -> int:
+async def _poll_once(settings: Settings, api_key: Callable[[], str], telemetry: Telemetry) -> int:
     """Poll once and print. Process metrics are left out, because a textfile collector exposes its own."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # end when the terminal is closed
     document, status = EMPTY, 0
-    async with _base_url(settings) as base_url:
+    async with _api_server(settings) as base_url:
         account = _account(settings, base_url, api_key, telemetry)
         try:
             document = (await account.refresh()).document
@@ -195,7 +199,7 @@ async def _once(settings: Settings, api_key: Callable[[], str], telemetry: Telem
             status = 1
         finally:
             await account.close()
-    _print(document.encode(Format.TEXT, gzip=False).data + telemetry.render(Format.TEXT))
+    _write_stdout(document.encode(Format.TEXT, gzip=False).data + telemetry.render(Format.TEXT))
     return status
 
 
@@ -233,17 +237,17 @@ async def _serve(
     path = settings.web.telemetry_path
     stop, reload_requested = asyncio.Event(), asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
-        # Signal handlers come first, so that a signal at any moment ends the process in an orderly way.
+        # Signal handlers come first, so that SIGTERM stops the process cleanly at any moment from here on.
         stack.enter_context(server.on_signals((signal.SIGTERM, signal.SIGINT), stop.set))
         stack.enter_context(server.on_signals((signal.SIGHUP,), reload_requested.set))
-        base_url = await stack.enter_async_context(_base_url(settings))
+        base_url = await stack.enter_async_context(_api_server(settings))
         account = CurrentAccount(
             _account(settings, base_url, api_key, telemetry),
             rebuild=lambda: _rebuild_account(arguments, settings, base_url, telemetry),
         )
         sources: dict[str, Source] = {"settings": account}
         if web_config is not None:
-            sources[WEB] = web_config
+            sources[WEB_SOURCE] = web_config
         telemetry.record_config_loaded("settings", time.time())
         reload = Reloader(sources, telemetry)
         await stack.enter_async_context(_background(_reload_on(reload_requested, reload)))
@@ -260,9 +264,9 @@ async def _serve(
         await stack.enter_async_context(server.serving(app, *listeners, tls=tls))
         stack.push_async_callback(account.close)  # closed before the server, so that waiting scrapes are served at once
         if settings.demo:
-            _log.info("demo with generated connections, no Telnyx account is read")
+            _log.info("running a demo with generated connections; no Telnyx account is read")
         for listener in listeners:
-            urls = _urls(listener, "http" if tls is None else "https", path)
+            urls = _endpoints(listener, "http" if tls is None else "https", path)
             _log.info("listening", version=__version__, **urls)
         await account.cache.get(0.0)
         await stop.wait()
@@ -271,21 +275,21 @@ async def _serve(
 
 
 def _rebuild_account(arguments: Sequence[str], first: Settings, base_url: str, telemetry: Telemetry) -> Account:
-    """Load the settings again, apply those of the log and the metrics, and return a new account.
+    """Load the settings again, apply the log settings and the metric filter, and return a new account.
 
     A demo keeps its sandbox. Raises `UsageError`.
     """
     settings = load_settings(arguments)
-    check_reload(first, settings)
+    check_reloadable(first, settings)
     api_key = _api_key(settings, telemetry)
     account = _account(settings, base_url if settings.demo else settings.base_url, api_key, telemetry)
-    configure(settings.log.level, settings.log.format)
+    configure_logging(settings.log.level, settings.log.format)
     telemetry.set_filter(_name_filter(settings))
     return account
 
 
-def _urls(listener: socket.socket, scheme: str, path: str) -> dict[str, str]:
+def _endpoints(listener: socket.socket, scheme: str, path: str) -> dict[str, str]:
     if listener.family is socket.AF_UNIX:
         return {"socket": os.fsdecode(listener.getsockname()), "metrics": path}
-    url = server.url(listener, scheme)
+    url = server.local_url(listener, scheme)
     return {"page": f"{url}/", "metrics": f"{url}{path}"}

@@ -37,7 +37,7 @@ def error_location(error: BaseException | None) -> str:
     return f"{type(error).__name__}{where}"
 
 
-def configure(level: Literal["debug", "info", "warning", "error"], form: Literal["logfmt", "json"]) -> None:
+def configure_logging(level: Literal["debug", "info", "warning", "error"], form: Literal["logfmt", "json"]) -> None:
     """Configure structlog, and the standard library's logging, which libraries use.
 
     Libraries log at `warning` or higher, whatever the level, because at `debug` some would log headers.
@@ -81,7 +81,7 @@ class _ErrorIgnoringStream:
 
 
 def _shorten_traceback(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace a traceback by the location of its last frame."""
+    """Replace a traceback with the location of its last frame."""
     exc_info = event.pop("exc_info", None)
     error = exc_info[1] if isinstance(exc_info, tuple) else sys.exc_info()[1] if exc_info is True else exc_info
     if isinstance(error, BaseException):

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from exporter.telnyx.pages import Snapshot
 
 _MAX_LOGGED_ROWS = 10
-"""Unreadable rows that are logged one by one. A metric counts all of them."""
+"""Maximum number of unreadable rows that one refresh logs one by one. A metric counts all of them."""
 
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What scrapes and the status page show until the next refresh."""
+    """The rendered result of a refresh. Scrapes and the status page show it until the next one."""
 
     document: Document
-    connections: int
+    connection_count: int
     refreshed_at: float
     """Unix time in seconds."""
 
@@ -84,7 +84,7 @@ class Refresher:
             failure = error
         except Exception as error:  # noqa: BLE001 -- a bug must not stop scrapes from being served
             failure = Internal(error_location(error))
-        if failure is not None:  # raised outside the handler, so that it has no `__context__`
+        if failure is not None:  # raised outside the handler: its `__context__` could quote the response
             self._log_failure(failure, time.perf_counter() - started)
             raise failure
         seconds, now = time.perf_counter() - started, self._clock()
@@ -102,11 +102,11 @@ class Refresher:
 
     def _log_success(self, snapshot: Snapshot[Any], seconds: float) -> None:
         if self._failing is not None:
-            _log.info("Telnyx API is reachable again", last_reason=self._failing)
+            _log.info("refreshes succeed again", last_reason=self._failing)
             self._failing = None
         _log.info("refreshed", connections=snapshot.row_count, pages=len(snapshot.pages), seconds=round(seconds, 3))
         if snapshot.missing != self._missing:
-            _log.warning("pages lack connections that the list counts", missing=snapshot.missing)
+            _log.warning("pages lack connections that the list's total includes", missing=snapshot.missing)
             self._missing = snapshot.missing
         new = [row for row in snapshot.unreadable if row.id not in self._unreadable]
         for row in new[:_MAX_LOGGED_ROWS]:
@@ -118,12 +118,12 @@ class Refresher:
     def _log_failure(self, error: TelnyxError, seconds: float) -> None:
         self._observer.record_refresh_failure(seconds, error.reason)
         if error.reason == self._failing:
-            _log.debug("Telnyx API request still fails", reason=error.reason, error=str(error))
+            _log.debug("refresh still fails", reason=error.reason, error=str(error))
         else:
-            _log.warning("Telnyx API request failed", reason=error.reason, error=str(error), advice=error.advice)
+            _log.warning("refresh failed", reason=error.reason, error=str(error), advice=error.advice)
         self._failing = error.reason
 
 
-def retry_after(error: Exception) -> float:
-    """Return the seconds that a failed refresh asks to wait before the next one."""
+def requested_wait(error: Exception) -> float:
+    """Return the seconds that Telnyx asked to wait before the next refresh, or 0."""
     return getattr(error, "retry_after", None) or 0.0

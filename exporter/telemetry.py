@@ -49,14 +49,14 @@ def family_name(metric: Metric) -> str:
 class Telemetry:
     """Records events of the exporter and exposes them as metrics.
 
-    Only metrics that `is_exposed` accepts are exposed, and always `telnyx_up`. Without `process`, metrics about the
-    process and the Python runtime are left out.
+    It exposes `telnyx_up`, and of the other metrics those whose name `is_exposed` accepts. Without `process`, metrics
+    about the process and the Python runtime are left out.
     """
 
     def __init__(self, *, is_exposed: Callable[[str], bool] = lambda _: True, process: bool = True) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._is_exposed = is_exposed
-        self._latest = _Latest()
+        self._latest = _LatestValues()
         self._registry = CollectorRegistry()
         self._registry.register(self._latest)
         counter = partial(Counter, registry=self._registry)
@@ -65,7 +65,9 @@ class Telemetry:
         for reason in REASONS:
             self._failures.labels(reason)
         self._requests = counter(
-            "telnyx_api_requests_total", "Requests to the Telnyx API, by HTTP status; none without response.", ["code"]
+            "telnyx_api_requests_total",
+            "Requests to the Telnyx API, by HTTP status, or none if there was no response.",
+            ["code"],
         )
         self._request_duration = Histogram(
             "telnyx_api_request_duration_seconds",
@@ -74,7 +76,8 @@ class Telemetry:
             registry=self._registry,
         )
         self._list_restarts = counter(
-            "telnyx_list_restarts_total", "Times that reading the list restarted because the list changed."
+            "telnyx_list_restarts_total",
+            "Times that reading the list restarted because it changed or contradicted its own totals.",
         )
         self._cache_requests = counter("telnyx_exporter_cache_requests_total", "Scrapes that queried the cache.")
         self._cache_hits = counter("telnyx_exporter_cache_hits_total", "Scrapes that found a fresh snapshot.")
@@ -107,7 +110,7 @@ class Telemetry:
         self._latest.limit = limit
 
     def record_list_restart(self) -> None:
-        """Record that reading restarted because the list changed while it was being read."""
+        """Record that reading restarted because the list changed or contradicted its own totals."""
         self._list_restarts.inc()
 
     def record_refresh(self, seconds: float, at: float) -> None:
@@ -150,8 +153,8 @@ class Telemetry:
         return generate(self)
 
 
-class _Latest(Collector):
-    """Gauges with the latest values. A value that is not known yet has no sample."""
+class _LatestValues(Collector):
+    """Gauges with the latest values. A value that is not known yet has no sample; `telnyx_up` always has one."""
 
     def __init__(self) -> None:
         self.reset()
@@ -168,13 +171,17 @@ class _Latest(Collector):
         self.limit = RateLimit()
 
     def describe(self) -> Iterator[Metric]:
-        """Return nothing: prometheus-client needs no check for duplicate names."""
+        """Return nothing, so that prometheus-client skips its check for duplicate names."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
         """Return the gauges that have a value."""
         for name, text, value in (
-            ("telnyx_up", "Whether the last refresh succeeded (1) or failed (0).", float(self.up)),
+            (
+                "telnyx_up",
+                "Whether the last refresh succeeded (1), or failed or has not finished yet (0).",
+                float(self.up),
+            ),
             (
                 "telnyx_last_success_timestamp_seconds",
                 "When the list was last read successfully, in Unix seconds.",
@@ -190,7 +197,7 @@ class _Latest(Collector):
             ),
             (
                 "telnyx_exporter_config_last_reload_successful",
-                "Whether the last load of all configuration succeeded (1), or an older one is partly in use (0).",
+                "Whether all configuration is valid (1), or a previous version of some of it is in use (0).",
                 None if self.config_loaded is None else float(not self.invalid_sources),
             ),
             (
@@ -205,7 +212,7 @@ class _Latest(Collector):
             ),
             (
                 "telnyx_exporter_cache_max_stale_seconds",
-                "Age at which the exporter stops exposing connections while Telnyx is unreachable (--cache.max-stale).",
+                "Age at which the exporter stops exposing connections while refreshes fail (--cache.max-stale).",
                 self.max_stale,
             ),
         ):

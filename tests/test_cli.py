@@ -29,13 +29,13 @@ from exporter import cli
 from exporter.cli import main
 
 KEY = "KEY0123-secret"
-PATIENCE = 20
-"""Seconds that nothing in here takes."""
+TIMEOUT = 20
+"""Seconds after which a command or request that hangs is ended."""
 
 
 @pytest.fixture(autouse=True)
-def bare(monkeypatch, tmp_path):
-    """Work in an empty directory, with no variable of ours set, and leave logging and retries as they were."""
+def clean_environment(monkeypatch, tmp_path):
+    """Run each test in an empty directory without `TELNYX_` variables, and restore logging and retries."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     for name in [name for name in os.environ if name.upper().startswith("TELNYX_")]:
@@ -51,9 +51,9 @@ def bare(monkeypatch, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def bounded():
-    """Interrupt a command that does not end by itself, which a serving one takes for an orderly end."""
-    watchdog = threading.Timer(PATIENCE, os.kill, (os.getpid(), signal.SIGINT))
+def time_limit():
+    """Interrupt a command that runs for longer than `TIMEOUT`. A serving command then shuts down normally."""
+    watchdog = threading.Timer(TIMEOUT, os.kill, (os.getpid(), signal.SIGINT))
     watchdog.start()
     yield
     watchdog.cancel()
@@ -62,7 +62,7 @@ def bounded():
 
 @pytest.fixture
 def telnyx():
-    """Return an API that has no connections and keeps what it was asked."""
+    """Yield an API without connections that records its requests."""
     with _Api(("127.0.0.1", 0), _Handler) as api:
         thread = threading.Thread(target=api.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -86,7 +86,7 @@ class _Api(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        """Answer with an empty list."""
+        """Respond with an empty list."""
         self.server.paths.append(urlsplit(self.path).path)
         self.server.queries.append(dict(parse_qsl(urlsplit(self.path).query)))
         self.server.keys.append(self.headers["authorization"])
@@ -98,36 +98,36 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args):
-        """Be silent."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def listener():
-    """Return a socket that listens and never answers."""
+    """Yield a socket that listens but never responds."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener
 
 
 @pytest.fixture
 def closed_port():
-    """Return a port that is ours and refuses connections."""
+    """Reserve a port that refuses connections, and yield it."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield bound.getsockname()[1]
 
 
 def families_of(text):
-    """Return the samples of each family, as the reference parser reads them."""
+    """Parse metrics with the reference parser and return the samples of each family."""
     return {family.name: family.samples for family in text_string_to_metric_families(text)}
 
 
 def names_of(text):
-    """Return the names that samples have."""
+    """Return the names of all samples."""
     return {sample.name for samples in families_of(text).values() for sample in samples}
 
 
-def refusal(capsys, *arguments, status=2):
-    """Return the one line that the command ends with, at this status."""
+def error_line(capsys, *arguments, status=2):
+    """Run a command that fails with this exit status, and return its one-line error."""
     assert main(arguments) == status
     out, err = capsys.readouterr()
     assert not out
@@ -143,7 +143,7 @@ def start(*arguments, **streams):
 
 @contextlib.contextmanager
 def serving(*arguments):
-    """Start the exporter as a process; give it and what its log says once it listens. It is ended in any case."""
+    """Start the exporter and yield its process and its first "listening" log record. Kill the process at the end."""
     with start("--web.listen-address=127.0.0.1:0", "--log.format=json", *arguments, stderr=subprocess.PIPE) as process:
         try:
             yield process, next(record for record in map(json.loads, process.stderr) if record["msg"] == "listening")
@@ -151,22 +151,22 @@ def serving(*arguments):
             process.kill()
 
 
-# What can't be used
+# Invalid configuration
 
 
 @pytest.mark.parametrize("arguments", [[], ["--once"], ["--check-config"]], ids=["serve", "once", "check"])
-def test_key_is_asked_for(capsys, arguments):
-    """Without a key, one line tells the three ways to go on."""
-    line = refusal(capsys, *arguments)
+def test_missing_key_is_rejected(capsys, arguments):
+    """Without an API key, the one-line error names the variable, the flag for a key file, and `--demo`."""
+    line = error_line(capsys, *arguments)
     assert all(way in line for way in ("TELNYX_API_KEY", "--telnyx.api-key-file", "--demo"))
 
 
-def test_bad_flag_is_refused(capsys):
-    """What is wrong with a flag is one line for whoever typed it, not a log line."""
-    assert refusal(capsys, "--demo", "--cache.tll=1s") == "unknown flag --cache.tll; did you mean --cache.ttl?"
+def test_unknown_flag_is_rejected(capsys):
+    """An unknown flag prints one line for the user, not a log line."""
+    assert error_line(capsys, "--demo", "--cache.tll=1s") == "unknown flag --cache.tll; did you mean --cache.ttl?"
 
 
-@pytest.mark.parametrize("how", [[], ["--once"], ["--check-config"]], ids=["serve", "once", "check"])
+@pytest.mark.parametrize("mode", [[], ["--once"], ["--check-config"]], ids=["serve", "once", "check"])
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -177,49 +177,49 @@ def test_bad_flag_is_refused(capsys):
     ],
     ids=["missing", "empty", "white-space", "binary"],
 )
-def test_bad_key_file_is_refused(capsys, how, content, problem):
-    """A key file that can't be used is one line with flag, file and reason, and none of its content."""
+def test_invalid_key_file_is_rejected(capsys, mode, content, problem):
+    """An invalid key file prints one line with the flag, the file and the reason, but none of its content."""
     if content is not None:
         Path("key").write_bytes(content)
-    line = refusal(capsys, "--telnyx.api-key-file=key", *how)
+    line = error_line(capsys, "--telnyx.api-key-file=key", *mode)
     assert line.startswith("--telnyx.api-key-file='key': ")
     assert problem in line
     assert "hush" not in line
 
 
-def test_bad_key_file_is_not_made_up_for(capsys, monkeypatch):
-    """A key file that can't be used is refused even if there is a key in the environment."""
+def test_invalid_key_file_has_no_fallback(capsys, monkeypatch):
+    """An invalid key file is rejected even if the environment has a key."""
     monkeypatch.setenv("TELNYX_API_KEY", KEY)
-    assert refusal(capsys, "--telnyx.api-key-file=key").startswith("--telnyx.api-key-file='key': ")
+    assert error_line(capsys, "--telnyx.api-key-file=key").startswith("--telnyx.api-key-file='key': ")
 
 
-def test_port_in_use_is_refused(capsys, listener):
-    """A port that is taken is one line, before anything else is done; the status says that it may pass."""
+def test_port_in_use_is_rejected(capsys, listener):
+    """A port in use prints one line before anything else starts. Status 1 means that a later attempt may succeed."""
     address = f"127.0.0.1:{listener.getsockname()[1]}"
-    line = refusal(capsys, "--demo", f"--web.listen-address={address}", status=1)
+    line = error_line(capsys, "--demo", f"--web.listen-address={address}", status=1)
     assert line.startswith(f"--web.listen-address={address!r}: Address already in use")
 
 
 @pytest.mark.parametrize(
-    "host", ["no-such-host.invalid", "192.0.2.1", "a..b", "x" * 64], ids=["unknown", "not-ours", "no-name", "too-long"]
+    "host", ["no-such-host.invalid", "192.0.2.1", "a..b", "x" * 64], ids=["unknown", "not-local", "invalid", "too-long"]
 )
-def test_address_that_is_not_ours_is_refused(capsys, host):
-    """A host that can't be resolved, or isn't this one, is one line."""
-    line = refusal(capsys, "--demo", f"--web.listen-address={host}:0", status=1)
+def test_unavailable_address_is_rejected(capsys, host):
+    """A host that can't be resolved, or is not this machine, prints one line."""
+    line = error_line(capsys, "--demo", f"--web.listen-address={host}:0", status=1)
     assert line.startswith(f"--web.listen-address='{host}:0': ")
 
 
 @pytest.mark.parametrize("flag", ["--web.config.file", "--telnyx.api-key-file"])
-def test_no_file_is_refused(capsys, flag):
-    """A file whose name is empty, as a shell's unset variable gives it, is one line, not a start without it."""
-    assert refusal(capsys, "--demo", f"{flag}=").startswith(f"{flag}='': must be a path")
+def test_empty_path_is_rejected(capsys, flag):
+    """An empty path, for example from an unset shell variable, is rejected with one line instead of being ignored."""
+    assert error_line(capsys, "--demo", f"{flag}=").startswith(f"{flag}='': must be a path")
 
 
-@pytest.mark.parametrize("how", [[], ["--once"], ["--check-config"]], ids=["serve", "once", "check"])
-def test_bad_web_configuration_is_refused(capsys, how):
-    """A web configuration that can't be used is one line with flag, file, key and reason, whatever is to be done."""
+@pytest.mark.parametrize("mode", [[], ["--once"], ["--check-config"]], ids=["serve", "once", "check"])
+def test_invalid_web_configuration_is_rejected(capsys, mode):
+    """In every mode, an invalid web configuration prints one line with the flag, file, key and reason."""
     Path("web.yml").write_text("tls_server_config:\n  cert_filse: x\n", encoding="utf-8")
-    line = refusal(capsys, "--demo", "--web.config.file=web.yml", *how)
+    line = error_line(capsys, "--demo", "--web.config.file=web.yml", *mode)
     assert line == "--web.config.file='web.yml': tls_server_config.cert_filse: unknown key"
 
 
@@ -232,34 +232,34 @@ OLD, NEW = (bcrypt.hashpw(word, bcrypt.gensalt(4)).decode() for word in (b"old",
 TLS = "tls_server_config: {cert_file: server.crt, key_file: server.key}\n"
 
 
-def renew(folder):
+def renew_certificate(folder):
     """Write a new certificate and its key."""
     write(folder, identity("server", x509.DNSName("localhost"), by=CA))
 
 
-def test_web_configuration_changes_while_it_is_scraped(tmp_path):
-    """Certificate and users are renewed without a restart and without a scrape that fails."""
+def test_web_configuration_reloads_without_failed_scrapes(tmp_path):
+    """The certificate and the users can change without a restart and without a failed scrape."""
     config = tmp_path / "web.yml"
     config.write_text(f"{TLS}basic_auth_users: {{old: {OLD}}}\n")
-    renew(tmp_path)
-    with serving("--demo", "--web.config.file=web.yml") as (_, listening), httpx.Client(verify=TRUST) as kept:
+    renew_certificate(tmp_path)
+    with serving("--demo", "--web.config.file=web.yml") as (_, listening), httpx.Client(verify=TRUST) as client:
         url = listening["metrics"].replace("127.0.0.1", "localhost")
         assert url.startswith("https://")
-        assert kept.get(url, auth=("new", "new")).status_code == 401
-        assert kept.get(url.replace("/metrics", "/-/healthy")).status_code == 200
-        renew(tmp_path)
+        assert client.get(url, auth=("new", "new")).status_code == 401
+        assert client.get(url.replace("/metrics", "/-/healthy")).status_code == 200
+        renew_certificate(tmp_path)
         config.write_text(f"{TLS}basic_auth_users: {{old: {OLD}, new: {NEW}}}\n")
-        while kept.get(url, auth=("new", "new")).status_code != 200:
-            assert kept.get(url, auth=("old", "old")).status_code == 200
+        while client.get(url, auth=("new", "new")).status_code != 200:
+            assert client.get(url, auth=("old", "old")).status_code == 200
             assert httpx.get(url, auth=("old", "old"), verify=TRUST).status_code == 200
         assert httpx.get(url, auth=("new", "new"), verify=TRUST).status_code == 200
 
 
-def test_web_configuration_that_breaks_is_told(tmp_path):
-    """A file that can't be used any more changes nothing but the log and a metric."""
+def test_web_configuration_that_becomes_invalid_is_reported(tmp_path):
+    """If the file becomes invalid, the log and a metric report it. Nothing else changes."""
     config = tmp_path / "web.yml"
     config.write_text(TLS)
-    renew(tmp_path)
+    renew_certificate(tmp_path)
     with serving("--demo", "--web.config.file=web.yml") as (process, listening), httpx.Client(verify=TRUST) as client:
         url = listening["metrics"].replace("127.0.0.1", "localhost")
 
@@ -271,13 +271,13 @@ def test_web_configuration_that_breaks_is_told(tmp_path):
         while successful() == 1:
             pass
         process.terminate()
-        said = [json.loads(line)["msg"] for line in process.stderr]
-    assert said.count("web configuration is invalid, keeping the previous one") == 1
+        messages = [json.loads(line)["msg"] for line in process.stderr]
+    assert messages.count("web configuration is invalid, keeping the previous one") == 1
     assert process.returncode == 0
 
 
 def test_web_configuration_without_tls(tmp_path):
-    """Users alone are served in plain HTTP."""
+    """With users but without TLS, the exporter serves plain HTTP."""
     word = bcrypt.hashpw(b"word", bcrypt.gensalt(4)).decode()
     (tmp_path / "web.yml").write_text(f"basic_auth_users: {{user: {word}}}\n")
     with serving("--demo", "--web.config.file=web.yml") as (_, listening):
@@ -287,39 +287,39 @@ def test_web_configuration_without_tls(tmp_path):
         assert httpx.get(url, auth=("user", "word")).status_code == 200
 
 
-# What is read again
+# Reloading
 
 
-def metrics_of(listening):
-    """Return what is scraped."""
-    return httpx.get(listening["metrics"], trust_env=False, timeout=PATIENCE).text
+def scrape(listening):
+    """Return the scraped metrics."""
+    return httpx.get(listening["metrics"], trust_env=False, timeout=TIMEOUT).text
 
 
-def said(process, *messages):
-    """Return the next record of the log with one of these messages."""
+def next_record(process, *messages):
+    """Return the next log record that has one of these messages."""
     return next(record for record in map(json.loads, process.stderr) if record["msg"] in messages)
 
 
-READ, REFUSED = "configuration reloaded", "configuration is invalid, keeping the previous one"
+RELOADED, INVALID = "configuration reloaded", "configuration is invalid, keeping the previous one"
 
 
-def test_sighup_reads_the_settings_again(telnyx, tmp_path):
-    """Key, URL, filter, choice of metrics and log are as `.env` says after SIGHUP; counts go on, and nothing ends."""
+def test_sighup_reloads_the_settings(telnyx, tmp_path):
+    """SIGHUP applies the key, URL, filter, metrics and log level of `.env`. Counters and the process continue."""
     dotenv = tmp_path / ".env"
     first = f"TELNYX_API_KEY=first\nTELNYX_BASE_URL={telnyx.url}\n"
     dotenv.write_text(first)
     with serving() as (process, listening):
-        said(process, "refreshed")
+        next_record(process, "refreshed")
         dotenv.write_text(
             f"TELNYX_API_KEY=second\nTELNYX_BASE_URL={telnyx.url}/other\nTELNYX_EXPORTER_TELNYX__FILTER__FQDN=sip.example\n"
             "TELNYX_EXPORTER_METRICS__ALLOW=telnyx_refreshes_total\nTELNYX_EXPORTER_LOG__LEVEL=debug\n"
         )
         process.send_signal(signal.SIGHUP)
-        said(process, READ)
-        assert "page" in said(process, "request")  # at debug
-        shown = families_of(metrics_of(listening))
-        assert shown.keys() == {"telnyx_up", "telnyx_refreshes"}
-        assert shown["telnyx_refreshes"][0].value == 2
+        next_record(process, RELOADED)
+        assert "page" in next_record(process, "request")  # at debug
+        families = families_of(scrape(listening))
+        assert families.keys() == {"telnyx_up", "telnyx_refreshes"}
+        assert families["telnyx_refreshes"][0].value == 2
         process.terminate()
         process.stderr.read()
     assert process.returncode == 0
@@ -328,8 +328,8 @@ def test_sighup_reads_the_settings_again(telnyx, tmp_path):
     assert [query.get("filter[fqdn]") for query in telnyx.queries] == [None, "sip.example"]
 
 
-def test_settings_that_break_are_told(telnyx, tmp_path):
-    """Settings that can't be used, or change what only a start can, leave all as it was; log and metric say so."""
+def test_invalid_settings_are_reported_on_reload(telnyx, tmp_path):
+    """Settings that are invalid or need a restart change nothing. The log and a metric report them."""
     dotenv = tmp_path / ".env"
     good = f"TELNYX_API_KEY=KEY\nTELNYX_BASE_URL={telnyx.url}\n"
     dotenv.write_text(good)
@@ -342,23 +342,23 @@ def test_settings_that_break_are_told(telnyx, tmp_path):
         ):
             dotenv.write_text(good + line)
             process.send_signal(signal.SIGHUP)
-            told = said(process, READ, REFUSED)["problem"]
-            assert told.startswith(problem)
-            assert KEY not in told
-            assert "telnyx_exporter_config_last_reload_successful 0.0" in metrics_of(listening)
+            logged = next_record(process, RELOADED, INVALID)["problem"]
+            assert logged.startswith(problem)
+            assert KEY not in logged
+            assert "telnyx_exporter_config_last_reload_successful 0.0" in scrape(listening)
         dotenv.write_text(good)
         process.send_signal(signal.SIGHUP)
-        assert said(process, READ, REFUSED)["msg"] == READ
-        assert "telnyx_exporter_config_last_reload_successful 1.0" in metrics_of(listening)
+        assert next_record(process, RELOADED, INVALID)["msg"] == RELOADED
+        assert "telnyx_exporter_config_last_reload_successful 1.0" in scrape(listening)
 
 
-def test_post_reads_all_again(tmp_path):
-    """`POST /-/reload` reads settings and web configuration, is for who may scrape, and says how it went."""
+def test_post_reloads_everything(tmp_path):
+    """`POST /-/reload` reloads settings and web configuration, needs a login as scrapes do, and returns the result."""
     config = tmp_path / "web.yml"
     config.write_text(f"basic_auth_users: {{old: {OLD}}}\n")
     with (
         serving("--demo", "--web.enable-lifecycle", "--web.config.file=web.yml") as (_, listening),
-        httpx.Client(base_url=listening["page"], trust_env=False, timeout=PATIENCE) as client,
+        httpx.Client(base_url=listening["page"], trust_env=False, timeout=TIMEOUT) as client,
     ):
         assert client.post("/-/reload").status_code == 401
         config.write_text(f"basic_auth_users: {{new: {NEW}}}\n")
@@ -366,74 +366,75 @@ def test_post_reads_all_again(tmp_path):
         assert client.get("/metrics", auth=("old", "old")).status_code == 401
         config.write_text("nonsense: 1\n")
         (tmp_path / ".env").write_text("TELNYX_EXPORTER_CACHE__TTL=soon\n")
-        answer = client.post("/-/reload", auth=("new", "new"))
-    assert answer.status_code == 500
-    assert answer.text == (
-        "settings: kept the previous one, TELNYX_EXPORTER_CACHE__TTL in .env='soon': must be a duration such as 90s, "
-        "1m30s or 500ms; web: kept the previous one, web.yml: nonsense: unknown key\n"
+        response = client.post("/-/reload", auth=("new", "new"))
+    assert response.status_code == 500
+    assert response.text == (
+        "settings: invalid, kept the previous version: TELNYX_EXPORTER_CACHE__TTL in .env='soon': "
+        "must be a duration such as 90s, 1m30s or 500ms; web: invalid, kept the previous version: web.yml: nonsense: unknown key\n"
     )
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.05, 0.2])
-def test_sighup_waits_for_the_start(moment):
-    """SIGHUP while the program is being loaded is no end of it."""
+def test_sighup_during_startup(moment):
+    """SIGHUP during startup doesn't end the process. The exporter reloads once it listens."""
     with start("--demo", "--web.listen-address=127.0.0.1:0", "--log.format=json", stderr=subprocess.PIPE) as process:
         try:
             status = Path(f"/proc/{process.pid}/status")
-            while "SigBlk:\t0000000000000001\n" not in status.read_text():  # SIGHUP alone; libraries block all at times
+            # Wait until only SIGHUP is blocked. Libraries block all signals at times.
+            while "SigBlk:\t0000000000000001\n" not in status.read_text():
                 pass
             time.sleep(moment)
             process.send_signal(signal.SIGHUP)
-            said(process, "listening")
-            said(process, READ)
+            next_record(process, "listening")
+            next_record(process, RELOADED)
         finally:
             process.kill()
 
 
-def test_a_pipe_is_not_waited_for(tmp_path):
-    """A `.env` or a web configuration that became a pipe is refused, and scrapes go on."""
+def test_reload_does_not_wait_for_a_pipe(tmp_path):
+    """A `.env` or web configuration that became a named pipe is rejected, and scrapes continue."""
     (tmp_path / "web.yml").write_text("")
     with serving("--demo", "--web.enable-lifecycle", "--web.config.file=web.yml") as (_, listening):
         (tmp_path / "web.yml").unlink()
         for name in (".env", "web.yml"):
             os.mkfifo(tmp_path / name)
-        answer = httpx.post(f"{listening['page']}-/reload", timeout=PATIENCE)
-        assert answer.status_code == 500
-        assert answer.text.count("is not a regular file") == 2
-        assert len(families_of(metrics_of(listening))["telnyx_connection_active"]) == 55
+        response = httpx.post(f"{listening['page']}-/reload", timeout=TIMEOUT)
+        assert response.status_code == 500
+        assert response.text.count("is not a regular file") == 2
+        assert len(families_of(scrape(listening))["telnyx_connection_active"]) == 55
 
 
-def test_key_that_breaks_is_told(telnyx, tmp_path):
-    """A key file that can't be used any more shows in the metric, until it can be."""
+def test_key_file_that_becomes_invalid_is_reported(telnyx, tmp_path):
+    """If the key file becomes invalid, a metric reports it until the file is valid again."""
     (tmp_path / "key").write_text(KEY)
     flags = ["--telnyx.api-key-file=key", f"--telnyx.base-url={telnyx.url}", "--cache.ttl=0"]
     with serving(*flags) as (_, listening):
         for content, value in (("", "0.0"), (KEY, "1.0")):
             (tmp_path / "key").write_text(content)
-            while f"telnyx_exporter_config_last_reload_successful {value}" not in metrics_of(listening):
+            while f"telnyx_exporter_config_last_reload_successful {value}" not in scrape(listening):
                 pass
 
 
-def test_a_demo_goes_on(tmp_path):
-    """The made-up account is the same one after SIGHUP."""
+def test_a_demo_keeps_its_connections_on_reload(tmp_path):
+    """After SIGHUP, the demo still serves its generated account."""
     with serving("--demo") as (process, listening):
-        said(process, "refreshed")
+        next_record(process, "refreshed")
         (tmp_path / ".env").write_text("TELNYX_EXPORTER_METRICS__DENY=.*_info\nTELNYX_BASE_URL=https://x.invalid\n")
         process.send_signal(signal.SIGHUP)
-        said(process, READ)
-        assert len(families_of(metrics_of(listening))["telnyx_connection_active"]) == 55
+        next_record(process, RELOADED)
+        assert len(families_of(scrape(listening))["telnyx_connection_active"]) == 55
 
 
 # Listening
 
 
 def test_all_addresses_are_served(tmp_path):
-    """Every address is listened on and has a line of its own in the log; a path is removed in the end."""
+    """The exporter listens on every address, logs one line for each, and removes its Unix socket at the end."""
     path = tmp_path / "telnyx.sock"
     with serving("--demo", "--web.listen-address=[::1]:0", f"--web.listen-address=unix://{path}") as (process, first):
-        second, third = said(process, "listening"), said(process, "listening")
+        second, third = next_record(process, "listening"), next_record(process, "listening")
         for listening in (first, second):
-            assert len(families_of(metrics_of(listening))["telnyx_connection_active"]) == 55
+            assert len(families_of(scrape(listening))["telnyx_connection_active"]) == 55
         assert (third["socket"], third["metrics"]) == (str(path), "/metrics")
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
             assert client.get("http://exporter/-/healthy").text == "healthy\n"
@@ -443,10 +444,10 @@ def test_all_addresses_are_served(tmp_path):
     assert not path.exists()
 
 
-def test_one_address_that_cannot_be_had_is_enough(capsys, listener, tmp_path):
-    """Where one of several addresses is taken nothing is served, and nothing is left behind."""
+def test_one_unavailable_address_prevents_the_start(capsys, listener, tmp_path):
+    """If one of several addresses is in use, the exporter serves none of them and leaves no Unix socket behind."""
     address, path = f"127.0.0.1:{listener.getsockname()[1]}", tmp_path / "telnyx.sock"
-    line = refusal(capsys, "--demo", f"--web.listen-address=unix://{path},{address}", status=1)
+    line = error_line(capsys, "--demo", f"--web.listen-address=unix://{path},{address}", status=1)
     assert line.startswith(f"--web.listen-address={address!r}: Address already in use")
     assert not path.exists()
 
@@ -454,25 +455,25 @@ def test_one_address_that_cannot_be_had_is_enough(capsys, listener, tmp_path):
 @pytest.mark.parametrize(
     "path", ["/nowhere/telnyx.sock", "/" + "x" * 200, "/"], ids=["no folder", "too long", "folder"]
 )
-def test_path_that_cannot_be_had_is_refused(capsys, path):
-    """A path that can't be listened on is one line."""
-    line = refusal(capsys, "--demo", f"--web.listen-address=unix://{path}", status=1)
+def test_unavailable_path_is_rejected(capsys, path):
+    """A path that the exporter can't listen on prints one line."""
+    line = error_line(capsys, "--demo", f"--web.listen-address=unix://{path}", status=1)
     assert line.startswith(f"--web.listen-address='unix://{path}': ")
 
 
-def test_sockets_of_systemd_are_served(tmp_path):
-    """With `--web.systemd-socket` the sockets that systemd passed are served, and stay where systemd has them."""
+def test_systemd_sockets_are_served(tmp_path):
+    """With `--web.systemd-socket`, the exporter serves the sockets that systemd passes and keeps their paths."""
     path = tmp_path / "telnyx.sock"
     command = [sys.executable, "-m", "exporter", "--demo", "--web.systemd-socket", "--log.format=json"]
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.socket(socket.AF_UNIX) as other:
-        other.bind(str(path))
-        other.listen()
-        with passing(*command, sockets=[one, other], stderr=subprocess.PIPE) as process:
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(path))
+        unix.listen()
+        with passing(*command, sockets=[tcp, unix], stderr=subprocess.PIPE) as process:
             try:
-                listening = said(process, "listening")
-                assert listening["page"] == f"http://127.0.0.1:{one.getsockname()[1]}/"
-                assert said(process, "listening")["socket"] == str(path)
-                assert len(families_of(metrics_of(listening))["telnyx_connection_active"]) == 55
+                listening = next_record(process, "listening")
+                assert listening["page"] == f"http://127.0.0.1:{tcp.getsockname()[1]}/"
+                assert next_record(process, "listening")["socket"] == str(path)
+                assert len(families_of(scrape(listening))["telnyx_connection_active"]) == 55
                 process.terminate()
                 process.stderr.read()
             finally:
@@ -481,21 +482,21 @@ def test_sockets_of_systemd_are_served(tmp_path):
         assert path.is_socket()
 
 
-def test_no_socket_of_systemd_is_refused(capsys):
-    """Started without the socket unit, one line says what to start."""
-    assert refusal(capsys, "--demo", "--web.systemd-socket") == (
+def test_missing_systemd_socket_is_rejected(capsys):
+    """Without the socket unit, the one-line error says what to start."""
+    assert error_line(capsys, "--demo", "--web.systemd-socket") == (
         "--web.systemd-socket: systemd passed no socket; start the socket unit, not only the service"
     )
 
 
-def test_socket_of_systemd_that_does_not_listen_is_refused():
-    """A socket that gives no connections is one line."""
+def test_systemd_socket_that_does_not_listen_is_rejected():
+    """A socket that can't accept connections prints one line."""
     command = [sys.executable, "-m", "exporter", "--demo", "--web.systemd-socket"]
     with (
         socket.socket(type=socket.SOCK_DGRAM) as one,
         passing(*command, sockets=[one], stderr=subprocess.PIPE) as process,
     ):
-        _, err = process.communicate(timeout=PATIENCE)
+        _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 2
     assert err == (
         "telnyx-exporter: --web.systemd-socket: systemd passed a socket that does not listen; "
@@ -503,10 +504,10 @@ def test_socket_of_systemd_that_does_not_listen_is_refused():
     )
 
 
-# What httpx takes from the environment
+# httpx's environment variables
 
 
-@pytest.mark.parametrize("how", [[], ["--once"], ["--check-config"]], ids=["serve", "once", "check"])
+@pytest.mark.parametrize("mode", [[], ["--once"], ["--check-config"]], ids=["serve", "once", "check"])
 @pytest.mark.parametrize(
     ("variable", "reason"),
     [
@@ -516,26 +517,26 @@ def test_socket_of_systemd_that_does_not_listen_is_refused():
         ("SSL_CERT_FILE=/nowhere/CANARY", "is invalid"),
         ("SSL_CERT_FILE=/dev/null", "is invalid"),
     ],
-    ids=["two ports", "fragment", "SOCKS", "no CAs", "empty CAs"],
+    ids=["two ports", "fragment", "SOCKS", "missing CAs", "empty CAs"],
 )
-def test_proxy_that_cannot_be_used_is_refused(capsys, monkeypatch, how, variable, reason):
-    """A variable that httpx can't use is one line that names it, and not its value, which can hold a password."""
+def test_invalid_httpx_variable_is_rejected(capsys, monkeypatch, mode, variable, reason):
+    """If httpx can't use a variable, one line has its name, but not its value, which can contain a password."""
     name, _, value = variable.partition("=")
     for other in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(other, raising=False)
         monkeypatch.delenv(other.lower(), raising=False)
     monkeypatch.setenv("TELNYX_API_KEY", KEY)
     monkeypatch.setenv(name, value)
-    flags = ["--telnyx.base-url=https://no-such-host.invalid", "--web.listen-address=127.0.0.1:0", *how]
-    assert refusal(capsys, *flags) == f"{name}: {reason}"
+    flags = ["--telnyx.base-url=https://no-such-host.invalid", "--web.listen-address=127.0.0.1:0", *mode]
+    assert error_line(capsys, *flags) == f"{name}: {reason}"
 
 
 # --check-config
 
 
 @pytest.mark.parametrize("source", ["variable", "file", ".env", "demo"])
-def test_good_configuration_is_ok(capsys, monkeypatch, source):
-    """`--check-config` says ok and asks nobody."""
+def test_valid_configuration_is_ok(capsys, monkeypatch, source):
+    """`--check-config` prints ok and sends no requests."""
     monkeypatch.setenv("TELNYX_BASE_URL", "https://no-such-host.invalid")
     if source == "variable":
         monkeypatch.setenv("TELNYX_API_KEY", KEY)
@@ -549,16 +550,16 @@ def test_good_configuration_is_ok(capsys, monkeypatch, source):
 
 
 @pytest.mark.parametrize("flag", ["--telnyx.page-size=0", "--metrics.allow=(", "--web.telemetry-path=/"])
-def test_bad_configuration_is_not_ok(capsys, flag):
-    """`--check-config` refuses what a run would."""
-    assert refusal(capsys, "--check-config", "--demo", flag).startswith(flag.partition("=")[0])
+def test_invalid_configuration_is_not_ok(capsys, flag):
+    """`--check-config` rejects the same settings as a normal run."""
+    assert error_line(capsys, "--check-config", "--demo", flag).startswith(flag.partition("=")[0])
 
 
 # --once
 
 
 def test_demo_is_polled_once(capsys):
-    """`--once --demo` prints 55 connections that the reference parser reads, and nothing about the process."""
+    """`--once --demo` prints 55 connections that the reference parser can read, and no process metrics."""
     assert main(["--once", "--demo"]) == 0
     out, err = capsys.readouterr()
     families = families_of(out)
@@ -571,8 +572,8 @@ def test_demo_is_polled_once(capsys):
     assert "connections=55" in err
 
 
-def test_failed_poll_says_why(capsys, closed_port):
-    """`--once` that can't reach the API has status 1, and still prints `telnyx_up` and the reason."""
+def test_failed_poll_reports_the_reason(capsys, closed_port):
+    """If `--once` can't reach the API, it still prints `telnyx_up` and the reason, and exits with status 1."""
     Path(".env").write_text(f"TELNYX_API_KEY={KEY}\n", encoding="utf-8")
     assert main(["--once", f"--telnyx.base-url=http://127.0.0.1:{closed_port}", "--log.format=json"]) == 1
     out, err = capsys.readouterr()
@@ -586,8 +587,8 @@ def test_failed_poll_says_why(capsys, closed_port):
     assert (record["level"], record["reason"]) == ("warning", "connection")
 
 
-def test_poll_is_bounded(capsys, monkeypatch, listener):
-    """An API that never answers is given up after `--telnyx.timeout`."""
+def test_poll_times_out(capsys, monkeypatch, listener):
+    """If the API never responds, the poll fails after `--telnyx.timeout`."""
     monkeypatch.setenv("TELNYX_API_KEY", KEY)
     base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     assert main(["--once", f"--telnyx.base-url={base_url}", "--telnyx.timeout=100ms"]) == 1
@@ -597,7 +598,7 @@ def test_poll_is_bounded(capsys, monkeypatch, listener):
 
 
 def test_settings_reach_the_request(monkeypatch, telnyx):
-    """Base URL, key, page size and filters are what Telnyx is asked with."""
+    """The request uses the configured base URL, key, page size and filters."""
     monkeypatch.setenv("TELNYX_API_KEY", KEY)
     monkeypatch.setenv("TELNYX_BASE_URL", telnyx.url)
     flags = {"connection-name": "acme", "fqdn": "sip.example", "outbound-voice-profile-id": "7"}
@@ -615,16 +616,16 @@ def test_settings_reach_the_request(monkeypatch, telnyx):
     assert telnyx.keys == [f"Bearer {KEY}"]
 
 
-def test_key_file_wins_over_variable(monkeypatch, telnyx):
-    """Of a key in a file and one in the environment, the file's is used."""
+def test_key_file_takes_precedence_over_variable(monkeypatch, telnyx):
+    """If a file and the environment both have a key, the exporter uses the one from the file."""
     monkeypatch.setenv("TELNYX_API_KEY", "KEY-of-the-environment")
     Path("key").write_text(f"{KEY}\n", encoding="utf-8")
     assert main(["--once", f"--telnyx.base-url={telnyx.url}", "--telnyx.api-key-file=key"]) == 0
     assert telnyx.keys == [f"Bearer {KEY}"]
 
 
-def test_demo_needs_neither_key_nor_account(capsys, monkeypatch, telnyx):
-    """With `--demo`, the key and the API that are set are left alone."""
+def test_demo_uses_neither_key_nor_account(capsys, monkeypatch, telnyx):
+    """With `--demo`, the exporter ignores the configured key and API."""
     monkeypatch.setenv("TELNYX_API_KEY", KEY)
     monkeypatch.setenv("TELNYX_BASE_URL", telnyx.url)
     assert main(["--once", "--demo", "--telnyx.api-key-file=missing"]) == 0
@@ -654,28 +655,28 @@ def test_demo_needs_neither_key_nor_account(capsys, monkeypatch, telnyx):
     ],
     ids=["allow", "allow-counter", "deny-all", "deny-wins"],
 )
-def test_only_chosen_metrics_are_shown(capsys, flags, names):
-    """`--metrics.allow` and `--metrics.deny` choose by whole name, among all metrics, and `telnyx_up` always is."""
+def test_only_selected_metrics_are_exposed(capsys, flags, names):
+    """`--metrics.allow` and `--metrics.deny` match the whole name of any metric. `telnyx_up` is always exposed."""
     assert main(["--once", "--demo", *flags]) == 0
     assert names_of(capsys.readouterr().out) == names | {"telnyx_up"}
 
 
-def test_denied_metrics_are_all_that_is_missing(capsys):
-    """`--metrics.deny` takes away what it names and nothing else."""
+def test_only_denied_metrics_are_removed(capsys):
+    """`--metrics.deny` removes the metrics that it matches, and no others. It can't remove `telnyx_up`."""
     assert main(["--once", "--demo"]) == 0
     everything = names_of(capsys.readouterr().out)
     assert (
         main(["--once", "--demo", "--metrics.deny=telnyx_connection_(in|out)bound_.*|telnyx_up|telnyx_api_rate"]) == 0
     )
-    shown = names_of(capsys.readouterr().out)
-    missing = everything - shown
+    exposed = names_of(capsys.readouterr().out)
+    missing = everything - exposed
     assert missing
     assert all(name.startswith(("telnyx_connection_inbound_", "telnyx_connection_outbound_")) for name in missing)
-    assert shown < everything
+    assert exposed < everything
 
 
-def test_sensitive_labels_are_shown_when_asked_for(capsys):
-    """A sensitive field that is named is a label, once, of one family."""
+def test_configured_sensitive_labels_are_exposed(capsys):
+    """A configured sensitive field becomes one label of one family, even if the flag names it twice."""
     assert main(["--once", "--demo", "--metrics.sensitive-labels=user_name,user_name"]) == 0
     out = capsys.readouterr().out
     assert len(families_of(out)["telnyx_connection_active"]) == 55
@@ -683,12 +684,12 @@ def test_sensitive_labels_are_shown_when_asked_for(capsys):
     assert {line.count("user_name=") for line in infos} == {1}
 
 
-@pytest.mark.parametrize("how", ["--once", "--check-config"])
-def test_full_standard_output_is_refused(capsys, monkeypatch, how):
-    """An answer that can't be written is one line that says why, and not success."""
+@pytest.mark.parametrize("mode", ["--once", "--check-config"])
+def test_full_standard_output_is_an_error(capsys, monkeypatch, mode):
+    """If the output can't be written, the command fails with one line that has the reason."""
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         monkeypatch.setattr(sys, "stdout", full)
-        assert main([how, "--demo", "--log.level=error"]) == 2
+        assert main([mode, "--demo", "--log.level=error"]) == 2
         with contextlib.suppress(OSError):
             full.flush()
     assert capsys.readouterr().err == "telnyx-exporter: standard output: No space left on device\n"
@@ -697,10 +698,10 @@ def test_full_standard_output_is_refused(capsys, monkeypatch, how):
 @pytest.mark.parametrize(
     ("kind", "flags"),
     [("full", ["--metrics.deny=.*"]), ("pipe", []), ("closed", [])],
-    ids=["full-with-little", "pipe", "closed"],
+    ids=["full-with-short-output", "pipe", "closed"],
 )
-def test_lost_standard_output_is_one_line(kind, flags):
-    """A process whose output is full, closed, or read by nobody ends with one line, at status 2."""
+def test_unwritable_standard_output_prints_one_line(kind, flags):
+    """If standard output is full, closed, or a pipe without a reader, the process prints one line. The status is 2."""
     if kind == "full":
         stdout = os.open("/dev/full", os.O_WRONLY)
     else:
@@ -712,7 +713,7 @@ def test_lost_standard_output_is_one_line(kind, flags):
         command = ["/bin/sh", "-c", 'exec "$@" >&-', "sh", *command]
     try:
         process = subprocess.run(
-            command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False
+            command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, check=False
         )
     finally:
         os.close(stdout)
@@ -722,40 +723,40 @@ def test_lost_standard_output_is_one_line(kind, flags):
 
 
 @pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"], ids=["closed", "full"])
-def test_lost_log_leaves_the_metrics_alone(redirection):
-    """Without a standard error, standard output holds the metrics and nothing else."""
+def test_unwritable_log_does_not_affect_the_metrics(redirection):
+    """If standard error is closed or full, standard output still contains only the metrics."""
     command = f"exec {shlex.quote(sys.executable)} -m exporter --once --demo {redirection}"
-    process = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=True)
+    process = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, timeout=TIMEOUT, check=True)
     families = families_of(process.stdout)
     assert len(families["telnyx_connection_active"]) == 55
     assert all(name.startswith("telnyx_") for name in families)
 
 
-def test_error_that_cannot_be_written_is_lost_alone(monkeypatch):
-    """With a standard error that is full, the status still says that something is wrong, and nothing fails by it."""
+def test_unwritable_error_keeps_the_exit_status(monkeypatch):
+    """If standard error is full, the error message is lost, but the exit status is the same. Nothing is raised."""
     with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 -- a device
         monkeypatch.setattr(sys, "stderr", full)
         assert main([]) == 2
 
 
 def test_interrupted_poll_has_no_traceback(listener, monkeypatch):
-    """Control-C while Telnyx does not answer ends the process without a traceback, and not with success."""
+    """Control-C while Telnyx doesn't respond ends the process without a traceback and with a failure status."""
     monkeypatch.setenv("TELNYX_API_KEY", KEY)
     base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    listener.settimeout(PATIENCE)
+    listener.settimeout(TIMEOUT)
     process = start("--once", f"--telnyx.base-url={base_url}", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         with listener.accept()[0]:
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=PATIENCE)
+            _, err = process.communicate(timeout=TIMEOUT)
     finally:
         process.kill()
     assert "Traceback" not in err
     assert process.returncode in {-signal.SIGINT, 128 + signal.SIGINT}
 
 
-def test_interrupt_has_the_shells_status(monkeypatch):
-    """Control-C at any moment ends with the status that shells give to it."""
+def test_interrupt_exits_with_the_status_of_shells(monkeypatch):
+    """Control-C at any moment exits with the status that shells use for SIGINT, 130."""
 
     def interrupted(_):
         raise KeyboardInterrupt
@@ -768,27 +769,27 @@ def test_interrupt_has_the_shells_status(monkeypatch):
 
 
 @pytest.fixture
-def told():
-    """Return a stream to log to, and a function that reads its lines as they come."""
+def log_pipe():
+    """Yield a stream to log to, and an iterator over the lines written to it."""
     reader, writer = os.pipe()
     with open(reader, encoding="utf-8") as lines, open(writer, "w", encoding="utf-8", buffering=1) as stream:  # noqa: PTH123 -- descriptors
         yield stream, lines
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_metrics_are_served_until_told_to_stop(told, number):
-    """The exporter serves the metrics, the page and health until SIGTERM or SIGINT, which end it with status 0."""
-    stream, lines = told
-    records, answers = [], {}
+def test_metrics_are_served_until_a_signal(log_pipe, number):
+    """The exporter serves metrics, status page and health check until SIGTERM or SIGINT, then exits with status 0."""
+    stream, lines = log_pipe
+    records, responses = [], {}
 
     def visit():
         for record in map(json.loads, lines):
             records.append(record)
             if record["msg"] == "listening":
                 try:
-                    with httpx.Client(timeout=PATIENCE, trust_env=False) as client:
+                    with httpx.Client(timeout=TIMEOUT, trust_env=False) as client:
                         for url in (record["metrics"], record["page"], record["page"] + "-/healthy"):
-                            answers[url] = client.get(url)
+                            responses[url] = client.get(url)
                 finally:
                     os.kill(os.getpid(), number)
 
@@ -801,12 +802,12 @@ def test_metrics_are_served_until_told_to_stop(told, number):
             )
     finally:
         stream.close()
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     assert status == 0
-    assert [answer.status_code for answer in answers.values()] == [200] * 3
-    metrics, page, _ = answers
+    assert [response.status_code for response in responses.values()] == [200] * 3
+    metrics, page, _ = responses
     assert metrics == page + "t"
-    families = families_of(answers[metrics].text)
+    families = families_of(responses[metrics].text)
     assert len(families["telnyx_connection_active"]) == 55
     assert {"telnyx_up", "process_start_time_seconds", "python_info"} <= families.keys()
     demo, listening, refreshed, *_ = records
@@ -817,10 +818,10 @@ def test_metrics_are_served_until_told_to_stop(told, number):
     assert {record["level"] for record in records} == {"info"}
 
 
-def test_list_is_read_at_the_start(monkeypatch, telnyx, told):
-    """The list is read before anyone scrapes, with the account's key, and a chosen few metrics are served."""
+def test_list_is_read_at_startup(monkeypatch, telnyx, log_pipe):
+    """The exporter reads the list with the configured key before the first scrape."""
     monkeypatch.setenv("TELNYX_API_KEY", KEY)
-    stream, lines = told
+    stream, lines = log_pipe
     messages = []
 
     def wait():
@@ -838,31 +839,31 @@ def test_list_is_read_at_the_start(monkeypatch, telnyx, told):
             )
     finally:
         stream.close()
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     assert status == 0
     assert messages == ["listening", "refreshed", "stopping"]
     assert telnyx.keys == [f"Bearer {KEY}"]
 
 
-def test_process_ends_as_soon_as_it_is_told():
-    """A process that is told to stop as soon as it listens ends with status 0 and without a traceback."""
+def test_process_can_be_stopped_immediately():
+    """A process that gets SIGTERM as soon as it listens exits with status 0 and without a traceback."""
     with serving("--demo") as (process, _):
         process.terminate()
-        _, err = process.communicate(timeout=PATIENCE)
+        _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0
     assert json.loads(err.splitlines()[-1])["msg"] == "stopping"
 
 
-def test_process_serves(monkeypatch):
-    """The process serves what it shows, by the choice made, and ends with status 0."""
+def test_process_serves_selected_metrics(monkeypatch):
+    """The process serves the selected metrics and is ready. After SIGTERM, it exits with status 0."""
     monkeypatch.setenv("TELNYX_EXPORTER_METRICS__ALLOW", "telnyx_connection_active|telnyx_refreshes_total")
     with serving("--demo") as (process, listening):
-        with httpx.Client(timeout=PATIENCE, trust_env=False) as client:
-            answer = client.get(listening["metrics"])
+        with httpx.Client(timeout=TIMEOUT, trust_env=False) as client:
+            response = client.get(listening["metrics"])
             assert client.get(f"{listening['page']}-/ready").status_code == 200
         process.terminate()
-        _, err = process.communicate(timeout=PATIENCE)
+        _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0
-    assert answer.status_code == 200
-    assert names_of(answer.text) == {"telnyx_connection_active", "telnyx_refreshes_total", "telnyx_up"}
+    assert response.status_code == 200
+    assert names_of(response.text) == {"telnyx_connection_active", "telnyx_refreshes_total", "telnyx_up"}
     assert "Traceback" not in err

@@ -11,15 +11,15 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.logs import configure, error_location
+from exporter.logs import configure_logging, error_location
 
 PAIR = re.compile(r'([a-z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^ "=]*))(?: |$)')
 LIBRARIES = ["httpx", "httpcore.http11", "stamina", "asyncio"]
 
 
 @pytest.fixture(autouse=True)
-def logging_as_it_was():
-    """Leave logging as other tests expect it."""
+def restore_logging():
+    """Restore logging after each test."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -29,8 +29,8 @@ def logging_as_it_was():
 
 
 @pytest.fixture
-def written(capsys):
-    """Return a function that gives the lines written since it was last called, all of them on standard error."""
+def read_log(capsys):
+    """Return a function that returns the lines logged since its last call. All must be on standard error."""
 
     def lines():
         out, err = capsys.readouterr()
@@ -42,7 +42,7 @@ def written(capsys):
 
 
 def parse(form, line):
-    """Return the names and texts of a log line."""
+    """Parse a log line and return its fields."""
     if form == "json":
         return json.loads(line)
     pairs = list(PAIR.finditer(line))
@@ -52,35 +52,35 @@ def parse(form, line):
 
 @pytest.mark.parametrize("form", ["logfmt", "json"])
 @pytest.mark.parametrize("logger", [structlog.get_logger, logging.getLogger], ids=["structlog", "logging"])
-def test_lines_have_time_level_and_message(written, form, logger):
-    """What we log and what libraries log look the same: time in UTC, level, message."""
-    configure("info", form)
+def test_lines_have_time_level_and_message(read_log, form, logger):
+    """Lines of the exporter and of libraries have the same format: time in UTC, level, message."""
+    configure_logging("info", form)
     logger().warning("what happened")
-    (line,) = written()
+    (line,) = read_log()
     record = parse(form, line)
     assert datetime.now(UTC) - datetime.fromisoformat(record.pop("time")) < timedelta(minutes=1)
     assert record == {"level": "warning", "msg": "what happened"}
 
 
-def test_logfmt_begins_with_what_every_line_has(written):
-    """In logfmt, time, level and message come first, for eyes that scan a column."""
-    configure("info", "logfmt")
+def test_logfmt_starts_with_the_common_fields(read_log):
+    """In logfmt, time, level and message come first, so that lines are easy to scan."""
+    configure_logging("info", "logfmt")
     structlog.get_logger().info("refreshed", duration="0.1s", connections=55)
-    (line,) = written()
+    (line,) = read_log()
     assert re.fullmatch(r"time=\S+Z level=info msg=refreshed duration=0\.1s connections=55", line)
 
 
-def test_json_keeps_types(written):
-    """In JSON, numbers, booleans and null stay what they are."""
-    configure("info", "json")
+def test_json_keeps_types(read_log):
+    """In JSON, numbers, booleans and null keep their types."""
+    configure_logging("info", "json")
     structlog.get_logger().info("x", number=1.5, yes=True, nothing=None, text="東京")
-    (line,) = written()
+    (line,) = read_log()
     record = json.loads(line)
     assert (record["number"], record["yes"], record["nothing"], record["text"]) == (1.5, True, None, "東京")
 
 
 @pytest.mark.parametrize(
-    ("level", "shown"),
+    ("level", "expected"),
     [
         ("debug", ["debug", "info", "warning", "error"]),
         ("info", ["info", "warning", "error"]),
@@ -88,54 +88,54 @@ def test_json_keeps_types(written):
         ("error", ["error"]),
     ],
 )
-def test_levels(written, level, shown):
-    """What is below the level is not logged."""
-    configure(level, "json")
+def test_levels(read_log, level, expected):
+    """Messages below the configured level are not logged."""
+    configure_logging(level, "json")
     for name in ("debug", "info", "warning", "error"):
         getattr(structlog.get_logger(), name)("x")
-    assert [json.loads(line)["level"] for line in written()] == shown
+    assert [json.loads(line)["level"] for line in read_log()] == expected
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
 @pytest.mark.parametrize(
-    ("level", "shown"), [("debug", ["warning", "error"]), ("info", ["warning", "error"]), ("error", ["error"])]
+    ("level", "expected"), [("debug", ["warning", "error"]), ("info", ["warning", "error"]), ("error", ["error"])]
 )
-def test_libraries_are_heard_from_warning_on(written, name, level, shown):
-    """Libraries stay silent below `warning` at any level, as some of them log headers, and the key is in one."""
-    configure(level, "json")
+def test_libraries_log_from_warning_up(read_log, name, level, expected):
+    """At any level, libraries log only from `warning` up, because some log headers, and one header has the API key."""
+    configure_logging(level, "json")
     logger = logging.getLogger(name)
     for severity in ("debug", "info", "warning", "error"):
         getattr(logger, severity)("authorization: %s", severity)
-    assert [json.loads(line)["level"] for line in written()] == shown
+    assert [json.loads(line)["level"] for line in read_log()] == expected
 
 
-def test_bad_requests_do_not_fill_the_log(written):
-    """What anyone who reaches the port can provoke is not logged, but what went wrong inside is."""
-    configure("debug", "json")
+def test_bad_requests_do_not_fill_the_log(read_log):
+    """Errors that anyone with access to the port can cause are not logged, but internal errors are."""
+    configure_logging("debug", "json")
     logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
     logging.getLogger("uvicorn.error").error("Exception in ASGI application")
-    assert [json.loads(line)["msg"] for line in written()] == ["Exception in ASGI application"]
+    assert [json.loads(line)["msg"] for line in read_log()] == ["Exception in ASGI application"]
 
 
 @pytest.mark.parametrize("form", ["logfmt", "json"])
-def test_log_that_cannot_be_written_is_lost_alone(monkeypatch, form):
-    """A full disk or a reader that is gone ends nothing but the log."""
+def test_log_that_cannot_be_written_is_ignored(monkeypatch, form):
+    """If the log can't be written, for example to a full disk, lines are lost, but nothing is raised."""
     with open("/dev/full", "w", encoding="utf-8", buffering=1) as full:  # noqa: PTH123 -- a device
         monkeypatch.setattr(sys, "stderr", full)
-        configure("info", form)
+        configure_logging("info", form)
         structlog.get_logger().info("lost")
         logging.getLogger("httpx").warning("lost as well")
         with contextlib.suppress(OSError):
             full.close()
 
 
-def test_last_configuration_counts(written):
-    """Configured twice, each line is written once, in the last format."""
-    configure("debug", "logfmt")
-    configure("info", "json")
+def test_last_configuration_applies(read_log):
+    """If logging is configured twice, each line is logged once, in the last format."""
+    configure_logging("debug", "logfmt")
+    configure_logging("info", "json")
     structlog.get_logger().info("ours")
     logging.getLogger("httpx").warning("theirs")
-    assert [json.loads(line)["msg"] for line in written()] == ["ours", "theirs"]
+    assert [json.loads(line)["msg"] for line in read_log()] == ["ours", "theirs"]
 
 
 @pytest.mark.parametrize("form", ["logfmt", "json"])
@@ -150,14 +150,14 @@ def test_last_configuration_counts(written):
         "\x9b31m",
         "\n",
     ],
-    ids=["lf", "cr", "controls", "escape", "unicode", "c1", "bare"],
+    ids=["lf", "cr", "controls", "escape", "unicode", "c1", "only-lf"],
 )
-def test_text_with_line_breaks_stays_one_line(written, form, text):
-    """What comes from outside can neither begin a line of its own nor command a terminal."""
-    configure("info", form)
+def test_text_with_line_breaks_stays_one_line(read_log, form, text):
+    """Text from outside can neither start a new line nor send control sequences to a terminal."""
+    configure_logging("info", form)
     structlog.get_logger().info(text, connection_id=text)
     logging.getLogger("asyncio").warning("%s", text)
-    lines = written()
+    lines = read_log()
     assert len(lines) == 2
     for line in lines:
         assert line.isprintable()
@@ -166,55 +166,55 @@ def test_text_with_line_breaks_stays_one_line(written, form, text):
 
 @pytest.mark.parametrize("text", ['say "hi"', r"back\slash", "a=b", 'a level=error msg="b"', "", "Café ☎"])
 @pytest.mark.parametrize("form", ["logfmt", "json"])
-def test_text_reads_back(written, form, text):
-    """Quotes, backslashes and what looks like a pair are parts of the text they stand in."""
-    configure("info", form)
+def test_text_round_trips(read_log, form, text):
+    """Quotes, backslashes and text that looks like a pair stay part of their field."""
+    configure_logging("info", form)
     structlog.get_logger().info("x", name=text)
-    (line,) = written()
+    (line,) = read_log()
     assert parse(form, line)["name"] == text
 
 
 @given(text=st.text(), form=st.sampled_from(["logfmt", "json"]))
-def test_any_text_stays_within_its_pair(text, form):
-    """Whatever the text, a line has its pairs and no others."""
-    with contextlib.redirect_stderr(io.StringIO()) as written:
-        configure("info", form)
+def test_any_text_stays_within_its_field(text, form):
+    """Whatever the text is, the line has exactly the expected fields."""
+    with contextlib.redirect_stderr(io.StringIO()) as stream:
+        configure_logging("info", form)
         structlog.get_logger().info("x", name=text)
-    (line,) = written.getvalue().splitlines()
+    (line,) = stream.getvalue().splitlines()
     assert set(parse(form, line)) == {"time", "level", "msg", "name"}
 
 
 def fail():
-    """Raise an error that quotes a secret."""
+    """Raise an error that contains a secret."""
     raise ValueError("hush")
 
 
 def log_with_current(logger, error):
-    """Log with the error at hand."""
+    """Log with the exception that is being handled."""
     logger.error("x", exc_info=bool(error))
 
 
 def log_with_error(logger, error):
-    """Log with an error."""
+    """Log with an exception object."""
     logger.error("x", exc_info=error)
 
 
 def log_with_triple(logger, error):
-    """Log with what `sys.exc_info` gives."""
+    """Log with the result of `sys.exc_info`."""
     logger.error("x", exc_info=sys.exc_info())
 
 
 @pytest.mark.parametrize("form", ["logfmt", "json"])
 @pytest.mark.parametrize("log", [log_with_current, log_with_error, log_with_triple])
 @pytest.mark.parametrize("logger", [structlog.get_logger, logging.getLogger], ids=["structlog", "logging"])
-def test_exception_becomes_type_and_place(written, form, log, logger):
-    """An exception, however it is handed over, is its type and where it was raised, not its text or a traceback."""
-    configure("info", form)
+def test_exception_becomes_type_and_location(read_log, form, log, logger):
+    """An exception, however it is passed, is logged as its type and location, without its message or a traceback."""
+    configure_logging("info", form)
     try:
         fail()
     except ValueError as error:
         log(logger(), error)
-    (line,) = written()
+    (line,) = read_log()
     assert "hush" not in line
     record = parse(form, line)
     assert record.pop("exception") == f"ValueError at fail:{fail.__code__.co_firstlineno + 2}"
@@ -222,14 +222,14 @@ def test_exception_becomes_type_and_place(written, form, log, logger):
 
 
 @pytest.mark.parametrize("logger", [structlog.get_logger, logging.getLogger], ids=["structlog", "logging"])
-def test_no_exception_is_none(written, logger):
-    """A line that asks for an exception where there is none goes without."""
-    configure("info", "json")
+def test_exc_info_without_an_exception(read_log, logger):
+    """If no exception is being handled, `exc_info=True` adds nothing to the line."""
+    configure_logging("info", "json")
     logger().error("x", exc_info=True)
-    (line,) = written()
+    (line,) = read_log()
     assert set(json.loads(line)) == {"time", "level", "msg"}
 
 
-def test_place_of_an_error_that_was_not_raised():
-    """An error that was only made has a type and no place."""
+def test_location_of_an_error_that_was_not_raised():
+    """An error that was never raised has a type but no location."""
     assert error_location(ValueError("hush")) == "ValueError"

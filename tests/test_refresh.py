@@ -10,7 +10,7 @@ from exporter.collectors.credential_connections import COLLECTOR, Connection
 from exporter.collectors.families import SnapshotGauge
 from exporter.exposition.renderer import Renderer
 from exporter.exposition.response import Format
-from exporter.refresh import Refresher, retry_after
+from exporter.refresh import Refresher, requested_wait
 from exporter.telnyx.errors import (
     ConnectionFailed,
     Internal,
@@ -27,33 +27,33 @@ THREE = Snapshot(((Connection(id="0"), Connection(id="1")), (Connection(id="2"),
 
 
 class Fetcher:
-    """A client that reads this snapshot, or fails with this error."""
+    """A client that returns this snapshot or raises this error."""
 
-    def __init__(self, answer=THREE):
-        self.answer = answer
+    def __init__(self, result=THREE):
+        self.result = result
 
     async def fetch(self):
-        """Return the list."""
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
+        """Return the snapshot."""
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
 
 
 class Recorder:
-    """Remembers what it is told."""
+    """Records the results of refreshes."""
 
     def __init__(self):
-        self.told = []
+        self.events = []
         self.seconds = []
 
     def record_refresh(self, seconds, at):
-        """Take a success."""
-        self.told.append(("refreshed", at))
+        """Record a success."""
+        self.events.append(("refreshed", at))
         self.seconds.append(seconds)
 
     def record_refresh_failure(self, seconds, reason):
-        """Take a failure."""
-        self.told.append(("failed", reason))
+        """Record a failure."""
+        self.events.append(("failed", reason))
         self.seconds.append(seconds)
 
 
@@ -65,26 +65,26 @@ def fetcher():
 
 @pytest.fixture
 def recorder():
-    """Return what is told how refreshes end."""
+    """Return an observer that records the results of refreshes."""
     return Recorder()
 
 
 @pytest.fixture
 def refresher(fetcher, recorder):
-    """Return what refreshes from the client, at a time that stands still."""
+    """Return a refresher that uses the client and a clock that stands still."""
     return Refresher(fetcher, Renderer(COLLECTOR), recorder, clock=lambda: NOW)
 
 
 @pytest.fixture(autouse=True)
 def logs():
-    """Return the log, with nothing filtered from it."""
+    """Yield the unfiltered log entries."""
     structlog.reset_defaults()
     with capture_logs() as logs:
         yield logs
 
 
 async def refresh(refresher, logs):
-    """Refresh, and return the log of that alone, as levels and events; errors are only logged."""
+    """Refresh, ignore a `TelnyxError`, and return the level and event of each new log entry."""
     logs.clear()
     with contextlib.suppress(TelnyxError):
         await refresher()
@@ -92,58 +92,58 @@ async def refresh(refresher, logs):
 
 
 REFRESHED = ("info", "refreshed")
-FAILS = ("warning", "Telnyx API request failed")
-STILL_FAILS = ("debug", "Telnyx API request still fails")
-BACK = ("info", "Telnyx API is reachable again")
+FAILED = ("warning", "refresh failed")
+STILL_FAILS = ("debug", "refresh still fails")
+RECOVERED = ("info", "refreshes succeed again")
 LEFT_OUT = ("warning", "connection left out, it can't be decoded")
 MORE_LEFT_OUT = ("warning", "more connections left out")
 
 
 async def test_view(refresher):
-    """A refresh gives the rendered list, how many connections it has, and when it was read."""
+    """A refresh returns the rendered list, the number of connections, and the time of the refresh."""
     view = await refresher()
-    assert (view.connections, view.refreshed_at) == (3, NOW)
+    assert (view.connection_count, view.refreshed_at) == (3, NOW)
     assert b'connection_id="2"' in view.document.encode(Format.TEXT, gzip=False).data
 
 
-async def test_time_is_unix_time_unless_given(fetcher, recorder):
-    """Without a clock of its own a view carries real Unix time."""
+async def test_default_clock_is_unix_time(fetcher, recorder):
+    """By default, a view has the real Unix time."""
     assert (await Refresher(fetcher, Renderer(COLLECTOR), recorder)()).refreshed_at > NOW
 
 
-async def test_selection_is_obeyed(fetcher, recorder):
-    """Only the families that are selected are rendered."""
+async def test_only_selected_families_are_rendered(fetcher, recorder):
+    """Only the selected families are rendered."""
     refresher = Refresher(fetcher, Renderer(COLLECTOR.select(lambda name: name == "telnyx_connection_info")), recorder)
     text = (await refresher()).document.encode(Format.TEXT, gzip=False).data.decode()
     assert [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")] == ["telnyx_connection_info"]
 
 
-# The log and the metrics
+# Logs and metrics
 
 
 async def test_success_is_logged_and_recorded(refresher, recorder, logs):
-    """Each success is one line with what it brought, and the recorder is told when."""
+    """Each success logs one line with its results, and the observer records the time."""
     for _ in range(2):
         assert await refresh(refresher, logs) == [REFRESHED]
         (line,) = logs
         assert (line["connections"], line["pages"]) == (3, 2)
         assert line["seconds"] == round(recorder.seconds[-1], 3)
-    assert recorder.told == [("refreshed", NOW)] * 2
+    assert recorder.events == [("refreshed", NOW)] * 2
     assert all(0.0 <= seconds < 60.0 for seconds in recorder.seconds)
 
 
 async def test_failure_is_raised_and_recorded(fetcher, refresher, recorder, logs):
-    """A refresh that fails raises the error as it is, with nothing behind it, and the recorder is told the reason."""
-    fetcher.answer = Unauthorized(401, "10009")
+    """A failed refresh raises the original error without a context, and the observer records the reason."""
+    fetcher.result = Unauthorized(401, "10009")
     with pytest.raises(Unauthorized) as caught:
         await refresher()
-    assert caught.value is fetcher.answer
+    assert caught.value is fetcher.result
     assert caught.value.__context__ is None
-    assert recorder.told == [("failed", "unauthorized")]
+    assert recorder.events == [("failed", "unauthorized")]
     assert logs == [
         {
             "log_level": "warning",
-            "event": "Telnyx API request failed",
+            "event": "refresh failed",
             "reason": "unauthorized",
             "error": "HTTP status 401, Telnyx error 10009",
             "advice": Unauthorized.advice,
@@ -151,44 +151,44 @@ async def test_failure_is_raised_and_recorded(fetcher, refresher, recorder, logs
     ]
 
 
-async def test_outage_is_logged_when_it_begins_changes_and_ends(fetcher, refresher, recorder, logs):
-    """An outage is one warning, one more for each change of its reason, and one line when it is over."""
+async def test_outage_is_logged_when_it_starts_changes_and_ends(fetcher, refresher, recorder, logs):
+    """An outage logs one warning at its start, one at each change of its reason, and one line at its end."""
     expected = [
-        (ConnectionFailed("x"), [FAILS]),
+        (ConnectionFailed("x"), [FAILED]),
         (ConnectionFailed("y"), [STILL_FAILS]),
-        (RequestTimeout("x"), [FAILS]),
+        (RequestTimeout("x"), [FAILED]),
         (RequestTimeout("x"), [STILL_FAILS]),
-        (ConnectionFailed("x"), [FAILS]),
-        (THREE, [BACK, REFRESHED]),
+        (ConnectionFailed("x"), [FAILED]),
+        (THREE, [RECOVERED, REFRESHED]),
         (THREE, [REFRESHED]),
-        (ConnectionFailed("x"), [FAILS]),
+        (ConnectionFailed("x"), [FAILED]),
     ]
-    for answer, lines in expected:
-        fetcher.answer = answer
+    for result, lines in expected:
+        fetcher.result = result
         assert await refresh(refresher, logs) == lines
-    assert recorder.told == [
+    assert recorder.events == [
         *(("failed", reason) for reason in ("connection", "connection", "timeout", "timeout", "connection")),
         *[("refreshed", NOW)] * 2,
         ("failed", "connection"),
     ]
 
 
-async def test_return_names_what_was_wrong(fetcher, refresher, logs):
-    """The line at the end of an outage says what its reason was."""
-    fetcher.answer = Malformed("x")
+async def test_recovery_logs_the_last_reason(fetcher, refresher, logs):
+    """The line at the end of an outage has the reason of the last failure."""
+    fetcher.result = Malformed("x")
     await refresh(refresher, logs)
-    fetcher.answer = THREE
+    fetcher.result = THREE
     await refresh(refresher, logs)
-    assert logs[0] == {"log_level": "info", "event": "Telnyx API is reachable again", "last_reason": "malformed"}
+    assert logs[0] == {"log_level": "info", "event": "refreshes succeed again", "last_reason": "malformed"}
 
 
 def broken_samples(_):
-    """Fail as no family should."""
+    """Raise an error, which a family should never do."""
     raise ValueError("KEY0123-secret")
 
 
 @pytest.mark.parametrize(
-    ("answer", "selection", "place"),
+    ("result", "selection", "location"),
     [
         pytest.param(ValueError("KEY0123-secret"), COLLECTOR, "ValueError at fetch:", id="reading"),
         pytest.param(
@@ -199,19 +199,19 @@ def broken_samples(_):
         ),
     ],
 )
-async def test_fault_of_ours_is_internal(recorder, logs, answer, selection, place):
-    """An exception that is not one of ours becomes one, with its type and place but nothing of its text."""
+async def test_unexpected_exception_is_internal(recorder, logs, result, selection, location):
+    """An unexpected exception becomes an `Internal` error with its type and location, but without its message."""
     with pytest.raises(Internal) as caught:
-        await Refresher(Fetcher(answer), Renderer(selection), recorder)()
-    assert str(caught.value).startswith(place)
+        await Refresher(Fetcher(result), Renderer(selection), recorder)()
+    assert str(caught.value).startswith(location)
     assert caught.value.__context__ is None
-    assert recorder.told == [("failed", "internal")]
+    assert recorder.events == [("failed", "internal")]
     assert [line["reason"] for line in logs] == ["internal"]
     assert "KEY0123" not in f"{caught.value} {logs}"
 
 
-async def test_cancelled_refresh_tells_nobody(refresher, fetcher, recorder, logs):
-    """A refresh that is cancelled has neither failed nor succeeded."""
+async def test_cancelled_refresh_is_not_recorded(refresher, fetcher, recorder, logs):
+    """A cancelled refresh counts as neither failed nor successful."""
 
     async def fetch():
         await asyncio.Event().wait()
@@ -222,37 +222,37 @@ async def test_cancelled_refresh_tells_nobody(refresher, fetcher, recorder, logs
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert (recorder.told, logs) == ([], [])
+    assert (recorder.events, logs) == ([], [])
 
 
-# Rows that are not shown
+# Rows that are left out
 
 
 async def test_missing_connections_are_logged(fetcher, refresher, logs):
-    """A list whose pages show fewer connections than it says it has is worth a warning, and one when that is over."""
-    missing = ("warning", "pages lack connections that the list counts")
-    fetcher.answer = Snapshot(THREE.pages, missing=2)
+    """If the pages have fewer connections than the list counts, one warning is logged, and one more when that ends."""
+    missing = ("warning", "pages lack connections that the list's total includes")
+    fetcher.result = Snapshot(THREE.pages, missing=2)
     assert await refresh(refresher, logs) == [REFRESHED, missing]
     assert logs[-1]["missing"] == 2
     assert await refresh(refresher, logs) == [REFRESHED]
-    fetcher.answer = THREE
+    fetcher.result = THREE
     assert await refresh(refresher, logs) == [REFRESHED, missing]
     assert logs[-1]["missing"] == 0
 
 
-def without(*ids):
-    """Return a snapshot that rows of these ids were left out of."""
+def with_unreadable_rows(*ids):
+    """Return a snapshot in which the rows with these ids are unreadable."""
     return Snapshot((), tuple(UnreadableRow(row, f"problem of {row}") for row in ids))
 
 
-def named(logs):
-    """Return the ids that the log names as left out."""
+def logged_ids(logs):
+    """Return the ids of the rows that are logged as left out."""
     return [line["connection_id"] for line in logs if (line["log_level"], line["event"]) == LEFT_OUT]
 
 
-async def test_row_that_is_left_out_is_logged(fetcher, refresher, logs):
-    """A row that can't be read is logged with its id and why."""
-    fetcher.answer = without("7")
+async def test_unreadable_row_is_logged(fetcher, refresher, logs):
+    """An unreadable row is logged with its id and the problem."""
+    fetcher.result = with_unreadable_rows("7")
     assert await refresh(refresher, logs) == [REFRESHED, LEFT_OUT]
     assert (logs[-1]["connection_id"], logs[-1]["problem"]) == ("7", "problem of 7")
 
@@ -262,80 +262,80 @@ async def test_row_that_is_left_out_is_logged(fetcher, refresher, logs):
     [
         pytest.param([["a"], ["a"], ["a"]], [["a"], [], []], id="same"),
         pytest.param([["a"], ["a", "b"], ["b"]], [["a"], ["b"], []], id="one-more"),
-        pytest.param([["a"], [], ["a"]], [["a"], [], ["a"]], id="again-after-it-could-be-read"),
+        pytest.param([["a"], [], ["a"]], [["a"], [], ["a"]], id="unreadable-again"),
         pytest.param([[None], [None], [None, "a"]], [[None], [], ["a"]], id="without-id"),
     ],
 )
-async def test_row_that_stays_left_out_is_logged_once(fetcher, refresher, logs, snapshots, expected):
-    """A row is logged when it is left out, and not again as long as that lasts."""
+async def test_row_that_stays_unreadable_is_logged_once(fetcher, refresher, logs, snapshots, expected):
+    """A row is logged when it becomes unreadable, and not again while it stays unreadable."""
     for ids, lines in zip(snapshots, expected, strict=True):
-        fetcher.answer = without(*ids)
+        fetcher.result = with_unreadable_rows(*ids)
         await refresh(refresher, logs)
-        assert named(logs) == lines
+        assert logged_ids(logs) == lines
 
 
 @pytest.mark.parametrize(("count", "more"), [(10, []), (11, [1]), (250, [240])])
-async def test_at_most_ten_rows_are_named(fetcher, refresher, logs, count, more):
-    """Of many rows that can't be read ten are named, and the others counted in one line."""
-    fetcher.answer = without(*range(count))
+async def test_at_most_ten_rows_are_logged(fetcher, refresher, logs, count, more):
+    """Of many unreadable rows, ten are logged one by one, and one line has the number of the others."""
+    fetcher.result = with_unreadable_rows(*range(count))
     await refresh(refresher, logs)
-    assert named(logs) == list(range(10))
+    assert logged_ids(logs) == list(range(10))
     assert [line["more"] for line in logs if (line["log_level"], line["event"]) == MORE_LEFT_OUT] == more
 
 
-async def test_new_row_is_named_behind_ten_old_ones(fetcher, refresher, logs):
-    """A row that is newly left out is named, however many were before it."""
-    fetcher.answer = without(*range(12))
+async def test_newly_unreadable_row_is_logged(fetcher, refresher, logs):
+    """A newly unreadable row is logged, however many rows were unreadable before."""
+    fetcher.result = with_unreadable_rows(*range(12))
     await refresh(refresher, logs)
-    fetcher.answer = without(*range(13))
+    fetcher.result = with_unreadable_rows(*range(13))
     assert await refresh(refresher, logs) == [REFRESHED, LEFT_OUT]
-    assert named(logs) == [12]
+    assert logged_ids(logs) == [12]
 
 
-# Rendering ahead
+# Encoding in advance
 
 
-async def test_unchanged_list_is_the_same_document(refresher, fetcher):
-    """What is put together for a list is kept while its pages stay what they were."""
+async def test_unchanged_list_reuses_the_document(refresher, fetcher):
+    """While the pages don't change, refreshes reuse the rendered document."""
     first = (await refresher()).document
     first.encode(Format.OPENMETRICS, gzip=True)
-    fetcher.answer = Snapshot(THREE.pages)
+    fetcher.result = Snapshot(THREE.pages)
     assert (await refresher()).document is first
 
 
-async def test_formats_in_use_are_made_ahead(refresher, fetcher):
-    """What scrapes asked of the last document is already made in the next, and nothing besides."""
+async def test_requested_formats_are_encoded_in_advance(refresher, fetcher):
+    """Formats that scrapes requested from the last document are already encoded in the next one, and no others."""
     first = (await refresher()).document
-    made = set(first.encodings)  # whatever the empty document was asked for
+    encoded = set(first.encodings)  # formats that were requested from the empty document
     first.encode(Format.OPENMETRICS, gzip=True)
-    fetcher.answer = Snapshot((*THREE.pages, (Connection(id="3"),)))
+    fetcher.result = Snapshot((*THREE.pages, (Connection(id="3"),)))
     second = (await refresher()).document
-    assert set(second.encodings) == made | {(Format.OPENMETRICS, True)}
+    assert set(second.encodings) == encoded | {(Format.OPENMETRICS, True)}
     assert second.encode(Format.OPENMETRICS, gzip=True) is not first.encode(Format.OPENMETRICS, gzip=True)
 
 
-async def test_failure_forgets_no_format(fetcher, refresher, logs):
-    """After an outage the formats that scrapes asked for before it are made ahead again."""
+async def test_requested_formats_survive_an_outage(fetcher, refresher, logs):
+    """After an outage, the formats that scrapes requested before it are encoded in advance again."""
     document = (await refresher()).document
     document.encode(Format.TEXT_1, gzip=True)
-    fetcher.answer = ConnectionFailed("x")
+    fetcher.result = ConnectionFailed("x")
     await refresh(refresher, logs)
-    fetcher.answer = THREE
+    fetcher.result = THREE
     assert (Format.TEXT_1, True) in (await refresher()).document.encodings
 
 
-# Being left alone
+# Retry-After
 
 
 @pytest.mark.parametrize(
     ("error", "seconds"),
     [
-        pytest.param(RateLimited(429, "10011", 7.0), 7.0, id="asked"),
-        pytest.param(RateLimited(429), 0.0, id="not-asked"),
-        pytest.param(ConnectionFailed("x"), 0.0, id="no-answer"),
-        pytest.param(ValueError("x"), 0.0, id="not-ours"),
+        pytest.param(RateLimited(429, "10011", 7.0), 7.0, id="requested"),
+        pytest.param(RateLimited(429), 0.0, id="not-requested"),
+        pytest.param(ConnectionFailed("x"), 0.0, id="no-response"),
+        pytest.param(ValueError("x"), 0.0, id="other-error"),
     ],
 )
-def test_holdoff(error, seconds):
-    """A failure asks for the seconds that the peer asked for with it."""
-    assert retry_after(error) == seconds
+def test_retry_after(error, seconds):
+    """`retry_after` returns the seconds that the API asked to wait, or 0."""
+    assert requested_wait(error) == seconds

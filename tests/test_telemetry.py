@@ -56,32 +56,32 @@ FAMILIES = {
 
 @pytest.fixture
 def telemetry():
-    """Return telemetry without what depends on the process."""
+    """Return telemetry without metrics about the process and the runtime."""
     return Telemetry(process=False)
 
 
 def series(telemetry):
-    """Return the value of each series, by its name and its labels."""
+    """Return the value of each series by its name and labels."""
     families = parse_text(telemetry.render(Format.TEXT).decode())
     return {
         (sample.name, *sorted(sample.labels.items())): sample.value for family in families for sample in family.samples
     }
 
 
-def changes(telemetry, happen):
-    """Return the series that something changes, with what they are afterwards."""
+def changes(telemetry, action):
+    """Call `action` and return the series that it changes, with their new values."""
     before = series(telemetry)
-    happen()
+    action()
     return {name: value for name, value in series(telemetry).items() if before.get(name) != value}
 
 
-def one(name, value, **labels):
+def single_series(name, value, **labels):
     """Return a single series."""
     return {(name, *sorted(labels.items())): value}
 
 
-def test_start(telemetry):
-    """From the start counters are there at 0, for every reason, and nothing is claimed that is not known yet."""
+def test_initial_values(telemetry):
+    """At the start, counters are exposed as 0, for every reason, and values that are not known yet are not exposed."""
     zeros = (
         "telnyx_up",
         "telnyx_refreshes_total",
@@ -100,8 +100,8 @@ def test_start(telemetry):
     }
 
 
-def busy():
-    """Return telemetry that everything has happened to."""
+def populated_telemetry():
+    """Return telemetry with enough recorded events that every family has a sample."""
     telemetry = Telemetry(process=False)
     telemetry.record_request("200", 0.3)
     telemetry.record_refresh(1.5, 1_517_610_327.5)
@@ -112,9 +112,9 @@ def busy():
 
 
 def test_families():
-    """The exporter's own families are exactly these, with these labels, each with a help of one sentence."""
+    """The exporter has exactly these families of its own, with these labels, and each has a one-sentence help text."""
     found = {}
-    for family in parse_openmetrics(busy().render(Format.OPENMETRICS).decode()):
+    for family in parse_openmetrics(populated_telemetry().render(Format.OPENMETRICS).decode()):
         labels = {label for sample in family.samples for label in sample.labels}
         found[family_name(family)] = (family.type, tuple(sorted(labels)))
         assert family.documentation.endswith(".")
@@ -122,7 +122,7 @@ def test_families():
 
 
 def test_success(telemetry):
-    """A refresh that succeeds is counted, and sets up, its time and its duration."""
+    """A successful refresh is counted. It sets `telnyx_up`, its time and its duration."""
     assert changes(telemetry, lambda: telemetry.record_refresh(1.5, 1_517_610_327.5)) == {
         ("telnyx_up",): 1,
         ("telnyx_last_success_timestamp_seconds",): 1_517_610_327.5,
@@ -133,7 +133,7 @@ def test_success(telemetry):
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_failure(telemetry, reason):
-    """A refresh that fails is counted twice, by its reason too, and clears up, but not the time of the last success."""
+    """A failed refresh is counted in total and by reason. It clears `telnyx_up`, but not the last success time."""
     telemetry.record_refresh(1.5, 1_517_610_327.5)
     assert changes(telemetry, lambda: telemetry.record_refresh_failure(2.5, reason)) == {
         ("telnyx_up",): 0,
@@ -149,14 +149,14 @@ SUCCEEDED_AT = ("telnyx_exporter_config_last_reload_success_timestamp_seconds",)
 
 
 def test_configuration(telemetry):
-    """Of what was never read nothing is said; what is broken leaves the time of the last that was good."""
+    """Configuration that was never loaded has no metrics. An invalid one keeps the time of the last valid one."""
     assert not any("config" in name for name, *_ in series(telemetry))
     assert changes(telemetry, lambda: telemetry.record_config_loaded("web", 1e9)) == {SUCCESSFUL: 1, SUCCEEDED_AT: 1e9}
     assert changes(telemetry, lambda: telemetry.record_config_error("web")) == {SUCCESSFUL: 0}
 
 
-def test_configuration_is_good_when_all_of_it_is(telemetry):
-    """One source that can be used again does not hide another that can't."""
+def test_configuration_is_valid_if_all_sources_are(telemetry):
+    """A source that becomes valid again doesn't hide another one that is invalid."""
     telemetry.record_config_loaded("settings", 1e9)
     telemetry.record_config_error("settings")
     telemetry.record_config_error("web")
@@ -168,15 +168,15 @@ def test_configuration_is_good_when_all_of_it_is(telemetry):
 
 
 def test_cache_settings(telemetry):
-    """The settings of the cache are exposed in seconds, so that alerts and dashboards use them instead of a copy."""
+    """The cache settings are exposed in seconds, so that alerts and dashboards can use them instead of a copy."""
     assert changes(telemetry, lambda: telemetry.record_cache_settings(30.0, 1800.0)) == {
         ("telnyx_exporter_cache_ttl_seconds",): 30.0,
         ("telnyx_exporter_cache_max_stale_seconds",): 1800.0,
     }
 
 
-def test_another_beginning(telemetry):
-    """What is read anew was never read; what was counted, and what the configuration is, goes on."""
+def test_reset_of_refresh_metrics(telemetry):
+    """A reset clears the metrics of the last refresh. Counters and configuration metrics keep their values."""
     telemetry.record_config_loaded("settings", 1e9)
     telemetry.record_cache_settings(30.0, 600.0)
     telemetry.record_rate_limit(RateLimit(1.0, 1.0, 1.0))
@@ -186,27 +186,27 @@ def test_another_beginning(telemetry):
     telemetry.reset_refresh_metrics()
     after = series(telemetry)
     assert after.pop(("telnyx_refreshes_total",)) == 1
-    gone = {("telnyx_api_rate_limit",), ("telnyx_api_rate_limit_remaining",)}
-    gone |= {("telnyx_api_rate_limit_reset_timestamp_seconds",), ("telnyx_refreshes_total",)}
-    assert after == {name: value for name, value in before.items() if name not in gone}
+    excluded = {("telnyx_api_rate_limit",), ("telnyx_api_rate_limit_remaining",)}
+    excluded |= {("telnyx_api_rate_limit_reset_timestamp_seconds",), ("telnyx_refreshes_total",)}
+    assert after == {name: value for name, value in before.items() if name not in excluded}
 
 
-def test_shown_can_change():
-    """What is exposed follows the settings that are read again; the counts go on."""
+def test_filter_can_change():
+    """A new filter changes which metrics are exposed. Counters keep their values."""
     telemetry = Telemetry(process=False)
     telemetry.record_refresh(1.0, 1e9)
     telemetry.set_filter("telnyx_refreshes_total".__eq__)
     assert series(telemetry) == {("telnyx_up",): 1, ("telnyx_refreshes_total",): 1}
 
 
-def test_failure_from_the_start(telemetry):
-    """While no refresh has succeeded there is no time of a success."""
+def test_failure_before_the_first_success(telemetry):
+    """Until a refresh succeeds, the time of the last success is not exposed."""
     telemetry.record_refresh_failure(2.5, "timeout")
     assert ("telnyx_last_success_timestamp_seconds",) not in series(telemetry)
 
 
 def test_request(telemetry):
-    """A request is counted by its status, and its duration is observed."""
+    """A request is counted by its status code, and its duration is observed."""
     assert changes(telemetry, lambda: telemetry.record_request("200", 0.3)) == {
         ("telnyx_api_requests_total", ("code", "200")): 1,
         ("telnyx_api_request_duration_seconds_count",): 1,
@@ -225,26 +225,28 @@ def test_request(telemetry):
     ("limit", "expected"),
     [
         pytest.param(RateLimit(), {}, id="unknown"),
-        pytest.param(RateLimit(limit=100.0), one("telnyx_api_rate_limit", 100), id="limit"),
-        pytest.param(RateLimit(remaining=0.0), one("telnyx_api_rate_limit_remaining", 0), id="nothing-remains"),
+        pytest.param(RateLimit(limit=100.0), single_series("telnyx_api_rate_limit", 100), id="limit"),
+        pytest.param(
+            RateLimit(remaining=0.0), single_series("telnyx_api_rate_limit_remaining", 0), id="none-remaining"
+        ),
         pytest.param(
             RateLimit(reset=1_517_610_400.0),
-            one("telnyx_api_rate_limit_reset_timestamp_seconds", 1_517_610_400),
+            single_series("telnyx_api_rate_limit_reset_timestamp_seconds", 1_517_610_400),
             id="reset",
         ),
     ],
 )
-def test_rate_limit_is_shown_once_known(telemetry, limit, expected):
-    """Of the rate limit there is what Telnyx has said, and no more."""
+def test_rate_limit_is_exposed_once_known(telemetry, limit, expected):
+    """Only the parts of the rate limit that Telnyx has stated are exposed."""
     assert changes(telemetry, lambda: telemetry.record_rate_limit(limit)) == expected
 
 
-def test_restart(telemetry):
-    """A walk that begins again is counted."""
-    assert changes(telemetry, telemetry.record_list_restart) == one("telnyx_list_restarts_total", 1)
+def test_list_restart(telemetry):
+    """A restart of reading the list is counted."""
+    assert changes(telemetry, telemetry.record_list_restart) == single_series("telnyx_list_restarts_total", 1)
 
 
-ASKED = one("telnyx_exporter_cache_requests_total", 1)
+REQUEST = single_series("telnyx_exporter_cache_requests_total", 1)
 VIEW = View(EMPTY, 0, 0.0)
 
 
@@ -253,30 +255,30 @@ VIEW = View(EMPTY, 0, 0.0)
     [
         pytest.param(
             Entry(VIEW, 5.0, stale=False, error=None, hit=True),
-            {**ASKED, **one("telnyx_exporter_cache_hits_total", 1)},
+            {**REQUEST, **single_series("telnyx_exporter_cache_hits_total", 1)},
             id="fresh",
         ),
-        pytest.param(Entry(VIEW, 0.0, stale=False, error=None, hit=False), ASKED, id="waited-for"),
+        pytest.param(Entry(VIEW, 0.0, stale=False, error=None, hit=False), REQUEST, id="refreshed"),
         pytest.param(
             Entry(VIEW, 90.0, stale=True, error=None, hit=False),
-            {**ASKED, **one("telnyx_exporter_stale_responses_total", 1)},
+            {**REQUEST, **single_series("telnyx_exporter_stale_responses_total", 1)},
             id="stale",
         ),
-        pytest.param(Entry(None, None, stale=False, error=None, hit=False), ASKED, id="nothing"),
+        pytest.param(Entry(None, None, stale=False, error=None, hit=False), REQUEST, id="no-snapshot"),
     ],
 )
 def test_scrape(telemetry, entry, expected):
-    """A scrape is counted, as a hit if it found a fresh snapshot, and as stale if that is what it was shown."""
+    """A scrape is counted: as a hit if it found a fresh snapshot, and as stale if it got a stale one."""
     assert changes(telemetry, lambda: telemetry.record_scrape(entry)) == expected
 
 
-def test_two_do_not_mix(telemetry):
-    """Telemetry of two exporters in one process has nothing in common."""
+def test_instances_are_independent(telemetry):
+    """Two telemetry instances in one process share no state."""
     Telemetry(process=False).record_list_restart()
     assert series(telemetry)["telnyx_list_restarts_total",] == 0
 
 
-# What is shown
+# Exposed metrics
 
 
 @pytest.mark.parametrize(
@@ -290,8 +292,8 @@ def test_two_do_not_mix(telemetry):
         "python_gc_collections_total",
     ],
 )
-def test_process_and_runtime_are_shown(name):
-    """The process and the Python runtime are shown, unless that is not wanted."""
+def test_process_and_runtime_are_exposed(name):
+    """Metrics about the process and the Python runtime are exposed unless `process` is false."""
     assert name in {found for found, *_ in series(Telemetry())}
     assert name not in {found for found, *_ in series(Telemetry(process=False))}
 
@@ -304,11 +306,11 @@ def test_process_and_runtime_are_shown(name):
         pytest.param("telnyx_api_request_duration_seconds", {"telnyx_api_request_duration_seconds"}, id="histogram"),
         pytest.param("python_info", {"python_info"}, id="runtime"),
         pytest.param("telnyx_up", set(), id="up"),
-        pytest.param("telnyx_refreshes", set(), id="not-the-name-in-openmetrics"),
+        pytest.param("telnyx_refreshes", set(), id="openmetrics-name"),
     ],
 )
 def test_filter(name, expected):
-    """Only what is shown is exposed, by the name it has in Prometheus text; telnyx_up always is."""
+    """The filter selects metrics by their name in the Prometheus text format. `telnyx_up` is always exposed."""
     telemetry = Telemetry(is_exposed=lambda found: found == name)
     families = parse_openmetrics(telemetry.render(Format.OPENMETRICS).decode())
     assert {family_name(family) for family in families} == {"telnyx_up", *expected}
@@ -321,9 +323,9 @@ def test_filter(name, expected):
 
 @pytest.mark.parametrize("form", Format, ids=lambda form: form.name)
 def test_formats_parse(form):
-    """Every format is read by the parser made for it, and all say the same."""
+    """Each format can be read by its own parser, and all formats have the same content."""
     parse = parse_openmetrics if form is Format.OPENMETRICS else parse_text
-    telemetry = busy()
+    telemetry = populated_telemetry()
     found = {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in parse(telemetry.render(form).decode())
@@ -332,8 +334,8 @@ def test_formats_parse(form):
     assert found == series(telemetry)
 
 
-def test_openmetrics_is_ended():
-    """OpenMetrics ends with its end mark, which Prometheus text does not have."""
+def test_openmetrics_has_an_end_marker():
+    """OpenMetrics ends with `# EOF`, and the Prometheus text formats don't."""
     assert Telemetry().render(Format.OPENMETRICS).endswith(b"\n# EOF\n")
     assert b"# EOF" not in Telemetry().render(Format.TEXT)
     assert b"# EOF" not in Telemetry().render(Format.TEXT_1)
@@ -341,7 +343,7 @@ def test_openmetrics_is_ended():
 
 @pytest.mark.parametrize("form", Format, ids=lambda form: form.name)
 def test_no_created_series(form):
-    """No format has `_created` series, which would double the number of counters, whatever else this process did."""
+    """No format has `_created` series, even if other code enabled them. They would double the number of counters."""
     prometheus_client.enable_created_metrics()
     telemetry = Telemetry()
     telemetry.record_request("200", 0.3)

@@ -1,1 +1,1 @@
-"""The Telnyx resources that the exporter reads, one module per resource, and what their metrics are."""
+"""The Telnyx resources that the exporter reads, one module per resource, and their metrics."""

@@ -1,4 +1,4 @@
-"""What a collector is."""
+"""The type `Collector`: a Telnyx resource and its metric families."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from exporter.collectors.families import RowFamily, SnapshotGauge
-    from exporter.config.settings import Filter
+    from exporter.config.settings import FilterSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Collector(Generic[RowT]):
     """A Telnyx resource: its list endpoint, the struct that decodes a row, and the metric families of the rows."""
 
-    name: str
-    """For example `credential-connections`."""
     path: str
     """Path of the list endpoint below the base URL."""
     row_type: type[RowT]
-    params: Callable[[Filter], Mapping[str, str]]
-    """Returns the query parameters for filters and the sort order."""
+    params: Callable[[FilterSettings], Mapping[str, str]]
+    """Returns the query parameters: the filters that are set, and a sort order.
+
+    It must be by creation time, oldest first, because `telnyx.pagination` relies on that.
+    """
     identity_labels: Mapping[str, str]
-    """The first labels of each row's series, by the attributes of the row that are their values; two or more."""
+    """Maps the first labels of each row's series to the row attributes that hold their values. Two or more."""
     snapshot_families: tuple[SnapshotGauge, ...]
     row_families: tuple[RowFamily, ...]
 
-    def query(self, filters: Filter, page_size: int) -> ListQuery[RowT]:
+    def query(self, filters: FilterSettings, page_size: int) -> ListQuery[RowT]:
         """Return the list to read."""
         return ListQuery(path=self.path, row_type=self.row_type, page_size=page_size, params=self.params(filters))
 

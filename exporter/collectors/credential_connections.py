@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from exporter.collectors.families import RowFamily, Sample
-    from exporter.config.settings import Filter
+    from exporter.config.settings import FilterSettings
 
 
 class Inbound(ApiObject, frozen=True, gc=False):
@@ -170,7 +170,7 @@ _ANCHORSITES = (
 """The sites that Telnyx documents."""
 
 
-def _count(snapshot: Snapshot[Connection]) -> Iterable[Sample]:
+def _count_connections(snapshot: Snapshot[Connection]) -> Iterable[Sample]:
     documented = itertools.product(("credential_connection",), (True, False), _ANCHORSITES, ("SRTP", "none"))
     counts: Counter[tuple[LabelValue, ...]] = Counter(dict.fromkeys(documented, 0))
     counts.update(
@@ -198,13 +198,14 @@ _rtcp = nested("rtcp_settings", Rtcp)
 _SNAPSHOT_FAMILIES: tuple[SnapshotGauge, ...] = (
     SnapshotGauge(
         "telnyx_connections",
-        "Connections by type, state, anchorsite and media encryption, with zeros for all documented combinations.",
-        ("record_type", "active", "anchorsite", "encrypted_media"), _count),
+        "Connections by type, state, anchorsite and media encryption, including zeros for documented combinations.",
+        ("record_type", "active", "anchorsite", "encrypted_media"), _count_connections),
     SnapshotGauge(
         "telnyx_connections_malformed", "Connections left out because they could not be decoded; the log names them.",
         (), lambda snapshot: (((), len(snapshot.unreadable)),)),
     SnapshotGauge(
-        "telnyx_connections_missing", "Connections that the list counts but that none of its pages contained.",
+        "telnyx_connections_missing",
+        "Connections that the list's total includes but that none of its pages contained.",
         (), lambda snapshot: (((), snapshot.missing),)),
 )
 _ROW_FAMILIES: tuple[RowFamily, ...] = (
@@ -263,7 +264,7 @@ _ROW_FAMILIES: tuple[RowFamily, ...] = (
 # fmt: on
 
 
-def _params(filters: Filter) -> Mapping[str, str]:
+def _params(filters: FilterSettings) -> Mapping[str, str]:
     params = {
         "filter[connection_name][contains]": filters.connection_name,
         "filter[fqdn]": filters.fqdn,
@@ -273,7 +274,6 @@ def _params(filters: Filter) -> Mapping[str, str]:
 
 
 COLLECTOR = Collector(
-    name="credential-connections",
     path="/credential_connections",
     row_type=Connection,
     params=_params,

@@ -1,4 +1,4 @@
-"""What a metric family is, and how its values are read from a row.
+"""Metric families, and functions that read their values from a row.
 
 A label value is text, a bool (rendered as `true` or `false`) or None (rendered as an empty label). A number that is
 None has no sample.
@@ -56,7 +56,7 @@ class Gauge(Family):
     """At most one number per row."""
 
     source: Getter
-    value: Callable[[Any], float | None]
+    get_value: Callable[[Any], float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Info(Family):
     """Labels that are exposed only on request. Their attributes have the same names."""
 
     @property
-    def values(self) -> Callable[[Any], tuple[LabelValue, ...]]:
+    def get_labels(self) -> Callable[[Any], tuple[LabelValue, ...]]:
         """Returns the label values of a source."""
         return attrgetter(*self.attributes)
 
@@ -90,15 +90,17 @@ class MultiGauge(Family):
 RowFamily: TypeAlias = Gauge | Info | MultiGauge
 
 
-def gauge(name: str, text: str, source: Getter, value: str | Callable[[Any], float | None]) -> Gauge:
+def gauge(name: str, help_text: str, source: Getter, value: str | Callable[[Any], float | None]) -> Gauge:
     """Declare a gauge whose value is an attribute of the source or a function of it."""
-    return Gauge(name, text, (), source, attrgetter(value) if isinstance(value, str) else value)
+    return Gauge(name, help_text, (), source, attrgetter(value) if isinstance(value, str) else value)
 
 
-def info(name: str, text: str, source: Getter, *labels: str, sensitive: tuple[str, ...] = ()) -> Info:
+def info(name: str, help_text: str, source: Getter, *labels: str, sensitive: tuple[str, ...] = ()) -> Info:
     """Declare settings as labels. Each is the name of an attribute of the source, or `label=attribute`."""
     pairs = [(label, attribute or label) for label, _, attribute in (label.partition("=") for label in labels)]
-    return Info(name, text, tuple(label for label, _ in pairs), source, tuple(name for _, name in pairs), sensitive)
+    return Info(
+        name, help_text, tuple(label for label, _ in pairs), source, tuple(name for _, name in pairs), sensitive
+    )
 
 
 def whole_row(row: Any) -> Any:
@@ -106,9 +108,9 @@ def whole_row(row: Any) -> Any:
     return row
 
 
-def nested(field: str, kind: type) -> Getter:
+def nested(field: str, struct_type: type) -> Getter:
     """Return a getter for a nested object. The getter returns an empty instance when the API sends null."""
-    get, empty = attrgetter(field), kind()
+    get, empty = attrgetter(field), struct_type()
     return lambda row: get(row) or empty
 
 
@@ -144,7 +146,7 @@ _HOST = re.compile(
 
 
 def host_of(url: str | None) -> str | None:
-    """Return the host of an http URL, or None for other text. The rest of a webhook's URL can contain credentials."""
+    """Return the host of an http or https URL, or None for other text. The rest of the URL can contain credentials."""
     match = _HOST.fullmatch(url) if url else None
     return match["host"].lower() if match else None
 

@@ -38,7 +38,7 @@ class KeyFile:
         self._problem = ""
 
     def __call__(self) -> str:
-        """Return the key."""
+        """Read the file again and return the key, or the last valid key if the file is unusable."""
         try:
             self._key = self._read()
             problem = ""

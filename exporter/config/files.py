@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:
-    """Read a file without ever blocking, for example on a named pipe.
+    """Read a regular file. Opening it never waits, for example for the writer of a named pipe.
 
     Raises `OSError`, and `ValueError` if it is not a regular file or has more than `max_bytes`.
     """

@@ -1,6 +1,6 @@
 """Loads settings from flags, environment variables and a `.env` file, in this order of precedence.
 
-Names, help and error messages of the options are derived from the model in `settings.py`.
+The model in `settings.py` is the only list of settings. Flags, help and error messages are derived from it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from exporter import __version__
 from exporter.config.files import read_file
-from exporter.config.settings import DOTENV, PREFIX, Group, Settings
+from exporter.config.settings import DOTENV, PREFIX, Settings, SettingsGroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,14 +37,14 @@ _NEED_RESTART = frozenset({"web", "demo", "once", "check_config"})
 
 
 class UsageError(ValueError):
-    """An invalid setting. The message is one line that says what is wrong, where, and why."""
+    """A problem that the user must fix, such as an invalid setting. The message is one line: what, where and why."""
 
     status = 2
     """The exit status."""
 
 
 class BindError(UsageError):
-    """An address that can't be bound. A later attempt may succeed, so the exit status is another one."""
+    """An address that can't be bound. A later attempt may succeed, so the exit status differs."""
 
     status = 1
 
@@ -70,7 +70,7 @@ class Option(NamedTuple):
 def _fields(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
     for name, field in model.model_fields.items():
         field_path = (*path, name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Group):
+        if isinstance(field.annotation, type) and issubclass(field.annotation, SettingsGroup):
             yield from _fields(field.annotation, field_path)
         else:
             yield field_path, field
@@ -216,7 +216,7 @@ def _explain(error: ValidationError, flags: Mapping[str, str], dotenv: Mapping[s
     return f"{where}: {message}" if option.secret else f"{where}={value!r}: {message}"
 
 
-def check_reload(before: Settings, after: Settings) -> None:
+def check_reloadable(before: Settings, after: Settings) -> None:
     """Raise `UsageError` if a setting changed that needs a restart."""
     for option in OPTIONS:
         if option.path[0] in _NEED_RESTART and _value(before, option.path) != _value(after, option.path):

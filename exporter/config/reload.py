@@ -54,13 +54,13 @@ class Reloader:
             raise ValueError("; ".join(results))
 
     async def _reload(self, name: str, source: Source) -> str:
-        """Reload one source and return why it failed, or an empty text."""
+        """Reload one source and return why it failed, or an empty string."""
         try:
             await source.reload()
         except ValueError as error:
             self._observer.record_config_error(name)
             _log.warning("configuration is invalid, keeping the previous one", source=name, problem=str(error))
-            return f"kept the previous one, {error}"
+            return f"invalid, kept the previous version: {error}"
         self._observer.record_config_loaded(name, self._clock())
         _log.info("configuration reloaded", source=name)
         return ""

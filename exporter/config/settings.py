@@ -14,10 +14,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from exporter.config.values import (
     Addresses,
+    CommaSeparated,
     Duration,
     FilePath,
     Regex,
-    Words,
     check_base_url,
     check_key,
     check_name_filter,
@@ -43,7 +43,7 @@ def _check_secret_key(secret: SecretStr) -> SecretStr:
     return secret
 
 
-def _option(default: Any, help_text: str, metavar: str, *, repeatable: bool = False, **bounds: Any) -> Any:
+def _setting(default: Any, help_text: str, metavar: str, *, repeatable: bool = False, **bounds: Any) -> Any:
     """Declare a field: its default in the form that a user writes, its help text, and its placeholder in the help.
 
     If it is repeatable, the values of several flags are joined; otherwise the last flag counts.
@@ -52,66 +52,64 @@ def _option(default: Any, help_text: str, metavar: str, *, repeatable: bool = Fa
     return Field(default=default, validate_default=True, description=help_text, **bounds)
 
 
-class Group(BaseModel):
+class SettingsGroup(BaseModel):
     """Settings whose flags have the same prefix. The first line of the docstring is the group's title in the help."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class WebConfig(Group):
+class WebConfigSettings(SettingsGroup):
     """Web TLS and authentication."""
 
-    file: FilePath | None = _option(
+    file: FilePath | None = _setting(
         None, "Web configuration file: TLS, users, headers; reloaded when it changes.", "FILE"
     )
 
 
-class Web(Group):
+class WebSettings(SettingsGroup):
     """HTTP server."""
 
-    listen_address: Addresses = _option(
+    listen_address: Addresses = _setting(
         ":10142",
         "Address to listen on, [HOST]:PORT or unix:///PATH; repeat the flag or use commas for several.",
         "ADDRESS",
         repeatable=True,
     )
-    systemd_socket: bool = Field(default=False, description="Listen on the sockets that systemd passes instead.")
-    telemetry_path: Annotated[str, AfterValidator(check_telemetry_path)] = _option(
+    systemd_socket: bool = Field(default=False, description="Listen only on the sockets that systemd passes.")
+    telemetry_path: Annotated[str, AfterValidator(check_telemetry_path)] = _setting(
         "/metrics", "Path of the metrics.", "PATH"
     )
     enable_lifecycle: bool = Field(default=False, description="Let POST /-/reload reload the configuration.")
-    config: WebConfig = Field(default_factory=WebConfig)
+    config: WebConfigSettings = Field(default_factory=WebConfigSettings)
 
 
-class Filter(Group):
+class FilterSettings(SettingsGroup):
     """Which connections to read; Telnyx applies the filters, so others are never transferred."""
 
-    connection_name: Annotated[str, AfterValidator(check_name_filter)] = _option(
+    connection_name: Annotated[str, AfterValidator(check_name_filter)] = _setting(
         "", "Only connections whose name contains this text, ignoring case; three characters or more.", "TEXT"
     )
-    fqdn: str = _option("", "Only connections with exactly this FQDN.", "FQDN")
-    outbound_voice_profile_id: str = _option("", "Only connections with this outbound voice profile.", "ID")
+    fqdn: str = _setting("", "Only connections with exactly this FQDN.", "FQDN")
+    outbound_voice_profile_id: str = _setting("", "Only connections with this outbound voice profile.", "ID")
 
 
-class Telnyx(Group):
+class TelnyxSettings(SettingsGroup):
     """Telnyx API."""
 
-    api_key_file: FilePath | None = _option(
+    api_key_file: FilePath | None = _setting(
         None, "File that contains the API key; read again for each refresh.", "FILE"
     )
-    timeout: Duration = _option("60s", "Maximum time for a refresh, including retries.", "DURATION", gt=0)
-    page_size: int = _option("250", "Connections per page, 1 to 250.", "N", ge=1, le=250)
-    concurrency: int = _option("4", "Pages to read at the same time, 1 to 32.", "N", ge=1, le=32)
-    filter: Filter = Field(default_factory=Filter)
+    timeout: Duration = _setting("60s", "Maximum time for a refresh, including retries and waits.", "DURATION", gt=0)
+    page_size: int = _setting("250", "Connections per page, 1 to 250.", "N", ge=1, le=250)
+    concurrency: int = _setting("4", "Pages to read at the same time, 1 to 32.", "N", ge=1, le=32)
+    filter: FilterSettings = Field(default_factory=FilterSettings)
 
 
-class Cache(Group):
-    """How long to reuse what was read from Telnyx."""
+class CacheSettings(SettingsGroup):
+    """How long to reuse a snapshot."""
 
-    ttl: Duration = _option("30s", "Age at which a scrape starts a refresh.", "DURATION")
-    max_stale: Duration = _option(
-        "10m", "How long to serve cached connections while Telnyx is unreachable.", "DURATION"
-    )
+    ttl: Duration = _setting("30s", "Age at which a scrape starts a refresh.", "DURATION")
+    max_stale: Duration = _setting("10m", "How long to serve cached connections while refreshes fail.", "DURATION")
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -120,21 +118,21 @@ class Cache(Group):
         return self
 
 
-class Metrics(Group):
+class MetricsSettings(SettingsGroup):
     """Which metrics to expose; telnyx_up is always exposed."""
 
-    allow: Regex = _option("", "Expose only metrics whose whole name matches.", "REGEX")
-    deny: Regex = _option("", "Hide metrics whose whole name matches; takes precedence over allow.", "REGEX")
-    sensitive_labels: Annotated[Words, AfterValidator(_check_labels)] = _option(
+    allow: Regex = _setting("", "Expose only metrics whose whole name matches.", "REGEX")
+    deny: Regex = _setting("", "Hide metrics whose whole name matches; takes precedence over allow.", "REGEX")
+    sensitive_labels: Annotated[CommaSeparated, AfterValidator(_check_labels)] = _setting(
         "", f"Sensitive fields to expose as labels, separated by commas: {', '.join(SENSITIVE_LABELS)}.", "NAMES"
     )
 
 
-class Log(Group):
+class LogSettings(SettingsGroup):
     """The log, on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = _option("info", "debug, info, warning or error.", "LEVEL")
-    format: Literal["logfmt", "json"] = _option("logfmt", "logfmt or json.", "FORMAT")
+    level: Literal["debug", "info", "warning", "error"] = _setting("info", "debug, info, warning or error.", "LEVEL")
+    format: Literal["logfmt", "json"] = _setting("logfmt", "logfmt or json.", "FORMAT")
 
 
 class Settings(BaseSettings):
@@ -165,11 +163,11 @@ class Settings(BaseSettings):
         json_schema_extra={"flag": "--telnyx.base-url", "metavar": "URL", "secret": True},
     )
 
-    web: Web = Field(default_factory=Web)
-    telnyx: Telnyx = Field(default_factory=Telnyx)
-    cache: Cache = Field(default_factory=Cache)
-    metrics: Metrics = Field(default_factory=Metrics)
-    log: Log = Field(default_factory=Log)
+    web: WebSettings = Field(default_factory=WebSettings)
+    telnyx: TelnyxSettings = Field(default_factory=TelnyxSettings)
+    cache: CacheSettings = Field(default_factory=CacheSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
 
     demo: bool = Field(default=False, description="Expose a built-in account of 55 connections; needs no API key.")
     once: bool = Field(

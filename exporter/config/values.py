@@ -1,6 +1,6 @@
 """Parsing and validation of single setting values: durations, addresses, URLs, keys.
 
-All functions raise `ValueError` with a message that reads well after the setting's name: "must be ...".
+The parse and check functions raise `ValueError` with a message that reads well after the setting's name: "must be ...".
 """
 
 from __future__ import annotations
@@ -90,15 +90,17 @@ def check_telemetry_path(text: str) -> str:
 def check_regex(text: str) -> str:
     """Validate a regular expression."""
     try:
-        with warnings.catch_warnings(action="error"):  # a warning means that Python may interpret it differently
+        with warnings.catch_warnings(
+            action="error"
+        ):  # a warning means that Python may not read it as its author meant it
             re.compile(text)
     except (re.error, OverflowError, RecursionError, FutureWarning) as error:
-        raise ValueError(f"must be a regular expression: {error}") from None
+        raise ValueError(f"is not a valid regular expression: {error}") from None
     return text
 
 
 def check_name_filter(text: str) -> str:
-    """Validate the filter for names."""
+    """Validate `--telnyx.filter.connection-name`."""
     if text and len(text) < 3:  # noqa: PLR2004 -- Telnyx's own minimum
         raise ValueError("must have at least three characters, or Telnyx rejects it")
     return text
@@ -127,7 +129,7 @@ def _check_path(value: Any) -> Any:
 Duration = Annotated[float, BeforeValidator(_parse_duration)]
 """Seconds, given as a Prometheus duration."""
 Regex = Annotated[str, AfterValidator(check_regex)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """A list, given as text with commas."""
-Addresses = Annotated[Words, AfterValidator(_check_addresses)]
+Addresses = Annotated[CommaSeparated, AfterValidator(_check_addresses)]
 FilePath = Annotated[Path, BeforeValidator(_check_path)]

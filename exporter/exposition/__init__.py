@@ -1,1 +1,1 @@
-"""From snapshots to the body of a scrape response."""
+"""Renders snapshots and encodes them as scrape responses."""

@@ -54,6 +54,6 @@ def _parse(header: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _quality(parameters: dict[str, str]) -> float:
-    """Return the q-value: 1 if it is absent, 0 if it is not a number."""
+    """Return the q-value: 1 if it is absent, 0 if it is invalid."""
     text = parameters.get("q", "1")
     return float(text) if _QUALITY.fullmatch(text) else 0.0

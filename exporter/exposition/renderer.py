@@ -1,8 +1,8 @@
 """Renders the rows of a snapshot to exposition lines, one metric family of one page at a time.
 
 A line has three parts: the family's name, the identity labels, which all series of a row share, and a suffix with the
-other labels and the number. Identity labels are rendered once per row, and a suffix once per distinct value, of which
-there are few. A page that is the same object as in the last snapshot is not rendered again.
+other labels and the number. Identity labels are rendered once per row, and a suffix once per distinct combination of
+values, of which there are few. A page that is the same object as in the last snapshot is not rendered again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from exporter.collectors.families import Family, Getter, LabelValue, RowFamily, Sample
     from exporter.telnyx.pages import Snapshot
 
-    Page: TypeAlias = tuple[Any, ...]
+    Rows: TypeAlias = tuple[Any, ...]
 
 
 class Renderer:
@@ -31,7 +31,7 @@ class Renderer:
         self._families = (*collector.snapshot_families, *collector.row_families)
         self._identity_template = "{" + ",".join(f'{label}="%s"' for label in collector.identity_labels)
         self._identity = attrgetter(*collector.identity_labels.values())
-        self._rendered: dict[int, tuple[Page, list[bytes]]] = {}
+        self._rendered: dict[int, tuple[Rows, list[bytes]]] = {}
         self._document = EMPTY
 
     def __call__(self, snapshot: Snapshot[Any]) -> Document:
@@ -50,21 +50,21 @@ class Renderer:
             self._document = Document(self._families, blocks)
         return self._document
 
-    def _render_page(self, page: Page, suffixes: Sequence[_SuffixCache]) -> list[bytes]:
+    def _render_page(self, page: Rows, suffixes: Sequence[_SuffixCache]) -> list[bytes]:
         """Return the lines of each row family for these rows."""
         identities = [self._render_identity(row) for row in page]
         sources = _SourceCache(page)
         blocks = []
         for family, suffix in zip(self._collector.row_families, suffixes, strict=True):
             if isinstance(family, Gauge):
-                numbers = map(family.value, sources[family.source])
+                numbers = map(family.get_value, sources[family.source])
                 lines = [
                     identity + suffix[number]
                     for identity, number in zip(identities, numbers, strict=True)
                     if number is not None
                 ]
             elif isinstance(family, Info):
-                labels = map(family.values, sources[family.source])
+                labels = map(family.get_labels, sources[family.source])
                 lines = [identity + suffix[values] for identity, values in zip(identities, labels, strict=True)]
             else:
                 lines = [
@@ -81,7 +81,7 @@ class Renderer:
 
 
 class _SuffixCache(dict[Any, bytes]):
-    """The end of a line, after the identity labels, by its values. It is rendered when it is first needed.
+    """Caches the ends of lines, after the identity labels, by their values. Each is rendered when it is first needed.
 
     The key is the number of a gauge, the label values of an info, or a sample with both.
     """
@@ -103,7 +103,7 @@ class _SuffixCache(dict[Any, bytes]):
 class _SourceCache(dict["Getter", "list[Any]"]):
     """The sources of a page's rows by getter, because several families have the same source."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Rows) -> None:
         self._page = page
 
     def __missing__(self, getter: Getter) -> list[Any]:
@@ -122,7 +122,7 @@ _CONSTANTS: dict[LabelValue, str] = {None: "", True: "true", False: "false"}
 
 
 def _label_text(value: LabelValue) -> str:
-    return _CONSTANTS.get(value) or _escape(value or "")  # type: ignore[arg-type]  # bools are constants
+    return _CONSTANTS.get(value) or _escape(value or "")  # type: ignore[arg-type]  # a bool is in _CONSTANTS
 
 
 def _escape(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A Telnyx-compatible API on loopback, for `--demo` and tests. It imports nothing else of the exporter."""
+"""A Telnyx-compatible API on loopback, for `--demo` and tests. It imports nothing else from the exporter."""
 
 from exporter.sandbox.account import Account
 from exporter.sandbox.api import create_app

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _MAX_CATCH_UP_STEPS = 300
-"""After a long sleep, older changes are skipped."""
+"""Maximum number of due changes to apply. After a long sleep of the computer, older ones are skipped."""
 
 SORT_KEYS: Mapping[str, Callable[[Row], Any] | None] = {
     "created_at": None,  # the order in which rows are stored
     "connection_name": lambda row: row["connection_name"] or "",
     "active": lambda row: row["active"] is not False,
 }
-"""The values of the API's `sort` parameter."""
+"""The values of the API's `sort` parameter, with their key functions."""
 FILTERS: Mapping[str, Callable[[Row, str], bool]] = {
     "filter[connection_name][contains]": lambda row, text: text.lower() in (row["connection_name"] or "").lower(),
     "filter[fqdn]": lambda row, text: row.get("fqdn") == text,  # matches nothing: credential connections have no FQDN
@@ -71,7 +71,10 @@ class Account:
         return self._rows
 
     def encoded_rows(self, sort: str = "created_at", filters: Mapping[str, str] | None = None) -> list[bytes]:
-        """Return the JSON of the rows that match. Sort order and filters are values of the API's parameters."""
+        """Return the JSON of the rows that match.
+
+        `sort` is a value of the API's `sort` parameter, and `filters` maps the API's filter parameters to their values.
+        """
         self._apply_due_changes()
         key = SORT_KEYS[sort.removeprefix("-")]
         found = self._encoded
@@ -131,7 +134,10 @@ class Account:
         self._steps_applied = max(self._steps_applied, due)
 
     def _change_something(self, at: int) -> None:
-        """Change one setting. Disabled settings are restored later, so that a long-running account stays balanced."""
+        """Change one setting, or add a connection.
+
+        Disabled settings are restored later, so that a long-running account stays balanced.
+        """
         (kind,) = self._rng.choices(("limit", "disable", "decrypt", "add"), (72, 16, 10, 2))
         if kind == "add" or not self._rows:
             self._append(at, {})

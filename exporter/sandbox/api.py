@@ -36,7 +36,7 @@ _ERRORS = {
 
 
 class _RequestError(Exception):
-    """A rejected request. The detail never quotes the request, because that could quote a key."""
+    """A rejected request. The detail never quotes the request, which could contain a key."""
 
     def __init__(self, status: int, detail: str, parameter: str | None = None) -> None:
         super().__init__(detail)
@@ -112,7 +112,7 @@ def _integer_parameter(query: Mapping[str, str], name: str, default: int, maximu
 def _sort(query: Mapping[str, str]) -> str:
     sort = query.get("sort", "created_at")
     if sort.removeprefix("-") not in SORT_KEYS:
-        detail = f"This must be one of {', '.join(SORT_KEYS)}, with '-' before it for descending."
+        detail = f"This must be one of {', '.join(SORT_KEYS)}, with a leading '-' for descending order."
         raise _RequestError(400, detail, "sort")
     return sort
 

@@ -39,30 +39,30 @@ _WEBHOOKS = (
 )
 
 CHANNEL_LIMITS = (None, 5, 10, 25, 50, 100, 250)
-_COIN_FLIP = (True, False)
-_RARELY = (True, False, False, False)
+_HALF = (True, False)
+_ONE_IN_FOUR = (True, False, False, False)
 _CHOICES: Row = {
     "record_type": ("credential_connection",),
     "dtmf_type": ("RFC 2833", "RFC 2833", "RFC 2833", "RFC 2833", "Inband", "SIP INFO"),
-    "default_on_hold_comfort_noise_enabled": _COIN_FLIP,
-    "encode_contact_header_enabled": _RARELY,
-    "onnet_t38_passthrough_enabled": _RARELY,
+    "default_on_hold_comfort_noise_enabled": _HALF,
+    "encode_contact_header_enabled": _ONE_IN_FOUR,
+    "onnet_t38_passthrough_enabled": _ONE_IN_FOUR,
     "ios_push_credential_id": (None, None, None, "7d0d8f5c-3c0a-4a55-9f0e-5f3f1c6f2a10"),
     "android_push_credential_id": (None, None, None, "b52f0a5e-0d1b-4c39-8a43-2f6c0e7d9b34"),
     "webhook_api_version": ("1", "2", "2", "2"),
     "webhook_timeout_secs": (None, 5, 10, 25),
-    "call_cost_in_webhooks": _RARELY,
+    "call_cost_in_webhooks": _ONE_IN_FOUR,
     "tags": ([], [], [], ["production"], ["staging"], ["production", "recorded"], ["emergency", "production"]),
     "noise_suppression": ("disabled", "disabled", "inbound", "outbound", "both"),
     "noise_suppression_details": {"engine": ("denoiser", "deep_filter_net"), "attenuation_limit": (60, 80, 100)},
     "jitter_buffer": {
-        "enable_jitter_buffer": _RARELY,
+        "enable_jitter_buffer": _ONE_IN_FOUR,
         "jitterbuffer_msec_min": (40, 60, 80),
         "jitterbuffer_msec_max": (200, 300, 400),
     },
     "rtcp_settings": {
         "port": ("rtp+1", "rtp+1", "rtcp-mux"),
-        "capture_enabled": _RARELY,
+        "capture_enabled": _ONE_IN_FOUR,
         "report_frequency_secs": (5, 10, 30),
     },
     "inbound": {
@@ -71,11 +71,11 @@ _CHOICES: Row = {
         "codecs": (["G722", "G711U", "G711A"], ["G711U", "G711A"], ["OPUS", "G722", "G711U", "G729"]),
         "default_routing_method": ("sequential", "sequential", "round-robin"),
         "channel_limit": CHANNEL_LIMITS,
-        "generate_ringback_tone": _COIN_FLIP,
-        "isup_headers_enabled": _RARELY,
-        "prack_enabled": _RARELY,
-        "sip_compact_headers_enabled": _COIN_FLIP,
-        "shaken_stir_enabled": _COIN_FLIP,
+        "generate_ringback_tone": _HALF,
+        "isup_headers_enabled": _ONE_IN_FOUR,
+        "prack_enabled": _ONE_IN_FOUR,
+        "sip_compact_headers_enabled": _HALF,
+        "shaken_stir_enabled": _HALF,
         "simultaneous_ringing": ("enabled", "disabled"),
         "timeout_1xx_secs": (3, 5, 10),
         "timeout_2xx_secs": (30, 60, 90),
@@ -84,8 +84,8 @@ _CHOICES: Row = {
         "call_parking_enabled": (None, False, True),
         "ani_override_type": ("always", "normal", "emergency"),
         "channel_limit": CHANNEL_LIMITS,
-        "instant_ringback_enabled": _RARELY,
-        "generate_ringback_tone": _RARELY,
+        "instant_ringback_enabled": _ONE_IN_FOUR,
+        "generate_ringback_tone": _ONE_IN_FOUR,
         "t38_reinvite_source": ("telnyx", "telnyx", "customer"),
         "outbound_voice_profile_id": ("1293384261075731499", "1583046725390141820", "1902755384112408573"),
     },
@@ -93,7 +93,7 @@ _CHOICES: Row = {
 """The possible values of each field, all equally likely."""
 
 FIRST_CREATED = 1_546_300_800_000
-"""2019-01-01, in Unix milliseconds, as all times in this package."""
+"""2019-01-01, in Unix milliseconds, as all creation and update times."""
 LAST_CREATED = 1_780_272_000_000
 """2026-06-01."""
 _ID_EPOCH = 1_288_834_974_657  # Telnyx's decimal ids look like snowflakes: milliseconds since then, then 22 other bits
@@ -106,7 +106,7 @@ def iso_time(milliseconds: int) -> str:
 
 
 def nested_object(row: Row, name: str) -> Row:
-    """Return an object inside the row, or an empty one where the row has null."""
+    """Return an object inside the row, or an empty one if it is null."""
     nested: Row = row[name] or {}
     return nested
 
@@ -120,7 +120,10 @@ def merge(row: Row, fields: Row) -> Row:
 
 
 def _choose(rng: random.Random, choices: Row) -> Row:
-    return {name: _choose(rng, of) if isinstance(of, dict) else rng.choice(of) for name, of in choices.items()}
+    return {
+        name: _choose(rng, values) if isinstance(values, dict) else rng.choice(values)
+        for name, values in choices.items()
+    }
 
 
 def generate(rng: random.Random, index: int, created: int) -> Row:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from exporter.telnyx.responses import RateLimit
 
 MAX_BODY_BYTES = 32 * 2**20
-"""Far more than 250 connections need, and little enough to hold in memory."""
+"""Maximum size of a response in bytes: far more than a page needs, and little enough to hold in memory."""
 
 _MAX_ERROR_BYTES = 64 * 2**10
 _CONNECT_TIMEOUT = 5.0
@@ -54,7 +54,8 @@ class Client:
     """Sends authenticated GET requests to the Telnyx API.
 
     `api_key` returns the key; it is called once per session, so that a rotated key is used without a restart.
-    `timeout` bounds each single read, in seconds.
+    `timeout` is in seconds. Each read, write and wait for a connection takes at most that, or 20 s if that is less.
+    Connecting takes at most 5 s.
     """
 
     def __init__(
@@ -81,14 +82,17 @@ class Client:
             },
             timeout=httpx.Timeout(min(timeout, _READ_TIMEOUT), connect=min(timeout, _CONNECT_TIMEOUT)),
             limits=httpx.Limits(max_connections=concurrency),
-            follow_redirects=False,  # a redirect would send the key to another host
+            follow_redirects=False,  # the key is sent to the base URL only
             event_hooks={"response": [_drop_location]},
             trust_env=not is_loopback(urlsplit(base_url).hostname or ""),  # a proxy can't reach this machine's loopback
         )
-        self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # store no cookies
+        self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # the API needs no cookies
 
     def session(self, timeout: float) -> Session:
-        """Start a session that ends after `timeout` seconds. Its requests share the key and their retry state."""
+        """Start a session. Its requests share the key and the waits that Telnyx asks for.
+
+        A wait that would last beyond `timeout` seconds from now makes the request fail instead.
+        """
         return Session(self, f"Bearer {self._api_key()}", time.monotonic() + timeout)
 
     async def close(self) -> None:

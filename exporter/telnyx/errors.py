@@ -72,7 +72,7 @@ class StatusError(TelnyxError):
 
 
 class BadRequest(StatusError):
-    """Any 4xx without a class of its own: Telnyx rejects the request itself."""
+    """Any other 4xx status: Telnyx rejects the request itself."""
 
     reason = "bad_request"
     advice = "Check --telnyx.base-url and the --telnyx.filter flags."

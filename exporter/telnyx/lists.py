@@ -22,7 +22,7 @@ class ListObserver(Protocol):
     """Receives events about reading a list."""
 
     def record_list_restart(self) -> None:
-        """Record that reading restarted because the list changed while it was being read."""
+        """Record that reading restarted because the list changed or contradicted its own totals."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +38,14 @@ class ListQuery(Generic[RowT]):
 
 
 class _CachedPage(NamedTuple, Generic[RowT]):
-    """A page as it was last read, with the SHA-256 digest of its body. The same digest means the same page."""
+    """A page and the SHA-256 digest of its body. A page with the same digest is not decoded again."""
 
     digest: bytes
     page: Page[RowT]
 
 
 class ListReader(Generic[RowT]):
-    """Reads a list. `timeout` bounds a whole `fetch`, including retries, in seconds."""
+    """Reads a list. `timeout` bounds a whole `fetch`, including retries and waits, in seconds."""
 
     def __init__(
         self,
@@ -95,4 +95,4 @@ class ListReader(Generic[RowT]):
             return self._decode(body)
         except ValueError as error:
             problem = str(error)
-        raise Malformed(f"page {number} is not a page of the list: {problem}")
+        raise Malformed(f"page {number} can't be decoded: {problem}")

@@ -96,7 +96,7 @@ class Snapshot(msgspec.Struct, Generic[RowT], frozen=True):
 
     @property
     def row_count(self) -> int:
-        """Number of rows."""
+        """Number of rows, without the unreadable ones."""
         return sum(map(len, self.pages))
 
 
@@ -133,7 +133,7 @@ _ESCAPE = re.compile(
 
 
 def _replace_lone_surrogates(body: bytes) -> bytes:
-    """Replace lone surrogates by U+FFFD. They are valid JSON but not valid Unicode."""
+    """Replace lone surrogates with U+FFFD. They are valid JSON but not valid Unicode."""
     return _ESCAPE.sub(lambda match: rb"\ufffd" if match[1] else match[0], body)
 
 
@@ -149,7 +149,8 @@ class PageDecoder(Generic[RowT]):
     def __call__(self, body: bytes) -> Page[RowT]:
         """Decode a response body.
 
-        First the whole page is decoded strictly. If that fails, each row is decoded separately: numbers may then be
+        First the whole page is decoded strictly. If that fails or an id is empty, each row is decoded
+        separately: numbers may then be
         text, and a row that can't be decoded becomes an `UnreadableRow`. Raises `ValueError` if the body is no page.
         """
         try:

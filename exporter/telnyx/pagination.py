@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS = 3
 MAX_PAGES = 100_000
-"""More pages than any account has. A list that claims more is refused."""
+"""More pages than any account has. A list that claims more makes the refresh fail."""
 MAX_EMPTY_PAGES = 10
-"""More pages than a list loses during one attempt."""
+"""If more than this many last pages are empty, the list is rejected: no list shrinks so much during an attempt."""
 
 _EMPTY: Page[Any] = Page((), Meta())
 
@@ -44,8 +44,9 @@ async def read_list(
     """Read the whole list. `read_page` returns the page of a number, counted from 1, or raises.
 
     If the list changed while it was read, or the number of rows contradicts the list's own totals, the list is read
-    again, three times in total. `on_restart` is called before each repetition. Then the attempt that misses the fewest
-    rows counts. Raises the errors of `read_page`, and `Malformed` for a list whose totals are impossible.
+    again, in at most three attempts. `on_restart` is called before the second and the third. If no attempt is
+    consistent, the result is the one that misses the fewest rows. If a page after the first is rejected, the
+    last attempt fails. Raises the errors of `read_page`, and `Malformed` for a list whose totals are impossible.
     """
     best: Snapshot[RowT] | None = None
     trust_totals = True
@@ -56,7 +57,7 @@ async def read_list(
         first = await reader(1)
         last = _stated_page_count(first) if trust_totals else None
         if last is None:
-            pages: Sequence[Page[RowT]] | None = await _read_backwards(reader, await _find_last(read_page, first))
+            pages: Sequence[Page[RowT]] | None = await _read_backwards(reader, await _find_last_page(read_page, first))
         elif attempt:
             pages = await _read_backwards(reader, last)
         else:
@@ -64,14 +65,14 @@ async def read_list(
         if pages is None:
             continue
         snapshot = _join(pages, reader.totals)
-        rows = _row_count(snapshot)
+        rows = _count_with_unreadable(snapshot)
         totals = reader.totals or {rows}
-        if reader.refusal is None and min(totals) <= rows <= max(totals):
+        if reader.bad_request is None and min(totals) <= rows <= max(totals):
             return snapshot
-        if reader.refusal is not None and attempt == MAX_ATTEMPTS - 1:
-            raise reader.refusal
+        if reader.bad_request is not None and attempt == MAX_ATTEMPTS - 1:
+            raise reader.bad_request
         trust_totals = trust_totals and rows <= max(totals)
-        if best is None or (snapshot.missing, -rows) < (best.missing, -_row_count(best)):
+        if best is None or (snapshot.missing, -rows) < (best.missing, -_count_with_unreadable(best)):
             best = snapshot
     assert best is not None  # noqa: S101 -- reading backwards always returns pages or raises
     return best
@@ -84,7 +85,7 @@ class _PageReader(Generic[RowT]):
         self._read_page = read_page
         self._received: dict[int, str] = {}
         self.totals: set[int] = set()
-        self.refusal: BadRequest | None = None
+        self.bad_request: BadRequest | None = None
 
     async def __call__(self, number: int) -> Page[RowT]:
         """Return the page of this number, or an empty page past the end, however the API signals that."""
@@ -93,12 +94,12 @@ class _PageReader(Generic[RowT]):
         except BadRequest as error:
             if number == 1:
                 raise
-            self.refusal = error
+            self.bad_request = error
             self._received[number] = str(error)
             return _EMPTY
         if page.meta.total_results is not None:
             self.totals.add(page.meta.total_results)
-        if _is_other_page(page, number):
+        if _is_past_end(page, number):
             self._received[number] = f"page {page.meta.page_number}"
             return _EMPTY
         self._received[number] = f"{len(page.rows)} rows"
@@ -113,7 +114,7 @@ class _PageReader(Generic[RowT]):
 async def _read_concurrently(
     reader: _PageReader[RowT], first: Page[RowT], last: int, concurrency: int
 ) -> Sequence[Page[RowT]] | None:
-    """Read all pages at the same time. Return None if the list changed before its last page."""
+    """Read all pages at the same time. Return None if rows were removed before the last page."""
     if last == 1:
         return (first,)
     before = await reader(last)
@@ -166,11 +167,11 @@ def _stated_page_count(first: Page[RowT]) -> int | None:
     else:
         return None
     if count > MAX_PAGES:
-        raise Malformed(f"the list says it has {count} pages")
+        raise Malformed(f"the list says it has {count} pages, more than the maximum of {MAX_PAGES}")
     return count
 
 
-async def _find_last(read_page: ReadPage[RowT], first: Page[RowT]) -> int:
+async def _find_last_page(read_page: ReadPage[RowT], first: Page[RowT]) -> int:
     """Return the number of the last page by reading until a page has nothing new, for a list that does not state it."""
     previous = first
     for number in range(2, MAX_PAGES + 2):
@@ -178,19 +179,19 @@ async def _find_last(read_page: ReadPage[RowT], first: Page[RowT]) -> int:
             page = await read_page(number)
         except BadRequest:
             return number - 1
-        if not page.rows or _is_other_page(page, number) or _ids(page) == _ids(previous):
+        if not page.rows or _is_past_end(page, number) or _ids(page) == _ids(previous):
             return number - 1
         previous = page
     raise Malformed(f"the list has more than {MAX_PAGES} pages")
 
 
-def _is_other_page(page: Page[RowT], number: int) -> bool:
+def _is_past_end(page: Page[RowT], number: int) -> bool:
     """Return whether the page states another number than requested. Some APIs return the last page past the end."""
     return number > 1 and page.meta.page_number not in {None, number}
 
 
 def _shrank(before: Meta, after: Meta) -> bool:
-    """Return whether the totals became smaller: the last page may then be another one than before."""
+    """Return whether the totals became smaller: the last page may then be a different one."""
     totals = ((before.total_results, after.total_results), (before.total_pages, after.total_pages))
     return any(then is not None and now is not None and now < then for then, now in totals)
 
@@ -199,12 +200,12 @@ def _ids(page: Page[RowT]) -> list[str | None]:
     return [row.id for row in page.rows]
 
 
-def _row_count(snapshot: Snapshot[RowT]) -> int:
+def _count_with_unreadable(snapshot: Snapshot[RowT]) -> int:
     return snapshot.row_count + len(snapshot.unreadable)
 
 
 def _join(pages: Sequence[Page[RowT]], totals: set[int]) -> Snapshot[RowT]:
-    """Join the pages to a snapshot that contains each id once."""
+    """Join the pages into a snapshot that contains each id once."""
     seen: set[str] = set()
     deduplicated = tuple(_deduplicate(page, seen) for page in pages if page.rows)
     unreadable: list[UnreadableRow] = []
@@ -214,13 +215,13 @@ def _join(pages: Sequence[Page[RowT]], totals: set[int]) -> Snapshot[RowT]:
         if row.id is not None:
             seen.add(row.id)
     snapshot = Snapshot(deduplicated, tuple(unreadable))
-    return msgspec.structs.replace(snapshot, missing=max(0, min(totals, default=0) - _row_count(snapshot)))
+    return msgspec.structs.replace(snapshot, missing=max(0, min(totals, default=0) - _count_with_unreadable(snapshot)))
 
 
 def _deduplicate(page: Page[RowT], seen: set[str]) -> tuple[RowT, ...]:
     """Return the rows that no earlier page has. If that is all of them, return the page's own tuple.
 
-    When pages are read backwards, the row on the earlier page was read later: the first occurrence is the newest.
+    When pages are read backwards, a row on two pages was read later on the earlier one: the first occurrence is newer.
     """
     rows: list[RowT] = []
     for row in page.rows:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MIN_UNIX_TIME = 1e9
-"""A smaller rate limit reset is in seconds from now; this and any larger one is a Unix time."""
+"""A rate limit reset below this is in seconds from now. From this on, it is a Unix time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class _Errors(msgspec.Struct):
 
 
 def error_code(body: bytes) -> str | None:
-    """Return Telnyx's numeric code of the first error. Any code that is not digits could repeat a secret."""
+    """Return Telnyx's code of the first error if it is 1 to 6 digits, or None. Other text could repeat a secret."""
     try:
         code = str(msgspec.json.decode(body, type=_Errors).errors[0].code)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):

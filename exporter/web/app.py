@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = 10.0
 """Seconds that a scrape waits for a refresh if the scraper does not send its timeout."""
 TIMEOUT_MARGIN = 0.5
-"""Seconds to send the response before the scraper's timeout."""
+"""Seconds reserved for sending the response before the scraper's timeout."""
 
 _SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
@@ -55,27 +55,29 @@ def create_app(
     metrics_path: str = "/metrics",
     reload: Callable[[], Awaitable[None]] | None = None,
 ) -> Starlette:
-    """Return the application, which serves what the current cache contains.
+    """Return the application. For each request it calls `current_cache`.
 
     `reload` reloads the configuration, or raises `ValueError`. If it is None, reloading over HTTP is disabled.
     """
 
     async def status(_: Request) -> Response:
         cache = current_cache()
-        page = render_page(cache.peek(), metrics_path, backoff=cache.backoff)
+        page = render_page(cache.peek(), metrics_path, seconds_until_refresh=cache.seconds_until_refresh)
         return HTMLResponse(page, headers=_SECURITY_HEADERS)
 
     async def healthy(_: Request) -> Response:
         return PlainTextResponse("healthy\n")
 
     async def ready(_: Request) -> Response:
-        # Kubernetes may probe before the first scrape, and may not scrape before the probe succeeds: start a refresh.
+        # Kubernetes may probe before the first scrape, and Prometheus may not scrape a pod that is not ready: refresh.
         entry = await current_cache().get(0.0)
         return PlainTextResponse("not ready\n", 503) if entry.value is None else PlainTextResponse("ready\n")
 
     async def reload_config(_: Request) -> Response:
         if reload is None:
-            return PlainTextResponse("disabled: set --web.enable-lifecycle, or send SIGHUP, which always works\n", 403)
+            return PlainTextResponse(
+                "reloading over HTTP is disabled: set --web.enable-lifecycle, or send SIGHUP\n", 403
+            )
         try:
             await reload()
         except ValueError as error:
@@ -84,18 +86,18 @@ def create_app(
 
     app = Starlette(
         routes=[
-            Route(metrics_path, _Metrics(current_cache, own_metrics), methods=["GET"]),
+            Route(metrics_path, _MetricsEndpoint(current_cache, own_metrics), methods=["GET"]),
             Route("/", status),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
             Route("/-/reload", reload_config, methods=["POST"]),
         ]
     )
-    app.router.redirect_slashes = False  # a redirect would use the host that the request names, which can be any
+    app.router.redirect_slashes = False  # a redirect would go to the request's Host, which the client chooses
     return app
 
 
-class _Metrics:
+class _MetricsEndpoint:
     """Serves a scrape: waits for a fresh snapshot as long as the scraper does, then sends the current state."""
 
     def __init__(self, current_cache: Callable[[], Cache[View]], own_metrics: ExporterMetrics) -> None:

@@ -1,4 +1,4 @@
-"""Limits on the time and memory that a client can use. uvicorn's own HTTP protocol has none."""
+"""Limits on the time and memory that a client can use. uvicorn's own HTTP protocol limits only idle time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MAX_CONNECTIONS = 512
 MAX_REQUEST_BYTES = 64 * 2**10
 """Maximum size of a request in bytes, headers and body together."""
 REQUEST_TIMEOUT = 10.0
-"""Seconds for a request to arrive completely. For the first request they start with the connection."""
+"""Seconds for a request to arrive completely. The first request's time starts when the connection opens."""
 SEND_TIMEOUT = 60.0
 """Seconds for a client to read a response, once it is so slow that the send buffers are full."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """A connection with a deadline for each step of the client."""
+    """A connection with a deadline for each step that the client has to take."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -46,7 +46,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Process data, unless it makes the request too large."""
+        """Process data, unless it makes the request too large. If no request is open, start its timer."""
         if self._request_timer is None:
             self._request_timer = self.loop.call_later(REQUEST_TIMEOUT, self.transport.abort)
         self._received += len(data)

@@ -112,7 +112,7 @@ class BasicAuth:
         """Used for unknown users, so that they take as long as the slowest known user."""
         self._check_password = check_password
         self._cache_key = secrets.token_bytes()
-        self._cached_logins: dict[bytes, bytes] = {}
+        self._cached_digests: dict[bytes, bytes] = {}
         self._lock = asyncio.Lock()
         self._queued = 0
 
@@ -127,26 +127,26 @@ class BasicAuth:
         if credentials is None:
             return False
         user, password = credentials
-        login = hashlib.blake2b(user + b":" + password, key=self._cache_key).digest()
-        return self._is_cached(user, login) or await self._verify(user, password, login)
+        digest = hashlib.blake2b(user + b":" + password, key=self._cache_key).digest()
+        return self._is_cached(user, digest) or await self._verify(user, password, digest)
 
-    def _is_cached(self, user: bytes, login: bytes) -> bool:
-        return hmac.compare_digest(self._cached_logins.get(user, b""), login)
+    def _is_cached(self, user: bytes, digest: bytes) -> bool:
+        return hmac.compare_digest(self._cached_digests.get(user, b""), digest)
 
-    async def _verify(self, user: bytes, password: bytes, login: bytes) -> bool:
+    async def _verify(self, user: bytes, password: bytes, digest: bytes) -> bool:
         if self._queued >= MAX_QUEUED_CHECKS:
             raise TooManyChecks
         self._queued += 1
         try:
             async with self._lock:
-                if self._is_cached(user, login):  # checked while this request waited
+                if self._is_cached(user, digest):  # checked while this request waited
                     return True
                 stored = self._hashes.get(user, self._costliest_hash)
                 valid = await asyncio.to_thread(self._check_password, password[:_MAX_PASSWORD_BYTES], stored)
         finally:
             self._queued -= 1
         if valid and user in self._hashes:
-            self._cached_logins[user] = login
+            self._cached_digests[user] = digest
             return True
         return False
 

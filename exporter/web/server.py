@@ -32,12 +32,14 @@ _SD_LISTEN_FDS_START = 3
 """The first file descriptor that systemd passes."""
 
 _log = structlog.get_logger()
-_ACCEPT_RETRY = 0.1
+_ACCEPT_RETRY_DELAY = 0.1
 """Seconds until the next attempt after a connection could not be accepted."""
 
 
 def listen(address: str) -> socket.socket:
-    """Return a socket that listens on `HOST:PORT` or `unix:///PATH`. Without a host it listens on all addresses.
+    """Return a socket that listens on `HOST:PORT` or `unix:///PATH`.
+
+    Without a host, it listens on all IPv4 and IPv6 addresses.
 
     Raises `OSError` if the address can't be bound.
     """
@@ -74,7 +76,7 @@ class _PathListener(socket.socket):
             raise
 
     def close(self) -> None:
-        """Remove the path and close the socket. A path that another process has created since then stays."""
+        """Remove the path, then close the socket. A path that another process has created since then stays."""
         if self._inode is not None and self.fileno() >= 0:
             with contextlib.suppress(OSError):
                 if self._path.stat().st_ino == self._inode:
@@ -106,8 +108,8 @@ def inherit_sockets() -> list[socket.socket]:
     return listeners
 
 
-def url(listener: socket.socket, scheme: str = "http") -> str:
-    """Return the URL of a socket for a person on this machine."""
+def local_url(listener: socket.socket, scheme: str = "http") -> str:
+    """Return a URL that reaches the socket from this machine."""
     host, port = listener.getsockname()[:2]
     if host in {"::", "0.0.0.0"}:  # noqa: S104 -- compared, not bound
         host = "localhost"
@@ -163,7 +165,7 @@ async def _accept(
     tls: Callable[[], ssl.SSLContext] | None,
     handshakes: set[asyncio.Task[None]],
 ) -> None:
-    """Accept connections. Those in `handshakes` count towards the limit, too.
+    """Accept connections. Those that are still being set up (`handshakes`) count towards `MAX_CONNECTIONS`, too.
 
     The event loop's own servers support only one TLS context and don't count connections before the handshake is done.
     """
@@ -174,7 +176,7 @@ async def _accept(
             try:
                 connection, peer = await loop.sock_accept(listener)
             except OSError:  # out of file descriptors, or the client has disconnected
-                await asyncio.sleep(_ACCEPT_RETRY)
+                await asyncio.sleep(_ACCEPT_RETRY_DELAY)
                 continue
             if len(server.server_state.connections) + len(handshakes) >= MAX_CONNECTIONS:
                 connection.close()
@@ -198,7 +200,7 @@ async def _start_connection(
         )
     except OSError as error:  # the handshake failed, timed out or was interrupted
         reason = getattr(error, "reason", None) or type(error).__name__
-        _log.debug("connection refused", client=peer[0] if peer else "", reason=reason)
+        _log.debug("connection failed", client=peer[0] if peer else "", reason=reason)
 
 
 def _abort(server: uvicorn.Server) -> None:
@@ -209,7 +211,7 @@ def _abort(server: uvicorn.Server) -> None:
 
 @contextlib.contextmanager
 def on_signals(numbers: Iterable[int], callback: Callable[[], None]) -> Iterator[None]:
-    """Call `callback` for each of these signals, including those that were blocked until now."""
+    """Call `callback` for each of these signals, including signals that arrived while they were blocked."""
     loop, numbers = asyncio.get_running_loop(), tuple(numbers)
     for number in numbers:
         loop.add_signal_handler(number, callback)

@@ -48,16 +48,16 @@ nav {{ border-top: 1px solid var(--line); padding-top: 1rem; display: flex; flex
 """
 
 
-def render_page(entry: Entry[View], metrics_path: str, *, backoff: float = 0.0) -> str:
-    """Render the page for the state of the cache. The next refresh can start after `backoff` seconds."""
+def render_page(entry: Entry[View], metrics_path: str, *, seconds_until_refresh: float = 0.0) -> str:
+    """Render the page for the state of the cache."""
     view, age, error = entry.value, entry.age, entry.error
     title, tone, detail = "Connected to Telnyx", "good", ""
     if error is not None:
         cause = error if isinstance(error, TelnyxError) else Internal()
-        title, tone = "Can't reach the Telnyx API", "bad"
+        title, tone = "The last refresh failed", "bad"
         detail = (
             f"<p>Reason: {escape(cause.reason)} ({escape(str(cause))})</p><p>{escape(cause.advice)}</p>"
-            f"<p>Next attempt: at the first scrape after {backoff:.0f} s.</p>"
+            f"<p>Next attempt: at the first scrape in {seconds_until_refresh:.0f} s or later.</p>"
         )
     elif view is None:
         title = "No current data from Telnyx"
@@ -68,7 +68,7 @@ def render_page(entry: Entry[View], metrics_path: str, *, backoff: float = 0.0) 
         title=escape(title),
         tone=tone,
         detail=detail,
-        connections="unknown" if view is None else f"{view.connections}{' when last read' if error else ''}",
+        connections="unknown" if view is None else f"{view.connection_count}{' when last read' if error else ''}",
         last=last,
         version=escape(__version__),
         metrics=escape(metrics_path),

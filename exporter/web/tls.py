@@ -1,4 +1,4 @@
-"""TLS settings of the web configuration file, which uses Go's names, for Python's ssl."""
+"""Converts the TLS settings of the web configuration file, which uses Go's names, to Python's ssl."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ _CIPHERS = {
 }
 
 
-def _lookup(table: Mapping[str, Any], rejected: Mapping[str, str] | None = None) -> BeforeValidator:
-    """Return a validator that replaces a name by its value in the table. `rejected` has the reason for some names."""
+def _one_of(table: Mapping[str, Any], rejected: Mapping[str, str] | None = None) -> BeforeValidator:
+    """Return a validator that replaces a name with its value in `table`. `rejected` maps unsupported names to why."""
 
     def find(name: object) -> Any:
         text = str(name)
@@ -71,10 +71,10 @@ def _one_curve(curves: tuple[str, ...]) -> tuple[str, ...]:
     return curves
 
 
-_Version = Annotated[ssl.TLSVersion, _lookup(_VERSIONS, {"TLS10": _OLD, "TLS11": _OLD})]
+_Version = Annotated[ssl.TLSVersion, _one_of(_VERSIONS, {"TLS10": _OLD, "TLS11": _OLD})]
 _ClientAuth = Annotated[
     ssl.VerifyMode,
-    _lookup(
+    _one_of(
         _CLIENT_AUTH,
         dict.fromkeys(("RequestClientCert", "RequireAnyClientCert", "RequireClientCert"), _UNVERIFIED),
     ),
@@ -82,13 +82,13 @@ _ClientAuth = Annotated[
 
 
 class Section(BaseModel):
-    """A mapping of the file. Unknown keys are rejected."""
+    """A mapping in the web configuration file. Unknown keys are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class TLS(Section):
-    """`tls_server_config`. `with_file_contents` adds the content of the files that it refers to."""
+class TLSConfig(Section):
+    """`tls_server_config`. `with_file_contents` adds the content of its `*_file` keys."""
 
     cert: str = ""
     cert_file: str = ""
@@ -100,12 +100,12 @@ class TLS(Section):
     client_allowed_sans: tuple[str, ...] = ()
     min_version: _Version = ssl.TLSVersion.TLSv1_2
     max_version: _Version = ssl.TLSVersion.TLSv1_3
-    cipher_suites: tuple[Annotated[str, _lookup(_CIPHERS)], ...] = ()
+    cipher_suites: tuple[Annotated[str, _one_of(_CIPHERS)], ...] = ()
     prefer_server_cipher_suites: bool = True
-    curve_preferences: Annotated[tuple[Annotated[str, _lookup(_CURVES)], ...], AfterValidator(_one_curve)] = ()
+    curve_preferences: Annotated[tuple[Annotated[str, _one_of(_CURVES)], ...], AfterValidator(_one_curve)] = ()
 
     @model_validator(mode="after")
-    def _complete(self) -> Self:
+    def _check_complete(self) -> Self:
         for name, inline, file in (
             ("cert", self.cert, self.cert_file),
             ("key", self.key, self.key_file),
@@ -116,7 +116,7 @@ class TLS(Section):
             if not inline and not file and name != "client_ca":
                 raise ValueError(f"needs {name} or {name}_file")
         if (self.client_ca or self.client_ca_file) and self.client_auth_type is ssl.CERT_NONE:
-            raise ValueError("has a client CA, which requires a client_auth_type")
+            raise ValueError("has a client CA, which requires a client_auth_type other than NoClientCert")
         if self.client_allowed_sans and self.client_auth_type is not ssl.CERT_REQUIRED:
             raise ValueError("has client_allowed_sans, which requires client_auth_type RequireAndVerifyClientCert")
         if self.min_version > self.max_version:
@@ -151,7 +151,7 @@ def _read_pem(key: str, path: Path, max_bytes: int) -> str:
     return content.decode("ascii", "ignore")  # PEM is ASCII; any other text in the file is a comment
 
 
-def create_context(tls: TLS) -> ssl.SSLContext:
+def create_context(tls: TLSConfig) -> ssl.SSLContext:
     """Create the server's TLS context. The configuration must include the file contents.
 
     Raises `ValueError` for an unusable certificate or key, without quoting it.
@@ -180,11 +180,10 @@ def create_context(tls: TLS) -> ssl.SSLContext:
     return context
 
 
-def _verify_clients(context: ssl.SSLContext, tls: TLS) -> None:
+def _verify_clients(context: ssl.SSLContext, tls: TLSConfig) -> None:
     context.verify_mode = tls.client_auth_type
-    context.verify_flags |= (
-        ssl.VERIFY_X509_PARTIAL_CHAIN
-    )  # trust the given CAs, including intermediate ones, as Go does
+    # Trust the given CAs, including intermediate ones, as Go does.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     with _translate_errors("client_ca", "contains no PEM certificate"):
         if tls.client_ca or tls.client_ca_file:
             context.load_verify_locations(cadata=tls.client_ca)

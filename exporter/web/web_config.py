@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 
 from exporter.config.files import read_file
 from exporter.config.values import Duration
-from exporter.web.tls import TLS, Section, create_context
+from exporter.web.tls import Section, TLSConfig, create_context
 
 if TYPE_CHECKING:
     import ssl
@@ -56,14 +56,14 @@ def _check_headers(headers: dict[str, str]) -> dict[str, str]:
 
 
 def _check_users(users: Any) -> Any:
-    """Validate users. Errors state a user's position, not its name, because name and hash may have been swapped."""
+    """Validate users. Errors state a position, not a name: if name and hash were swapped, the log would show a hash."""
     if not isinstance(users, dict):
         raise ValueError("must be a mapping of names to bcrypt hashes")  # noqa: TRY004 -- pydantic requires ValueError
     for position, (name, value) in enumerate(users.items(), 1):
         if ":" in name:
             raise ValueError(f"the name of user {position} has a colon, which basic authentication can't transmit")
         if not isinstance(value, str) or not _BCRYPT.fullmatch(value):
-            raise ValueError(f"the password of user {position} is not a bcrypt hash, such as htpasswd -nBC 10 prints")
+            raise ValueError(f"the password of user {position} is not a bcrypt hash; create one with htpasswd -nBC 10")
     return users
 
 
@@ -89,9 +89,9 @@ class RateLimit(Section):
 
 
 class WebConfig(Section):
-    """The whole file. Two are equal if the files, including those they refer to, have the same content."""
+    """The whole file. Two are equal if they, and the files that they refer to, contain the same settings."""
 
-    tls_server_config: TLS | None = None
+    tls_server_config: TLSConfig | None = None
     http_server_config: HTTP = Field(default_factory=HTTP)
     basic_auth_users: Annotated[dict[str, str], BeforeValidator(_check_users)] = Field(default_factory=dict, repr=False)
     rate_limit: RateLimit = Field(default_factory=RateLimit)
@@ -128,7 +128,7 @@ def _to_plain(node: yaml.Node | None) -> Any:
     plain: dict[str, Any] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode) or key.value in plain:
-            raise ValueError(f"line {key.start_mark.line + 1}: a key that is duplicated or not text")
+            raise ValueError(f"line {key.start_mark.line + 1}: a key is duplicated or not text")
         plain[key.value] = _to_plain(value)
     return {name: value for name, value in plain.items() if value is not None}
 

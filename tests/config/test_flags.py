@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from exporter import __version__
-from exporter.config.flags import OPTIONS, UsageError, check_reload, load_settings
+from exporter.config.flags import OPTIONS, UsageError, check_reloadable, load_settings
 from exporter.config.settings import SENSITIVE_LABELS
 
 KEY = "KEY0123-secret"
@@ -89,8 +89,8 @@ BAD = [
             ("cache.ttl", "CACHE__TTL", "-1s", "must be a duration such as"),
             ("cache.ttl", "CACHE__TTL", "1.5s", "must be a duration such as"),
             ("cache.max-stale", "CACHE__MAX_STALE", "10", "must be a duration such as"),
-            ("metrics.allow", "METRICS__ALLOW", "(", "must be a regular expression"),
-            ("metrics.deny", "METRICS__DENY", "*", "must be a regular expression"),
+            ("metrics.allow", "METRICS__ALLOW", "(", "is not a valid regular expression"),
+            ("metrics.deny", "METRICS__DENY", "*", "is not a valid regular expression"),
             (
                 "metrics.sensitive-labels",
                 "METRICS__SENSITIVE_LABELS",
@@ -479,7 +479,7 @@ def test_help_groups_flags_by_prefix(capsys):
             "log:": 1,
         }
     )
-    assert lines[lines.index("cache:") + 1].strip() == "How long to reuse what was read from Telnyx."
+    assert lines[lines.index("cache:") + 1].strip() == "How long to reuse a snapshot."
     order = [line.split()[0].lstrip("-").rpartition(".")[0] for line in lines if line.startswith("  --")]
     groups = [group for index, group in enumerate(order) if index == 0 or order[index - 1] != group]
     assert len(groups) == len(set(groups))
@@ -502,12 +502,12 @@ def test_reload_cannot_change_settings_that_need_a_restart(known):
     flag, variable, path, one, other = known
     dotenv(f"{variable}='{one[0]}'")
     before = load_settings([])
-    check_reload(before, load_settings([]))
+    check_reloadable(before, load_settings([]))
     dotenv(f"{variable}='{other[0]}'")
     after = load_settings([])
     if path.split(".")[0] in {"web", "demo", "once", "check_config"}:
         with pytest.raises(UsageError, match=r"can't change while the exporter runs: restart it") as caught:
-            check_reload(before, after)
+            check_reloadable(before, after)
         assert str(caught.value).startswith(f"{flag} ")
     else:
-        check_reload(before, after)
+        check_reloadable(before, after)

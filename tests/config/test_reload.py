@@ -64,7 +64,8 @@ async def test_an_invalid_source_is_reported(reload, sources, recorder):
     with (
         structlog.testing.capture_logs() as logs,
         pytest.raises(
-            ValueError, match=r"^settings: kept the previous one, --cache.ttl: must be a duration; web: reloaded$"
+            ValueError,
+            match=r"^settings: invalid, kept the previous version: --cache.ttl: must be a duration; web: reloaded$",
         ),
     ):
         await reload()
@@ -81,7 +82,9 @@ async def test_all_problems_are_reported_in_one_line(reload, sources):
     for name, source in sources.items():
         source.problem = f"{name} broke"
     with pytest.raises(
-        ValueError, match=r"^settings: kept the previous one, settings broke; web: kept the previous one, web broke$"
+        ValueError,
+        match=r"^settings: invalid, kept the previous version: settings broke; "
+        r"web: invalid, kept the previous version: web broke$",
     ):
         await reload()
 

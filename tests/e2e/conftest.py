@@ -15,9 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.cache import Cache
 from exporter.collectors.credential_connections import COLLECTOR
-from exporter.config.settings import Filter
+from exporter.config.settings import FilterSettings
 from exporter.exposition.renderer import Renderer
-from exporter.refresh import Refresher, retry_after
+from exporter.refresh import Refresher, requested_wait
 from exporter.telemetry import Telemetry
 from exporter.telnyx.client import Client
 from exporter.telnyx.lists import ListReader
@@ -151,9 +151,9 @@ class SharedServer:
         clock, telemetry = Clock(), Telemetry(process=False)
         client = Client(base_url, lambda: key, telemetry, timeout=timeout, clock=clock.time)
         collector = COLLECTOR.select(sensitive_labels=sensitive)
-        reader = ListReader(client, collector.query(Filter(), page_size), telemetry, timeout=timeout)
+        reader = ListReader(client, collector.query(FilterSettings(), page_size), telemetry, timeout=timeout)
         refresh = Refresher(reader, Renderer(collector), telemetry, clock=clock.time)
-        cache = Cache(refresh, ttl=TTL, max_stale=MAX_STALE, retry_after=retry_after, clock=clock.monotonic)
+        cache = Cache(refresh, ttl=TTL, max_stale=MAX_STALE, retry_after=requested_wait, clock=clock.monotonic)
         self.app = create_app(lambda: cache, telemetry)
         try:
             yield Exporter(self.http, self.address, cache, client, refresh, clock)
@@ -173,7 +173,7 @@ async def shared_server():
     """Yield a server for exporters that try each request at most twice, without a delay."""
     stamina.instrumentation.set_on_retry_hooks(())  # as the command does
     listener = server.listen("127.0.0.1:0")
-    async with httpx.AsyncClient(base_url=server.url(listener), trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=server.local_url(listener), trust_env=False) as http:
         shared_server = SharedServer(listener.getsockname(), http)
         with stamina.set_testing(True, attempts=2):
             async with server.serving(shared_server, listener):

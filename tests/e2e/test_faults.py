@@ -52,11 +52,9 @@ async def test_the_exporter_recovers_from_a_fault(answer, reason, api, shared_se
     with capture_logs() as logs:
         async with shared_server.exporter(api.url, timeout=timeout) as exporter:
             await scrape_through_fault(answer, reason, api, exporter, timeout)
-    assert logged_fields(logs, "Telnyx API request failed", "reason") == [reason]
-    assert logged_fields(logs, "Telnyx API is reachable again", "last_reason") == [reason]
-    assert [line["event"] for line in logs if line["log_level"] not in {"debug", "info"}] == [
-        "Telnyx API request failed"
-    ]
+    assert logged_fields(logs, "refresh failed", "reason") == [reason]
+    assert logged_fields(logs, "refreshes succeed again", "last_reason") == [reason]
+    assert [line["event"] for line in logs if line["log_level"] not in {"debug", "info"}] == ["refresh failed"]
     assert not [line for line in logs if "exc_info" in line or "exception" in line]
 
 
@@ -138,8 +136,8 @@ async def test_each_new_failure_reason_is_logged_once(api, exporter):
         for _ in range(2):
             exporter.clock.advance(MAX_RETRY_AFTER)
             await exporter.scrape()
-    assert logged_fields(logs, "Telnyx API request failed", "reason") == ["unauthorized", "forbidden", "server_error"]
-    assert logged_fields(logs, "Telnyx API is reachable again", "last_reason") == ["server_error"]
+    assert logged_fields(logs, "refresh failed", "reason") == ["unauthorized", "forbidden", "server_error"]
+    assert logged_fields(logs, "refreshes succeed again", "last_reason") == ["server_error"]
 
 
 @pytest.mark.parametrize("name", ["gzip-bomb", "endless-body", "endless-head", "nested-data", "error-endless"])

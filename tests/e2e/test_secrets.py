@@ -113,7 +113,7 @@ def capture_log(log_format):
     stderr, handlers = sys.stderr, logging.root.handlers[:]
     sys.stderr = io.StringIO()
     try:
-        logs.configure("debug", log_format)
+        logs.configure_logging("debug", log_format)
         yield sys.stderr
     finally:
         sys.stderr = stderr
@@ -221,7 +221,7 @@ async def test_the_process_reveals_no_secrets(log_format, api):
         assert "exporter" in arguments
         assert has_no_secrets(arguments)
     log = "".join(output)
-    for event in ("connection left out", "Telnyx API request failed", "Telnyx API is reachable again"):
+    for event in ("connection left out", "refresh failed", "refreshes succeed again"):
         assert event in log
     assert "level=debug" in log or '"level": "debug"' in log
     assert "Traceback" not in log

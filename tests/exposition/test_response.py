@@ -19,7 +19,7 @@ from exporter.collectors.credential_connections import (
 )
 from exporter.collectors.families import Gauge, Info, MultiGauge, SnapshotGauge
 from exporter.exposition.renderer import Renderer
-from exporter.exposition.response import EMPTY, Document, Encoded, Format, response_body
+from exporter.exposition.response import EMPTY, Document, EncodedDocument, Format, response_body
 from exporter.telemetry import Telemetry
 from exporter.telnyx.pages import Snapshot, UnreadableRow
 
@@ -83,10 +83,10 @@ def label_text(value):
 def samples_of(family, source):
     """Return the samples of a family for a snapshot or a connection, from the family's declaration."""
     if isinstance(family, Gauge):
-        number = family.value(family.source(source))
+        number = family.get_value(family.source(source))
         return [] if number is None else [((), number)]
     if isinstance(family, Info):
-        return [(family.values(family.source(source)), 1)]
+        return [(family.get_labels(family.source(source)), 1)]
     return family.samples(source)
 
 
@@ -274,7 +274,7 @@ def test_gzip_ratio():
 
 def test_empty_document():
     """Without a snapshot, the document is empty and still valid."""
-    assert EMPTY.encode(Format.TEXT, gzip=False) == Encoded(b"")
+    assert EMPTY.encode(Format.TEXT, gzip=False) == EncodedDocument(b"")
     assert gzip_module.decompress(response(EMPTY, Format.TEXT, b"", gzip=True)) == b""
 
 
@@ -324,7 +324,7 @@ def test_content_types(form, kind):
 
 def test_a_waiting_thread_uses_the_result_of_another(monkeypatch):
     """A thread that waits while another one creates the same encoding uses that one and creates none."""
-    document, theirs = Document(), Encoded(b"theirs")
+    document, theirs = Document(), EncodedDocument(b"theirs")
 
     class LockHeldByAnotherThread:
         def __enter__(self):

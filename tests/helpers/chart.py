@@ -1,4 +1,4 @@
-"""The Helm chart, rendered by the real Helm."""
+"""The Helm chart, rendered with the real Helm."""
 
 import functools
 import re
@@ -98,7 +98,7 @@ EVERYTHING = {
     },
     "podDisruptionBudget": {"enabled": True, "maxUnavailable": "71%"},
 }
-"""Every value, none as it is by default, and each as it is nowhere else."""
+"""All values of the chart. Each differs from its default and is unique."""
 
 SETS = {
     "key": SECRET,
@@ -125,38 +125,38 @@ def _run(text, *command):
 
 
 def helm(*arguments, values=None):
-    """Return what Helm prints, with these values on its standard input; equal questions are asked once."""
-    answer = _ask(arguments, values)
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout
+    """Run Helm with these values on its standard input and return its output. Equal commands run once."""
+    result = _run_helm(arguments, values)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 def render_error(values, kubernetes=NEWEST):
-    """Return the line in which Helm says why it makes nothing of these values."""
-    answer = _ask(("template", "here", CHART, f"--kube-version={kubernetes}"), values)
-    assert answer.returncode == 1
-    assert not answer.stdout
-    return answer.stderr.partition("Error: ")[2].strip()
+    """Return the error with which Helm rejects these values."""
+    result = _run_helm(("template", "here", CHART, f"--kube-version={kubernetes}"), values)
+    assert result.returncode == 1
+    assert not result.stdout
+    return result.stderr.partition("Error: ")[2].strip()
 
 
-def _ask(arguments, values):
+def _run_helm(arguments, values):
     command = [find_program("helm"), *map(str, arguments), *([] if values is None else ["--values", "-"])]
     return _run(None if values is None else yaml.safe_dump(values), *command)
 
 
 def template(values, chart=CHART, *, name="here", kubernetes=NEWEST):
-    """Return the manifest that the chart makes of these values."""
+    """Render the chart with these values and return the manifest."""
     return helm("template", name, chart, "--namespace=there", f"--kube-version={kubernetes}", values=values)
 
 
 def render(values, chart=CHART, **options):
-    """Return the objects of the manifest."""
+    """Render the chart and return the objects of the manifest."""
     documents = yaml.load_all(template(values, chart, **options), Loader=yaml.CSafeLoader)
     return [document for document in documents if document]
 
 
 def object_of_kind(documents, kind):
-    """Return the one object of this kind."""
+    """Return the only object of this kind."""
     (found,) = (document for document in documents if document["kind"] == kind)
     return found
 

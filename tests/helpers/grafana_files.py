@@ -1,4 +1,4 @@
-"""The Grafana dashboards as files, and what Grafana puts in the place of their variables."""
+"""The Grafana dashboard files, and values for their variables."""
 
 import json
 import re
@@ -29,7 +29,7 @@ SHOW = [
     if variable["name"] == "show"
     for option in variable["options"]
 ]
-"""The choices of the list of connections."""
+"""The options for which connections the list shows."""
 
 SUBSTITUTES = {
     "job": ".+",
@@ -44,13 +44,13 @@ SUBSTITUTES = {
 
 
 def substitute_variables(promql, **more):
-    """Put values in the place of Grafana's variables. What is not a variable of ours stays, such as $1."""
+    """Replace Grafana's variables with values. Other references, such as $1, stay."""
     values = SUBSTITUTES | more
-    return re.sub(r"\$([a-z_]+)\b", lambda found: values[found[1]], promql)
+    return re.sub(r"\$([a-z_]+)\b", lambda match: values[match[1]], promql)
 
 
 def links(panel):
-    """Return the links of a panel's values and cells."""
+    """Return the links of a panel's values and table cells."""
     config = panel["fieldConfig"]
     properties = [item for override in config["overrides"] for item in override["properties"]]
     cells = [link for item in properties if item["id"] == "links" for link in item["value"]]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from exporter.collectors.credential_connections import COLLECTOR
-from exporter.config.settings import Filter
+from exporter.config.settings import FilterSettings
 from exporter.telnyx.client import Client
 from exporter.telnyx.lists import ListReader
 from exporter.telnyx.responses import RateLimit
@@ -20,7 +20,7 @@ URL = f"{BASE_URL}/credential_connections"
 KEY = "KEY0123-secret"
 
 
-NO_FILTER = Filter()
+NO_FILTER = FilterSettings()
 
 
 @dataclass

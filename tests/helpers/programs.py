@@ -80,7 +80,7 @@ def sandbox(account, api_key):
         thread = threading.Thread(target=api.run, args=([listener],))
         thread.start()
         try:
-            yield f"{server.url(listener)}/v2"
+            yield f"{server.local_url(listener)}/v2"
         finally:
             api.should_exit = True
             thread.join(START_TIMEOUT)

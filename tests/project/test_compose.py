@@ -10,22 +10,22 @@ MOUNTS = {
     name: dict(volume.removesuffix(":ro").split(":") for volume in service.get("volumes", ()))
     for name, service in SERVICES.items()
 }
-"""The path in the container by the path here, of each service."""
+"""For each service, the mounted paths with the paths in the container that they are mounted at."""
 PORTS = {int(port.rsplit(":", 1)[1]) for service in SERVICES.values() for port in service.get("ports", ())}
 
 
-def inside(service, path):
-    """Return where a path of a container is in the repository."""
-    here, there = next(pair for pair in MOUNTS[service].items() if Path(path).is_relative_to(pair[1]))
-    return DEPLOY / here / Path(path).relative_to(there)
+def repository_path(service, path):
+    """Return the path in the repository of a path in a container."""
+    source, mounted_at = next(pair for pair in MOUNTS[service].items() if Path(path).is_relative_to(pair[1]))
+    return DEPLOY / source / Path(path).relative_to(mounted_at)
 
 
 def options(service):
     return dict(option.removeprefix("--").split("=", 1) for option in SERVICES[service]["command"])
 
 
-def test_what_it_mounts_exists():
-    """Every path is there, mounted read-only, and the exporter is built from where the Dockerfile is."""
+def test_mounted_paths_exist():
+    """Every mounted path exists and is read-only, and the exporter's build directory has the Dockerfile."""
     for service in SERVICES.values():
         for volume in service.get("volumes", ()):
             assert volume.endswith(":ro")
@@ -33,22 +33,22 @@ def test_what_it_mounts_exists():
     assert (DEPLOY / SERVICES["exporter"]["build"] / "Dockerfile").is_file()
 
 
-def test_configurations_are_where_they_are_looked_for():
-    """What the commands name is inside what is mounted."""
+def test_configuration_files_are_mounted():
+    """The files that the commands name are in mounted directories."""
     for service in ("prometheus", "alertmanager"):
-        assert inside(service, options(service)["config.file"]).is_file()
-    assert inside("prometheus", options("prometheus")["web.user-assets"] + "/runbooks/README.md").is_file()
+        assert repository_path(service, options(service)["config.file"]).is_file()
+    assert repository_path("prometheus", options("prometheus")["web.user-assets"] + "/runbooks/README.md").is_file()
 
 
-def test_dashboards_are_where_grafana_looks():
-    """The provider's folder is the one that the dashboards are mounted at."""
+def test_dashboards_are_mounted():
+    """The dashboards are mounted in the directory of the Grafana provider."""
     for path in (ROOT / "grafana" / "provisioning" / "dashboards").glob("*.yaml"):
         for provider in yaml.safe_load(path.read_text())["providers"]:
-            assert list(inside("grafana", provider["options"]["path"]).glob("*.json"))
+            assert list(repository_path("grafana", provider["options"]["path"]).glob("*.json"))
 
 
-def test_ports_are_those_of_the_configurations():
-    """What Prometheus scrapes and alerts is published, and Grafana's source is the service that is Prometheus."""
+def test_ports_match_the_configurations():
+    """The ports of Prometheus's targets and Alertmanagers are published. Grafana's data source is Prometheus."""
     config = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())
     static = [
         *(group for scrape in config["scrape_configs"] for group in scrape["static_configs"]),
@@ -65,8 +65,8 @@ def test_ports_are_those_of_the_configurations():
             assert source["url"] == "http://prometheus:9090"
 
 
-def test_nothing_is_open_or_writable_or_drifts():
-    """Ports are this machine's only, file systems are read-only, images are pinned, and there are no secrets."""
+def test_services_are_hardened():
+    """Ports are only open to this machine, file systems are read-only, images are pinned, and there are no secrets."""
     for service in SERVICES.values():
         assert service["read_only"] is True
         assert service["cap_drop"] == ["ALL"]

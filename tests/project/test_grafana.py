@@ -85,7 +85,10 @@ def test_template_job_and_instance(dashboard, name):
 
 @each_dashboard
 def test_template_queries(dashboard, known_labels):
-    """template-label-promql-rule, template-on-time-change-reload-rule: a new time range reloads the variables."""
+    """template-label-promql-rule, template-on-time-change-reload-rule.
+
+    Variables query the data source, and reload when the time range changes.
+    """
     for variable in dashboard["templating"]["list"][1:]:
         if variable["type"] == "custom":
             continue
@@ -119,7 +122,7 @@ def test_panel_is_described(panel):
 
 @each_panel
 def test_only_numbers_in_a_table_have_a_unit(panel):
-    """In tables, numbers have a unit, and texts don't. Grafana parses text with a unit as a number and would round an ID."""
+    """In tables, only numbers have a unit. Grafana would parse text with a unit as a number, and round an ID."""
     if panel["type"] == "table":
         assert not panel["fieldConfig"]["defaults"].get("unit")
         names = panel["transformations"][-1]["options"]["renameByName"]
@@ -152,7 +155,7 @@ def test_target_uses_existing_metrics_and_labels(promql, legend, known_labels):
 
 @each_target
 def test_counters_use_the_rate_interval(promql, legend):
-    """target-rate-interval-rule, target-counter-agg-rule: every counter is in a rate or an increase."""
+    """target-rate-interval-rule, target-counter-agg-rule: counters are in a rate or increase over the rate interval."""
     selectors = SELECTOR.sub(r"\1", promql)
     rated = re.findall(r"\b(?:rate|increase)\((\w+)\[\$__rate_interval\]\)", selectors)
     assert rated == re.findall(r"\w+_(?:total|bucket)\b", selectors)

@@ -33,14 +33,14 @@ from programs import find_program
 from exporter import __version__
 
 METADATA = yaml.safe_load((CHART / "Chart.yaml").read_text())
-ABOUT = (CHART / "README.md").read_text()
+README = (CHART / "README.md").read_text()
 DASHBOARDS = sorted((ROOT / "grafana" / "dashboards").glob("*.json"))
 RULES = (ROOT / "prometheus" / "rules" / "telnyx.rules.yaml").read_text()
 ALWAYS = ["Deployment", "Service", "ServiceAccount"]
 VOLUMES = {
     *("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"),
 }
-"""What Pod Security's "restricted" lets a pod mount."""
+"""Volume types that the "restricted" Pod Security Standard allows."""
 
 PRIVATE = ("10.96.0.1", "172.31.0.1", "192.168.1.1", "100.64.0.1", "169.254.169.254", "fd00::1", "fe80::1")
 PUBLIC = ("192.76.120.10", "2606:4700::1")
@@ -57,29 +57,29 @@ def selects(labels, document):
 
 
 def contains(networks, address):
-    """Tell whether an address is in one of these networks."""
+    """Return whether an address is in one of these networks."""
     networks = [networks] if isinstance(networks, str) else networks
     return any(ipaddress.ip_address(address) in ipaddress.ip_network(network) for network in networks)
 
 
-def test_it_is_released_with_the_exporter():
-    """Chart and image have the exporter's version, and so has what the README builds."""
+def test_versions_match_the_exporter():
+    """The chart, the image and the README's build commands have the exporter's version."""
     assert METADATA["version"] == METADATA["appVersion"] == __version__
-    assert re.findall(r"telnyx-exporter:(\S+)", ABOUT) == [__version__]
+    assert re.findall(r"telnyx-exporter:(\S+)", README) == [__version__]
 
 
 @pytest.mark.parametrize("values", [None, DEMO, EVERYTHING], ids=["defaults", "demo", "everything"])
-def test_helm_has_nothing_against_it(values):
-    """Helm's own check finds no fault."""
-    said = helm("lint", "--strict", CHART, f"--kube-version={NEWEST}", values=values)
-    assert "1 chart(s) linted, 0 chart(s) failed" in said
-    assert re.findall(r"\[(\w+)\] (.*)", said) == [("INFO", "Chart.yaml: icon is recommended")]
+def test_helm_lint_passes(values):
+    """`helm lint` finds no problem."""
+    output = helm("lint", "--strict", CHART, f"--kube-version={NEWEST}", values=values)
+    assert "1 chart(s) linted, 0 chart(s) failed" in output
+    assert re.findall(r"\[(\w+)\] (.*)", output) == [("INFO", "Chart.yaml: icon is recommended")]
 
 
 @pytest.mark.parametrize("kubernetes", [OLDEST, NEWEST])
 @each_set
-def test_kubernetes_takes_it(values, kubernetes):
-    """What comes out is what the schemas of Kubernetes and of the Prometheus operator want, without a field more."""
+def test_manifest_is_valid(values, kubernetes):
+    """All objects match the schemas of Kubernetes and the Prometheus operator, and have no unknown fields."""
     documents = render(values, kubernetes=kubernetes)
     for document in documents:
         if document["apiVersion"].startswith("monitoring.coreos.com/"):
@@ -92,8 +92,8 @@ def test_kubernetes_takes_it(values, kubernetes):
     assert len(set(names)) == len(names)
 
 
-def test_an_older_kubernetes_is_refused():
-    """One that would not understand it all does not get it."""
+def test_older_kubernetes_is_rejected():
+    """The chart rejects a Kubernetes version that doesn't support all of it."""
     major, minor, _ = OLDEST.split(".")
     assert f"requires kubeVersion: >={OLDEST}" in render_error(SECRET, f"{major}.{int(minor) - 1}.9")
 
@@ -111,13 +111,13 @@ def test_an_older_kubernetes_is_refused():
     ],
     ids=["defaults", "no account", "monitor", "rule", "dashboards", "policy", "budget"],
 )
-def test_a_value_switches_one_thing(values, more, fewer):
-    """Each part is there when it is asked for, and only then."""
+def test_value_enables_one_kind_of_object(values, more, fewer):
+    """Each optional object exists if its value enables it, and only then."""
     assert kinds(render({**SECRET, **values})) == sorted([kind for kind in ALWAYS if kind not in fewer] + more)
 
 
-def test_every_value_has_its_place():
-    """What is set comes out: each value of a set that has them all, none of which is used twice."""
+def test_every_value_is_used():
+    """Every value appears in the manifest. `EVERYTHING` has all values, and no two are equal."""
 
     def leaves(value):
         if isinstance(value, dict):
@@ -134,7 +134,7 @@ def test_every_value_has_its_place():
 
 @each_set
 def test_pod_security_is_restricted(values):
-    """Pod Security's "restricted" holds, and more: a read-only file system, no token and no service variables."""
+    """The pod meets the "restricted" standard, and has a read-only file system, no token and no service variables."""
     spec = pod(render(values))["spec"]
     assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC", "initContainers", "ephemeralContainers"}
     for volume in spec.get("volumes", ()):
@@ -167,8 +167,8 @@ def test_pod_security_is_restricted(values):
 
 
 @each_set
-def test_the_parts_find_each_other(values):
-    """Service, policy and budget select the pod, the monitor selects the service, and ports are those there are."""
+def test_selectors_and_ports_match(values):
+    """The service, policy and budget select the pod, the monitor selects the service, and their ports exist."""
     documents = render(values)
     template_of_pod, (port,) = pod(documents), container(documents)["ports"]
     service, deployment = object_of_kind(documents, "Service"), object_of_kind(documents, "Deployment")
@@ -191,21 +191,21 @@ def test_the_parts_find_each_other(values):
             ]
 
 
-def test_two_releases_keep_apart():
-    """In one namespace, neither selects the other's pods, and no two objects have one name."""
+def test_two_releases_are_independent():
+    """In one namespace, neither release selects the other's pods, and no two objects have the same name."""
     one, other = (render(SETS["defaults of everything"], name=name) for name in ("one", "other"))
     assert not selects(object_of_kind(one, "Service")["spec"]["selector"], pod(other))
     assert not {document["metadata"]["name"] for document in one} & {document["metadata"]["name"] for document in other}
 
 
 @each_set
-def test_what_is_scraped_is_there_while_telnyx_is_not(values):
-    """The service leads to pods that are not ready, as telnyx_up 0 is what matters then."""
+def test_pods_that_are_not_ready_are_scraped(values):
+    """The service includes pods that are not ready, because their `telnyx_up 0` is what alerts need."""
     assert object_of_kind(render(values), "Service")["spec"]["publishNotReadyAddresses"] is True
 
 
-def test_an_update_leaves_no_gap():
-    """The old exporter goes when the new one is ready, and has longer to end than it needs."""
+def test_update_leaves_no_gap():
+    """The old pod stops once the new one is ready, and gets more time to stop than it needs."""
     documents = render(SECRET)
     assert object_of_kind(documents, "Deployment")["spec"]["strategy"] == {
         "type": "RollingUpdate",
@@ -214,8 +214,8 @@ def test_an_update_leaves_no_gap():
     assert pod(documents)["spec"]["terminationGracePeriodSeconds"] > 5
 
 
-def test_the_key_is_a_file_that_can_change():
-    """The Secret's key is mounted as a folder, which the kubelet renews, and is in no variable or manifest."""
+def test_key_is_a_file_that_can_be_rotated():
+    """The Secret is mounted as a directory, which the kubelet updates. The key is in no variable and no manifest."""
     documents = render({"apiKey": {"existingSecret": "mine", "key": "token"}})
     (volume,), (mount,) = pod(documents)["spec"]["volumes"], container(documents)["volumeMounts"]
     assert volume["secret"] == {"secretName": "mine", "items": [{"key": "token", "path": "token"}]}
@@ -225,8 +225,8 @@ def test_the_key_is_a_file_that_can_change():
     assert all(document["kind"] != "Secret" for values in SETS.values() for document in render(values))
 
 
-def test_the_demo_needs_nothing():
-    """It mounts no key, not even with a Secret at hand, and nothing at all without a web configuration."""
+def test_demo_needs_no_key():
+    """A demo mounts no key, even if its Secret is set, and without a web configuration it mounts nothing."""
     documents = render({**DEMO, **SECRET})
     assert container(documents)["args"] == ["--demo"]
     assert "volumes" not in pod(documents)["spec"]
@@ -247,12 +247,12 @@ def test_the_demo_needs_nothing():
     ids=["default", "repository", "tag", "digest"],
 )
 def test_image(image, reference):
-    """The image is the one of the exporter's version, or the one that is asked for."""
+    """The image has the exporter's version by default. Values can change the repository, tag and digest."""
     assert container(render({**DEMO, "image": image}))["image"] == reference
 
 
 def test_settings_become_flags():
-    """Text, numbers and switches are written as the exporter reads them, whatever is in them."""
+    """Texts, numbers and switches become flags that the exporter can read, whatever characters they contain."""
     settings = {
         "cache.ttl": "1m",
         "metrics.deny": r'telnyx_.*\d"<{{ .Values }}',
@@ -271,15 +271,15 @@ def test_settings_become_flags():
 
 
 @pytest.mark.parametrize(
-    ("values", "scheme", "way"),
+    ("values", "scheme", "probe"),
     [(SECRET, "http", "httpGet"), (TLS, "https", "httpGet"), (SETS["client certificates"], "https", "tcpSocket")],
     ids=["plain", "tls", "client certificates"],
 )
-def test_probes_and_scrapes_speak_what_is_served(values, scheme, way):
-    """With TLS they use it, and a kubelet that has no certificate to show does not ask more than it may."""
+def test_probes_and_scrapes_use_the_served_protocol(values, scheme, probe):
+    """With TLS, probes and scrapes use it. If client certificates are required, probes only open a TCP connection."""
     documents = render({**values, "serviceMonitor": {"enabled": True}})
     for name in ("livenessProbe", "readinessProbe"):
-        handler = container(documents)[name][way]
+        handler = container(documents)[name][probe]
         assert handler["port"] == container(documents)["ports"][0]["name"]
         assert handler.get("scheme", scheme.upper()) == scheme.upper()
     (endpoint,) = object_of_kind(documents, "ServiceMonitor")["spec"]["endpoints"]
@@ -287,8 +287,8 @@ def test_probes_and_scrapes_speak_what_is_served(values, scheme, way):
 
 
 @pytest.mark.parametrize("relabelings", [[], EVERYTHING["serviceMonitor"]["relabelings"]], ids=["none", "other"])
-def test_the_job_is_the_one_that_the_rules_look_for(relabelings):
-    """Whatever other relabelings say, the last one makes it the rules' job, without a condition."""
+def test_job_matches_the_rules(relabelings):
+    """Whatever other relabelings there are, the last one sets the job of the rules, unconditionally."""
     jobs = set(re.findall(r'job="(\w+)"', RULES))
     documents = render({**SECRET, "serviceMonitor": {"enabled": True, "relabelings": relabelings}})
     (endpoint,) = object_of_kind(documents, "ServiceMonitor")["spec"]["endpoints"]
@@ -299,8 +299,8 @@ def test_the_job_is_the_one_that_the_rules_look_for(relabelings):
     assert {last["replacement"]} == jobs
 
 
-def test_it_is_scraped_as_the_example_says():
-    """Interval and timeout are those of the repository's Prometheus configuration."""
+def test_scrapes_match_the_example_configuration():
+    """The interval and the timeout match the Prometheus configuration of the repository."""
     config = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())["global"]
     (endpoint,) = object_of_kind(render({**SECRET, **OPERATOR}), "ServiceMonitor")["spec"]["endpoints"]
     assert (endpoint["interval"], endpoint["scrapeTimeout"]) == (config["scrape_interval"], config["scrape_timeout"])
@@ -320,8 +320,8 @@ def without_dashboards(spec):
     return spec
 
 
-def test_the_rules_are_the_repository_s(tmp_path):
-    """They are the same to the letter, braces included, and Prometheus's own check takes them."""
+def test_rules_match_the_repository(tmp_path):
+    """The rules are the same, including braces, and `promtool check rules` accepts them."""
     spec = rules_of(grafanaUrl="http://localhost:3000")
     assert spec == yaml.safe_load(RULES)
     rules = tmp_path / "rules.yaml"
@@ -332,23 +332,23 @@ def test_the_rules_are_the_repository_s(tmp_path):
     assert f"SUCCESS: {sum(len(group['rules']) for group in spec['groups'])} rules found" in check.stdout
 
 
-def test_the_runbooks_can_be_elsewhere():
-    """Each alert then leads there and is the same otherwise."""
-    there = RULES.replace("{{ $externalURL }}/user/runbooks", "https://wiki.example/telnyx")
-    assert rules_of(runbookUrl="https://wiki.example/telnyx") == without_dashboards(yaml.safe_load(there))
-    assert there.count("https://wiki.example/telnyx/Telnyx") == RULES.count("runbook_url: ")
+def test_runbook_url_can_be_changed():
+    """`runbookUrl` changes the runbook link of each alert, and nothing else."""
+    expected = RULES.replace("{{ $externalURL }}/user/runbooks", "https://wiki.example/telnyx")
+    assert rules_of(runbookUrl="https://wiki.example/telnyx") == without_dashboards(yaml.safe_load(expected))
+    assert expected.count("https://wiki.example/telnyx/Telnyx") == RULES.count("runbook_url: ")
 
 
-def test_grafana_is_where_the_values_say():
-    """Alerts link to dashboards there. If the values don't name a Grafana, alerts have no link that leads nowhere."""
-    there = RULES.replace("http://localhost:3000", "https://grafana.example/telnyx")
-    assert rules_of(grafanaUrl="https://grafana.example/telnyx") == yaml.safe_load(there)
+def test_grafana_url_can_be_changed():
+    """Alerts link to dashboards at `grafanaUrl`. Without it, alerts have no dashboard link."""
+    expected = RULES.replace("http://localhost:3000", "https://grafana.example/telnyx")
+    assert rules_of(grafanaUrl="https://grafana.example/telnyx") == yaml.safe_load(expected)
     assert rules_of() == without_dashboards(yaml.safe_load(RULES))
     assert "localhost" not in str(rules_of())
 
 
-def test_the_dashboards_are_the_repository_s():
-    """There is one small object for each, to the letter, under the label that Grafana's sidecar looks for."""
+def test_dashboards_match_the_repository():
+    """Each dashboard is in one small ConfigMap, unchanged, with the label that Grafana's sidecar selects."""
     maps = [each for each in render({**SECRET, "dashboards": {"enabled": True}}) if each["kind"] == "ConfigMap"]
     assert {name: text for each in maps for name, text in each["data"].items()} == {
         path.name: path.read_text() for path in DASHBOARDS
@@ -356,11 +356,11 @@ def test_the_dashboards_are_the_repository_s():
     for each in maps:
         assert each["metadata"]["labels"]["grafana_dashboard"] == "1"
         assert each["metadata"]["annotations"] == {"grafana_folder": "Telnyx"}
-        assert len(json.dumps(each)) < 256 * 1024  # what `kubectl apply` can note of an object beside it
+        assert len(json.dumps(each)) < 256 * 1024  # limit of the copy that `kubectl apply` stores in an annotation
 
 
-def test_the_policy_lets_in_prometheus_and_out_to_telnyx():
-    """By default Prometheus comes in, and DNS and HTTPS go out, the latter to public addresses alone."""
+def test_network_policy_allows_prometheus_in_and_https_out():
+    """By default, the policy allows Prometheus in, and DNS and HTTPS out. HTTPS is limited to public addresses."""
     spec = object_of_kind(render(SETS["defaults of everything"]), "NetworkPolicy")["spec"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     assert [rule["from"] for rule in spec["ingress"]] == [
@@ -383,22 +383,22 @@ def test_the_policy_lets_in_prometheus_and_out_to_telnyx():
         assert bool(blocks) == (address in PUBLIC), address
 
 
-def test_the_policy_can_lead_through_a_proxy():
-    """What it may reach is replaced, names apart."""
+def test_network_policy_can_allow_a_proxy():
+    """Values replace the allowed sources and destinations, except DNS."""
     spec = object_of_kind(render(EVERYTHING), "NetworkPolicy")["spec"]
     assert spec["egress"][1:] == EVERYTHING["networkPolicy"]["egress"]
     assert [rule["from"] for rule in spec["ingress"]] == [EVERYTHING["networkPolicy"]["from"]]
 
 
-def test_a_budget_keeps_no_node_from_being_drained():
-    """With one exporter, or with some that are not ready, a pod may always go."""
+def test_disruption_budget_never_blocks_a_drain():
+    """A pod can always be evicted, even if it is the only one or if other pods are not ready."""
     spec = object_of_kind(render(SETS["defaults of everything"]), "PodDisruptionBudget")["spec"]
     assert spec["maxUnavailable"] == 1
     assert spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
-def test_a_package_is_complete(tmp_path):
-    """It holds what the links lead to, no link, and comes out the same."""
+def test_package_is_complete(tmp_path):
+    """A package has files instead of symbolic links, and renders the same manifests."""
     helm("package", CHART, "--destination", tmp_path)
     package = tmp_path / f"telnyx-exporter-{__version__}.tgz"
     with tarfile.open(package) as archive:
@@ -417,7 +417,7 @@ def test_a_package_is_complete(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("values", "says", "not_a_word"),
+    ("values", "expected", "unexpected"),
     [
         (SECRET, ["API key api-key of the Secret telnyx", "http://localhost:10142/", "as the job telnyx"], "replicas"),
         (DEMO, ["shows 55 made-up connections"], "Secret"),
@@ -431,28 +431,28 @@ def test_a_package_is_complete(tmp_path):
     ],
     ids=["key", "demo", "tls", "replicas", "everything"],
 )
-def test_the_notes_say_what_is_next(tmp_path, values, says, not_a_word):
-    """After an installation one reads where it is, and what is missing."""
+def test_notes_say_what_to_do_next(tmp_path, values, expected, unexpected):
+    """After an installation, the notes say where the exporter is and what is missing."""
     for path in CHART.rglob("*"):
         if path.is_file():
             copy = tmp_path / path.relative_to(CHART)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(path.read_bytes())
-    # Helm shows notes to none but a cluster, so they are rendered as part of an object.
+    # Helm only renders notes when it installs into a cluster, so here they are rendered as part of an object.
     include = '{{ include (print $.Template.BasePath "/NOTES.txt") . | toJson }}'
     (tmp_path / "templates" / "notes.yaml").write_text(f"kind: Notes\ntext: {include}\n")
     text = object_of_kind(render(values, tmp_path), "Notes")["text"]
-    for sentence in says:
+    for sentence in expected:
         assert sentence in " ".join(text.split()), text
-    assert not_a_word not in text
+    assert unexpected not in text
 
 
-EXAMPLES = re.findall(r"```yaml\n(.*?)```", ABOUT, re.DOTALL)
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
-def test_the_readme_s_examples_work(number):
-    """Each of them is taken, and changes something."""
+def test_readme_examples_work(number):
+    """Each example is valid and changes the manifest."""
     values = {**SECRET, **yaml.safe_load(EXAMPLES[number])}
     assert template(values) != template(SECRET)
-    test_kubernetes_takes_it(values, NEWEST)
+    test_manifest_is_valid(values, NEWEST)

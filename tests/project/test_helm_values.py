@@ -8,75 +8,75 @@ from exporter.config.flags import OPTIONS
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
-OF_A_PARENT = {"global", "enabled"}
-"""What a chart that depends on this one adds to its values."""
-FREE = {
+PARENT_KEYS = {"global", "enabled"}
+"""Keys that a parent chart adds to the values."""
+FREE_FORM = {
     *("settings", "strategy.rollingUpdate", "resources.requests", "resources.limits", "affinity"),
     *("serviceMonitor.tlsConfig", "serviceMonitor.basicAuth.username", "serviceMonitor.basicAuth.password", "global"),
 }
-"""Objects whose keys Kubernetes, its operator or the exporter know, and not the chart."""
+"""Objects whose keys are defined by Kubernetes, the Prometheus operator or the exporter, not by the chart."""
 
 
-DECIDED = {option.flag.removeprefix("--") for option in OPTIONS if option.flag and not option.metavar}
-DECIDED |= {"telnyx.api-key-file", "web.config.file", "web.listen-address", "version", "help"}
-DECIDED = sorted(DECIDED - {"web.enable-lifecycle"})
-"""Settings that are the chart's: what the process is, switches but for one, and what it is given by other values."""
+RESERVED = {option.flag.removeprefix("--") for option in OPTIONS if option.flag and not option.metavar}
+RESERVED |= {"telnyx.api-key-file", "web.config.file", "web.listen-address", "version", "help"}
+RESERVED = sorted(RESERVED - {"web.enable-lifecycle"})
+"""Settings that the chart decides: all switches except one, `version`, `help`, and flags that other values set."""
 
 
 def resolve(schema):
-    """Return a schema with what it refers to."""
+    """Return a schema with its reference resolved."""
     _, _, name = schema.get("$ref", "").rpartition("/")
     return {**SCHEMA["definitions"].get(name, {}), **schema}
 
 
 def properties(schema, path=()):
-    """Give each property that a schema has, at any depth, with its path."""
+    """Yield each property of a schema, at any depth, with its path."""
     for name, each in schema.get("properties", {}).items():
-        each = resolve(each)  # noqa: PLW2901 -- the same one, whole
+        each = resolve(each)  # noqa: PLW2901 -- the same property, resolved
         yield ".".join([*path, name]), each
         yield from properties(each, (*path, name))
 
 
-KNOWN = dict(properties(SCHEMA))
+PROPERTIES = dict(properties(SCHEMA))
 
 
 def leaves(values, path=()):
     for name, value in values.items():
         yield ".".join([*path, name])
-        if isinstance(value, dict) and ".".join([*path, name]) not in FREE:
+        if isinstance(value, dict) and ".".join([*path, name]) not in FREE_FORM:
             yield from leaves(value, (*path, name))
 
 
-@pytest.mark.parametrize("path", KNOWN)
-def test_every_value_is_described(path):
-    """The schema says of each what it is."""
-    assert KNOWN[path]["description"].endswith(".")
+@pytest.mark.parametrize("path", PROPERTIES)
+def test_every_value_has_a_description(path):
+    """The schema describes every value."""
+    assert PROPERTIES[path]["description"].endswith(".")
 
 
-def test_the_schema_is_strict():
-    """An object has the keys that the schema lists and no other, or text, but for those that others know."""
-    for path, schema in {"": SCHEMA, **KNOWN}.items():
-        if schema.get("type") == "object" and path not in FREE:
+def test_schema_is_strict():
+    """An object rejects unknown keys or is a map of texts, unless its keys are defined outside of the chart."""
+    for path, schema in {"": SCHEMA, **PROPERTIES}.items():
+        if schema.get("type") == "object" and path not in FREE_FORM:
             rest = schema.get("additionalProperties")
             assert rest is False or rest == {"type": "string"}, path
 
 
-def test_the_schema_knows_what_there_is():
-    """The file of values has what the schema knows, less what may be added to it, and nothing else."""
-    maps = {path for path, schema in KNOWN.items() if isinstance(schema.get("additionalProperties"), dict)}
-    there = {path for path in leaves(DEFAULTS) if path.rpartition(".")[0] not in maps}
+def test_schema_matches_the_values():
+    """`values.yaml` has exactly the values of the schema, except for the optional ones."""
+    maps = {path for path, schema in PROPERTIES.items() if isinstance(schema.get("additionalProperties"), dict)}
+    present = {path for path in leaves(DEFAULTS) if path.rpartition(".")[0] not in maps}
     optional = {
         path
-        for path in KNOWN
-        if path in OF_A_PARENT
+        for path in PROPERTIES
+        if path in PARENT_KEYS
         or path.startswith(("podSecurityContext.", "serviceMonitor.basicAuth."))
         or path.endswith("Probe.initialDelaySeconds")
     }
-    assert there == KNOWN.keys() - optional
+    assert present == PROPERTIES.keys() - optional
 
 
 @pytest.mark.parametrize(
-    ("values", "says"),
+    ("values", "expected"),
     [
         ({"demo": "yes"}, "/demo"),
         ({"replica": 2}, "'replica' not allowed"),
@@ -108,15 +108,15 @@ def test_the_schema_knows_what_there_is():
     ],
     ids=str,
 )
-def test_a_value_that_can_t_be_used_is_refused(values, says):
-    """What is misspelt, of the wrong kind or unsafe is named before anything is made."""
-    said = render_error({**DEMO, **values})
-    assert says in said
-    assert "KEY-of-tests" not in said
+def test_invalid_value_is_rejected(values, expected):
+    """The error names a value that is misspelled, of the wrong type or unsafe. Nothing is rendered."""
+    error = render_error({**DEMO, **values})
+    assert expected in error
+    assert "KEY-of-tests" not in error
 
 
 @pytest.mark.parametrize(
-    ("values", "says"),
+    ("values", "expected"),
     [
         ({}, "apiKey.existingSecret is empty: name the Secret that holds the API key, or set demo=true"),
         (
@@ -132,7 +132,7 @@ def test_a_value_that_can_t_be_used_is_refused(values, says):
                 {**SECRET, "settings": {name: True}},
                 f"settings.{name} can't be set: the chart decides it; see apiKey, webConfig, service and demo",
             )
-            for name in DECIDED
+            for name in RESERVED
         ),
         (
             {**SECRET, "settings": {"--cache.ttl": "1m"}},
@@ -143,20 +143,20 @@ def test_a_value_that_can_t_be_used_is_refused(values, says):
             "extraEnv has TELNYX_API_KEY: name its Secret in apiKey.existingSecret, values are kept in the clear",
         ),
     ],
-    ids=["no key", "TLS of nothing", "client certificates without TLS", *DECIDED, "dashes", "key"],
+    ids=["no key", "TLS without a file", "client certificates without TLS", *RESERVED, "dashes", "key"],
 )
-def test_what_contradicts_itself_is_refused(values, says):
-    """One line says what is wrong, where and what to do; the other is Helm's."""
+def test_contradictory_values_are_rejected(values, expected):
+    """One line says what is wrong, where, and what to do. The other line comes from Helm."""
     first, *rest = render_error(values).splitlines()
-    assert first.endswith(f": {says}")
+    assert first.endswith(f": {expected}")
     assert [line for line in rest if line] == ["Use --debug flag to render out invalid YAML"]
 
 
 @pytest.mark.parametrize(
     ("interval", "timeout"), [("5s", "10s"), ("1m", "1m1s"), ("1s", "1001ms"), ("1h1m", "1h1m30s")]
 )
-def test_a_timeout_that_is_longer_than_the_interval_is_refused(interval, timeout):
-    """Prometheus would take no such monitor; the numbers' units count, and what nobody asked for is let be."""
+def test_timeout_longer_than_the_interval_is_rejected(interval, timeout):
+    """Prometheus would reject such a monitor. The comparison includes units. A disabled monitor is not checked."""
     monitor = {"interval": interval, "scrapeTimeout": timeout}
     first, *_ = render_error({**DEMO, "serviceMonitor": {"enabled": True, **monitor}}).splitlines()
     assert first.endswith(
@@ -170,8 +170,8 @@ def test_a_timeout_that_is_longer_than_the_interval_is_refused(interval, timeout
     ("interval", "timeout"),
     [("10s", "10s"), ("1m", "59s"), ("1m30s", "90s"), ("1h", "2m"), ("1s", "999ms"), (None, "9s")],
 )
-def test_a_timeout_within_the_interval_is_taken(interval, timeout):
-    """As long is short enough, in whatever units, and so is any where the interval is Prometheus's own."""
+def test_timeout_within_the_interval_is_accepted(interval, timeout):
+    """The timeout can equal the interval, in any units. With Prometheus's default interval, any timeout is accepted."""
     documents = render({**DEMO, "serviceMonitor": {"enabled": True, "interval": interval, "scrapeTimeout": timeout}})
     (endpoint,) = object_of_kind(documents, "ServiceMonitor")["spec"]["endpoints"]
     assert (endpoint["interval"], endpoint["scrapeTimeout"]) == (interval, timeout)
@@ -179,13 +179,13 @@ def test_a_timeout_within_the_interval_is_taken(interval, timeout):
 
 @pytest.mark.parametrize("quantity", [1, 0.5, 536870912, "1", "0.5", ".5", "1.", "100m", "500Mi", "1Pi", "128e6", "1E"])
 def test_resources_are_quantities(quantity):
-    """They can be written in each of the ways that Kubernetes knows."""
-    value = f"--set-json=resources.limits.memory={json.dumps(quantity)}"  # YAML has two opinions on what 128e6 is
+    """Resources accept every notation for quantities that Kubernetes accepts."""
+    value = f"--set-json=resources.limits.memory={json.dumps(quantity)}"  # YAML parsers disagree about 128e6
     manifest = helm("template", "here", CHART, f"--kube-version={NEWEST}", value, values=DEMO)
     documents = yaml.safe_load_all(manifest)
     assert container(documents)["resources"]["limits"]["memory"] == quantity
 
 
-def test_another_chart_can_depend_on_it():
-    """The values that it then has besides its own are taken, and change nothing."""
+def test_chart_can_be_a_dependency():
+    """Values that a parent chart adds are accepted and change nothing."""
     assert template({**DEMO, "enabled": True, "global": {"imageRegistry": "images.example"}}) == template(DEMO)

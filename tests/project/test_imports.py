@@ -38,7 +38,7 @@ NAMES = {name_of(path) for path in MODULES}
 
 
 def imported(path):
-    """Return the names of the exporter's modules that a module imports."""
+    """Yield the names of the exporter's modules that a module imports."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             assert not [alias for alias in node.names if alias.name.startswith("exporter")], "use from ... import"

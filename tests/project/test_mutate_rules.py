@@ -1,4 +1,4 @@
-"""The mutation run over the rules, tried on small example rules."""
+"""Tests of the mutation run, with small example rules."""
 
 import json
 import runpy
@@ -20,7 +20,7 @@ FIRING = {"exp_labels": {"severity": "critical", "job": "api"}, "exp_annotations
 
 
 def case(series, *times):
-    """Return a group of tests in which the alert fires at the times that are given with a true value."""
+    """Return a test group. Each time comes with whether the alert fires then."""
     checks = [
         {"eval_time": time, "alertname": "Down", "exp_alerts": [FIRING] if fires else []} for time, fires in times
     ]
@@ -33,7 +33,7 @@ OTHER_JOB = case([{"series": 'up{job="other"}', "values": "0x10"}], ("5m", False
 
 @pytest.fixture
 def run(tmp_path, capsys):
-    """Return what runs the mutants of a rule against these groups of tests, and gives the fault and the output."""
+    """Return a function that runs the mutants of rules against test groups and returns the fault and the output."""
     find_program("promtool")
     main = runpy.run_path(str(SCRIPT))["main"]
     for folder in ("rules", "tests"):
@@ -51,14 +51,14 @@ def run(tmp_path, capsys):
 
 
 def test_good_tests_kill_every_mutant(run):
-    """Tests of the time, of another job and of the texts leave no survivor, and the run passes."""
+    """If tests cover the time, another job and the texts, no mutant survives and the run passes."""
     fault, output = run(FIRES, OTHER_JOB)
     assert fault is None
     assert "0 equivalent, 0 survived" in output
 
 
 def test_an_equivalent_mutant_may_survive(run):
-    """A change that can't make a difference is listed with a reason, and the run passes."""
+    """If a mutant that can't make a difference is listed with a reason, the run passes."""
     rule = {**ALERT, "expr": 'max_over_time(up{job="api"}[1m]) == 0'}
     fault, _ = run(FIRES, OTHER_JOB, rules=[rule])
     survivors = [line.partition(": ")[2] for line in fault.splitlines()]
@@ -67,34 +67,34 @@ def test_an_equivalent_mutant_may_survive(run):
     assert f"{len(survivors)} equivalent, 0 survived" in output
 
 
-def test_a_survivor_is_named(run):
-    """Without a test of another job, the mutant that ignores the job survives, and the run fails."""
+def test_a_survivor_is_reported(run):
+    """Without a test of another job, the mutant that ignores the job survives and the run fails."""
     fault, output = run(FIRES)
     assert 'survived, add a test that kills it: Down: {job="api"} -> nothing' in fault.splitlines()
     assert "0 survived" not in output
 
 
-def test_an_alert_without_tests_survives_everything(run):
-    """No test, no kill."""
+def test_mutants_of_an_alert_without_tests_survive(run):
+    """Without tests, no mutant is killed."""
     fault, output = run()
     assert ": 0 killed, 0 equivalent" in output
     assert all(line.startswith("survived") for line in fault.splitlines())
 
 
-def test_a_mutant_that_is_killed_is_not_equivalent(run):
-    """The list of equivalent mutants holds none that a test kills."""
+def test_a_killed_mutant_is_not_equivalent(run):
+    """If a test kills a mutant that is listed as equivalent, the run reports it."""
     fault, _ = run(FIRES, OTHER_JOB, equivalent=["Down: for: 2m -> 60s"])
     assert "not equivalent, a test kills it: Down: for: 2m -> 60s" in fault.splitlines()
 
 
-def test_the_list_of_equivalent_mutants_has_no_strangers(run):
-    """A mutant that no longer exists, because its rule changed, is taken off the list."""
+def test_an_unknown_equivalent_mutant_is_reported(run):
+    """If a listed mutant no longer exists, because its rule changed, the run reports it."""
     fault, _ = run(FIRES, OTHER_JOB, equivalent=["Gone: == -> !="])
     assert "listed as equivalent, but there is no such mutant: Gone: == -> !=" in fault.splitlines()
 
 
 def test_a_recording_rule_is_tested_by_the_alerts_that_use_it(run):
-    """A change of what an alert is made of is killed by the tests of the alert."""
+    """The tests of an alert kill mutants of the recording rules that it uses."""
     record = {"record": "job:up:min", "expr": 'min by (job) (up{job="api"})'}
     fault, _ = run(FIRES, OTHER_JOB, rules=(record, {**ALERT, "expr": "job:up:min == 0"}))
     assert "job:up:min: by (job) -> by ()" not in fault
@@ -102,7 +102,7 @@ def test_a_recording_rule_is_tested_by_the_alerts_that_use_it(run):
 
 
 def test_each_kind_of_change_is_made():
-    """Lists of labels, matchers, comparisons, set operators, functions, windows, waits and texts are all changed."""
+    """Label lists, matchers, comparisons, set operators, functions, windows, durations and texts are all changed."""
     script = runpy.run_path(str(SCRIPT))
     rule = {
         **ALERT,

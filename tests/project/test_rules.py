@@ -19,18 +19,18 @@ RUNBOOKS = {path.stem: path for path in (ROOT / "docs" / "runbooks").glob("*.md"
 GROUPS = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS = {rule["alert"]: rule for group in GROUPS for rule in group["rules"] if "alert" in rule}
 RECORDS = [rule for group in GROUPS for rule in group["rules"] if "record" in rule]
-ABOUT_CONNECTIONS = [name for name, rule in ALERTS.items() if "connection_id" in rule["expr"]]
+CONNECTION_ALERTS = [name for name, rule in ALERTS.items() if "connection_id" in rule["expr"]]
 EXPRESSIONS = [rule["expr"] for group in GROUPS for rule in group["rules"]]
 SEVERITIES = {"critical", "warning", "info"}
-"""Those of other mixins, which routes and inhibitions of kube-prometheus-stack expect."""
+"""The severities of other mixins, which routes and inhibitions of kube-prometheus-stack expect."""
 KINDS = {"fires", "not yet", "near miss", "resolves", "missing series"}
-"""What each alert is tested for: the name of a group of tests, up to a colon."""
+"""The kinds of tests that each alert has. The name of a test group starts with its kind, up to a colon."""
 
 MUTED = "connection:telnyx_connection_tag_info:muted"
 TARGET = {"job", "instance"}
-"""Labels that Prometheus gives each series."""
+"""Labels that Prometheus adds to each series."""
 ADDED = {"pod", "direction"}
-"""Labels that a target in Kubernetes may have, and that a rule adds."""
+"""Labels that a target in Kubernetes can have, or that a rule adds."""
 
 each_alert = pytest.mark.parametrize("name", ALERTS)
 each_lingering_alert = pytest.mark.parametrize(
@@ -38,8 +38,8 @@ each_lingering_alert = pytest.mark.parametrize(
 )
 
 
-def known():
-    """Return the labels of each metric: the exporter's, Prometheus's own and those that rules record."""
+def metric_labels():
+    """Return the labels of each metric of the exporter, of Prometheus itself, and of the recording rules."""
     observed = runpy.run_path(str(ROOT / "docs" / "generate.py"))["_observed"]()
     labels = {family.name: {*family.labels, "connection_id", "connection_name"} for family in COLLECTOR.row_families}
     labels |= {family.name: set(family.labels) for family in COLLECTOR.snapshot_families}
@@ -51,12 +51,12 @@ def known():
     return labels
 
 
-KNOWN = known()
-KNOWN_LABELS = set().union(*KNOWN.values()) | TARGET | ADDED
+METRIC_LABELS = metric_labels()
+KNOWN_LABELS = set().union(*METRIC_LABELS.values()) | TARGET | ADDED
 
 
-def names(expression):
-    """Return the metrics that an expression names, each with the labels of its selectors, and other labels."""
+def references(expression):
+    """Return the metrics in an expression, each with the labels of its selectors, and the labels elsewhere."""
     bare = re.sub(r'"[^"]*"', '""', expression)
     grouping = r"\b(?:by|on|without|ignoring|group_left|group_right)\s*\(([^)]*)\)"
     labels = {label for found in re.findall(grouping, bare) for label in re.findall(r"\w+", found)}
@@ -79,12 +79,12 @@ def run(*command):
 
 
 def test_rules_load():
-    """Prometheus's own check has nothing against them."""
+    """`promtool check rules` accepts the rules."""
     assert f"SUCCESS: {len(EXPRESSIONS)} rules found" in run(find_program("promtool"), "check", "rules", str(RULES))
 
 
-def test_nothing_is_newer_than_the_oldest_prometheus():
-    """Groups and rules have no field that Prometheus 2.42 does not know."""
+def test_rules_work_with_the_oldest_prometheus():
+    """Groups and rules only use fields that Prometheus 2.42 supports."""
     common = {"expr", "labels"}
     for group in GROUPS:
         assert group.keys() <= {"name", "interval", "rules"}
@@ -95,23 +95,23 @@ def test_nothing_is_newer_than_the_oldest_prometheus():
 
 
 def test_configurations_load():
-    """The scrape configuration is good and finds the rules, and the example for Alertmanager is good."""
+    """The scrape configuration is valid and finds the rules, and the Alertmanager example is valid."""
     check = run(find_program("promtool"), "check", "config", str(PROMETHEUS / "prometheus.yml"))
     assert "1 rule files found" in check
     assert f"SUCCESS: {len(EXPRESSIONS)} rules found" in check
     assert "SUCCESS" in run(find_program("amtool"), "check-config", str(PROMETHEUS / "alertmanager.yml"))
 
 
-def test_alertmanager_knows_the_severities_and_the_alerts():
-    """Each severity has a receiver, and inhibition is by alerts that there are."""
+def test_alertmanager_has_the_severities_and_alerts():
+    """Each severity has a receiver, and inhibition rules only name alerts that exist."""
     config = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())
     assert {receiver["name"] for receiver in config["receivers"]} == SEVERITIES
     matchers = [text for rule in config["inhibit_rules"] for text in rule["source_matchers"] + rule["target_matchers"]]
     assert {name for text in matchers for name in re.findall(r'[|"](Telnyx\w+)', text)} <= ALERTS.keys() | {"Telnyx"}
 
 
-def test_the_job_is_the_one_that_is_scraped():
-    """The rules look for the job that the scrape configuration has."""
+def test_job_matches_the_scrape_configuration():
+    """The rules select the job of the scrape configuration."""
     (scrape,) = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())["scrape_configs"]
     jobs = {job for expression in EXPRESSIONS for job in re.findall(r'job="(\w+)"', expression)}
     assert jobs == {scrape["job_name"]}
@@ -119,7 +119,7 @@ def test_the_job_is_the_one_that_is_scraped():
 
 @each_alert
 def test_alert_is_complete(name):
-    """Each says how urgent it is, what is the matter, where, and what to do, and nothing else."""
+    """Each alert has a severity, texts with the location of the problem, and its two links, and nothing else."""
     rule = ALERTS[name]
     assert re.fullmatch(r"Telnyx([A-Z][a-z]+)+", name)
     assert rule["labels"].keys() == {"severity"}
@@ -136,22 +136,22 @@ def test_alert_is_complete(name):
 
 @each_alert
 def test_alert_links_to_its_dashboard(name):
-    """The link opens a dashboard with the connection or the exporter selected, from before the alert on."""
+    """The link opens a dashboard with the connection or exporter selected, from before the alert until now."""
     url = urlsplit(re.sub(r"({{.*?}})+", "TEMPLATE", ALERTS[name]["annotations"]["dashboard_url"]))
     dashboard = DASHBOARDS[url.path.removeprefix("/d/")]
     parameters = dict(parse_qsl(url.query))
     assert (parameters.pop("from"), parameters.pop("to")) == ("TEMPLATE", "now")
     variables = {f"var-{variable['name']}" for variable in dashboard["templating"]["list"]}
     assert parameters.keys() <= variables
-    if name in ABOUT_CONNECTIONS:
+    if name in CONNECTION_ALERTS:
         assert parameters == {"var-connection": "TEMPLATE"}
     elif not ALERTS[name]["expr"].startswith("absent("):
         assert parameters == {"var-job": "TEMPLATE", "var-instance": "TEMPLATE"}
 
 
 @each_lingering_alert
-def test_the_text_of_an_alert_that_lingers_stays_true(name):
-    """Prometheus shows the text for minutes after the condition ends, so it says what happened and not what is so."""
+def test_text_of_a_lingering_alert_stays_true(name):
+    """Prometheus shows the text for minutes after the condition ends, so it says what happened, not what is so now."""
     annotations = ALERTS[name]["annotations"]
     first, *more = re.split(r"(?<=\.) ", annotations["description"])
     for text in (annotations["summary"], first):
@@ -163,31 +163,31 @@ def test_the_text_of_an_alert_that_lingers_stays_true(name):
 
 
 @each_lingering_alert
-def test_the_runbook_of_an_alert_that_lingers_says_so(name):
-    """The reader learns that the condition can be over, and after how long the alert ends."""
+def test_runbook_of_a_lingering_alert_says_so(name):
+    """The runbook says that the condition can be over, and how long after that the alert ends."""
     meaning = RUNBOOKS[name].read_text().partition("## Meaning")[2].partition("## Impact")[0]
     assert re.search(r"five\s+minutes\s+after|65\s+minutes\s+after", meaning)
     assert ALERTS[name]["keep_firing_for"] == "5m"
 
 
 @each_alert
-def test_alert_waits_and_says_why(name):
-    """The line before each `for` is a comment, which has the reason."""
+def test_alert_explains_its_delay(name):
+    """The line before each `for` is a comment with the reason."""
     (text,) = re.findall(rf"- alert: {name}\n(.*?)(?:\n\n|\Z)", RULES.read_text(), re.DOTALL)
     assert re.search(r"^ +# .*\n +for: \w+$", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ABOUT_CONNECTIONS)
+@pytest.mark.parametrize("name", CONNECTION_ALERTS)
 def test_alert_about_a_connection_names_it_and_can_be_muted(name):
-    """Each names the connection and heeds the tag, by its id."""
+    """Each alert about a connection has its name and ID, and the tag mutes it by ID."""
     rule = ALERTS[name]
     assert "onnection {{ $labels.connection_name }} ({{ $labels.connection_id }})" in rule["annotations"]["description"]
     assert re.search(rf"unless on \(connection_id\) (max_over_time\()?{MUTED}\b", rule["expr"])
     assert "keep_firing_for" in rule
 
 
-def test_the_tag_is_named_once():
-    """To take another tag, one line is changed."""
+def test_tag_is_named_once():
+    """To use another tag, only one line needs to change."""
     assert RULES.read_text().count("no-alert") == 1
 
 
@@ -198,30 +198,30 @@ def test_the_tag_is_named_once():
         *((page.name, query) for page in RUNBOOKS.values() for query in queries(page)),
     ],
 )
-def test_what_is_named_exists(where, expression):
-    """Each metric and label in rules and runbooks is one of the exporter's, of Prometheus's own, or recorded."""
-    metrics, labels = names(expression)
+def test_metrics_and_labels_exist(where, expression):
+    """Each metric and label in rules and runbooks comes from the exporter, Prometheus or a recording rule."""
+    metrics, labels = references(expression)
     assert metrics
-    assert metrics.keys() <= KNOWN.keys()
+    assert metrics.keys() <= METRIC_LABELS.keys()
     assert labels <= KNOWN_LABELS
     for metric, selected in metrics.items():
-        assert selected <= KNOWN[metric] | TARGET
+        assert selected <= METRIC_LABELS[metric] | TARGET
 
 
 @each_alert
 def test_labels_of_annotations_exist(name):
-    """An annotation names no label that no metric has."""
+    """Annotations only use labels that a metric has."""
     assert set(re.findall(r"\$labels\.(\w+)", str(ALERTS[name]["annotations"]))) <= KNOWN_LABELS
 
 
 def test_every_alert_has_tests():
-    """There is one file of tests for each alert."""
+    """Each alert has one test file, and there are no others."""
     assert TESTS.keys() == ALERTS.keys()
 
 
 @each_alert
 def test_tests_are_complete(name):
-    """Each alert is seen to fire, not yet to fire, not to fire on a near miss, to resolve, and to survive gaps."""
+    """Each alert has tests of firing, not firing yet, a near miss, resolving, and missing series."""
     found = set()
     for group in yaml.safe_load(TESTS[name].read_text())["tests"]:
         kind = group["name"].partition(":")[0]
@@ -239,19 +239,19 @@ def test_tests_are_complete(name):
 
 
 @each_alert
-def test_alert_behaves(name):
-    """Prometheus's own unit tests of the alert pass."""
+def test_unit_tests_of_alert_pass(name):
+    """The unit tests of the alert pass in `promtool`."""
     run(find_program("promtool"), "test", "rules", str(TESTS[name]))
 
 
 def test_every_alert_has_a_runbook():
-    """There is one page for each alert, and no other."""
+    """Each alert has one runbook, and there are no others."""
     assert RUNBOOKS.keys() == ALERTS.keys()
 
 
 @each_alert
 def test_runbook_is_complete(name):
-    """A page has the alert's name and summary, says what to do, and has queries to run."""
+    """A runbook has the alert's name and summary, all sections, and queries to run."""
     lines = RUNBOOKS[name].read_text().splitlines()
     assert lines[:3] == [f"# {name}", "", ALERTS[name]["annotations"]["summary"]]
     headings = [line for line in lines if line.startswith("## ")]
@@ -259,8 +259,8 @@ def test_runbook_is_complete(name):
     assert queries(RUNBOOKS[name])
 
 
-def test_the_readme_lists_the_alerts():
-    """The README's table is what the rules say."""
+def test_readme_lists_the_alerts():
+    """The table in the README matches the rules."""
     rows = [
         f"| [`{name}`](docs/runbooks/{name}.md) | {rule['labels']['severity']} | {rule['for']}"
         f" | {rule['annotations']['summary'].rstrip('.')} |"

@@ -4,7 +4,7 @@ import httpx
 import pytest
 from list_reader import connected, fetch, ids, listing
 
-from exporter.config.settings import Filter
+from exporter.config.settings import FilterSettings
 from exporter.telnyx.errors import Malformed, RequestTimeout
 
 CANARY = "canary-7f3a"
@@ -23,7 +23,7 @@ CANARY = "canary-7f3a"
 async def test_filters_become_query_parameters(api, filters, params):
     """Filters that are set are sent under Telnyx's parameter names. Empty filters are not sent."""
     api.return_value = listing("1")
-    await fetch(filters=Filter(**filters))
+    await fetch(filters=FilterSettings(**filters))
 
     sent = dict(api.calls.last.request.url.params)
     assert sent == {"page[number]": "1", "page[size]": "250", "sort": "created_at", **params}
@@ -122,7 +122,7 @@ async def test_each_fetch_reads_the_key(api):
 async def test_a_body_that_is_not_a_list_is_malformed(api, recorder, body):
     """A 200 response that is not a list, such as a proxy's HTML, is malformed. It is neither retried nor quoted."""
     api.return_value = httpx.Response(200, text=body)
-    with pytest.raises(Malformed, match=f"^page 1 is not a page of the list: (?!.*{CANARY})"):
+    with pytest.raises(Malformed, match=f"^page 1 can't be decoded: (?!.*{CANARY})"):
         await fetch(recorder)
 
     assert recorder.codes == ["200"]

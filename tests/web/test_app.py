@@ -191,7 +191,7 @@ async def test_reload_is_disabled_by_default():
         response = await client.post("/-/reload")
     assert (response.status_code, response.text) == (
         403,
-        "disabled: set --web.enable-lifecycle, or send SIGHUP, which always works\n",
+        "reloading over HTTP is disabled: set --web.enable-lifecycle, or send SIGHUP\n",
     )
 
 

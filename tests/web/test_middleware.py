@@ -152,7 +152,7 @@ async def test_passwords_are_not_cached():
     transport = httpx.ASGITransport(middleware)
     async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as http:
         await http.get("/metrics", auth=RIGHT)
-    (login,) = middleware._auth._cached_logins.values()
+    (login,) = middleware._auth._cached_digests.values()
     assert "pässword".encode() not in login
     assert ALICE.encode() not in login
 

@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from exporter.web import server
-from exporter.web.tls import TLS, create_context
+from exporter.web.tls import TLSConfig, create_context
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def test_listening(address, host):
     """A socket listens on the given address, and its URL can be opened in a browser."""
     with server.listen(address) as listener:
         port = listener.getsockname()[1]
-        assert server.url(listener).endswith(f":{port}")
-        assert host is None or server.url(listener) == f"http://{host}:{port}"
+        assert server.local_url(listener).endswith(f":{port}")
+        assert host is None or server.local_url(listener) == f"http://{host}:{port}"
 
 
 def test_all_addresses_include_ipv4_and_ipv6():
@@ -54,7 +54,7 @@ def test_all_addresses_without_ipv6(monkeypatch):
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
     with server.listen(":0") as listener:
         assert listener.family == socket.AF_INET
-        assert server.url(listener).startswith("http://localhost:")
+        assert server.local_url(listener).startswith("http://localhost:")
 
 
 def test_a_port_in_use_is_an_error():
@@ -169,7 +169,7 @@ async def test_shutdown_waits_for_requests_in_flight():
         return PlainTextResponse("done")
 
     listener = server.listen("127.0.0.1:0")
-    url = server.url(listener)
+    url = server.local_url(listener)
     async with httpx.AsyncClient() as client, asyncio.timeout(10):
         async with server.serving(Starlette(routes=[Route("/", slow)]), listener):
             response = asyncio.create_task(client.get(url))
@@ -196,7 +196,7 @@ LOOPS = pytest.mark.parametrize(
 async def test_several_sockets_are_served(path):
     """One application is served on several sockets. They are all closed at shutdown."""
     listeners = [server.listen("127.0.0.1:0"), server.listen("[::1]:0"), server.listen(f"unix://{path}")]
-    urls = [server.url(listener) for listener in listeners[:2]]
+    urls = [server.local_url(listener) for listener in listeners[:2]]
     async with asyncio.timeout(10):
         async with (
             server.serving(HELLO, *listeners),
@@ -214,7 +214,9 @@ OLD, NEW = (identity("server", x509.DNSName("localhost"), by=CA) for _ in range(
 
 
 def tls_context(server_identity, **keys):
-    return create_context(TLS.model_validate({"cert": server_identity.pem, "key": server_identity.key_pem, **keys}))
+    return create_context(
+        TLSConfig.model_validate({"cert": server_identity.pem, "key": server_identity.key_pem, **keys})
+    )
 
 
 def server_certificate(response):
@@ -256,7 +258,7 @@ async def test_a_client_without_an_allowed_name_is_rejected(tmp_path):
         await connect_clients(listener, context, url, tmp_path)
     assert not reported
     assert [(log["event"], log["log_level"], log["client"]) for log in logs] == [
-        ("connection refused", "debug", "127.0.0.1"),
+        ("connection failed", "debug", "127.0.0.1"),
     ] * 2
     assert logs[1]["reason"] == "PEER_DID_NOT_RETURN_A_CERTIFICATE"
 

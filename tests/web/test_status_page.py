@@ -49,7 +49,7 @@ def entry(view=VIEW, age=12.4, *, stale=False, error=None):
 
 def rendered(cache_entry, metrics_path="/metrics"):
     """Render the page for a cache entry and return its state, details and facts."""
-    html = render_page(cache_entry, metrics_path, backoff=47.2)
+    html = render_page(cache_entry, metrics_path, seconds_until_refresh=47.2)
     assert html.startswith("<!DOCTYPE html>\n")
     text = Page(html).text
     title, heading, state, *details = text[: text.index("Connections")]
@@ -63,7 +63,7 @@ def facts(connections, last):
     return {"Connections": connections, "Last read": last, "Version": __version__}
 
 
-NEXT = "Next attempt: at the first scrape after 47 s."
+NEXT = "Next attempt: at the first scrape in 47 s or later."
 NEVER_REFRESHED = facts("unknown", "never, or longer ago than --cache.max-stale")
 REFRESHED = facts("55", "2018-02-02 22:25:27 UTC, 12 s ago")
 
@@ -87,7 +87,7 @@ def other_time_zone(monkeypatch):
         pytest.param(
             entry(stale=True, error=Unauthorized(401, "10009")),
             (
-                "Can't reach the Telnyx API",
+                "The last refresh failed",
                 ["Reason: unauthorized (HTTP status 401, Telnyx error 10009)", Unauthorized.advice, NEXT],
                 facts("55 when last read", REFRESHED["Last read"]),
             ),
@@ -96,7 +96,7 @@ def other_time_zone(monkeypatch):
         pytest.param(
             entry(None, error=ConnectionFailed("ConnectError")),
             (
-                "Can't reach the Telnyx API",
+                "The last refresh failed",
                 ["Reason: connection (ConnectError)", ConnectionFailed.advice, NEXT],
                 NEVER_REFRESHED,
             ),

@@ -6,7 +6,7 @@ import pytest
 from certificates import authority, identity
 from cryptography import x509
 
-from exporter.web.tls import MAX_PEM, TLS, _alternative_names, create_context
+from exporter.web.tls import MAX_PEM, TLSConfig, _alternative_names, create_context
 
 CA = authority("ca")
 SERVER = identity("server", x509.DNSName("localhost"), by=CA)
@@ -16,7 +16,7 @@ STRANGER = identity("stranger", by=authority("other"))
 
 def server_context(**keys):
     """Return a server's context with these additional keys."""
-    return create_context(TLS.model_validate({"cert": SERVER.pem, "key": SERVER.key_pem, **keys}))
+    return create_context(TLSConfig.model_validate({"cert": SERVER.pem, "key": SERVER.key_pem, **keys}))
 
 
 def client_context(folder, certificate=None):
@@ -172,4 +172,4 @@ def test_an_inline_certificate_has_a_size_limit():
 
 def test_the_repr_contains_no_key():
     """The text of a configuration, which may be logged or printed, contains no key."""
-    assert "PRIVATE" not in repr(TLS(cert=SERVER.pem, key=SERVER.key_pem))
+    assert "PRIVATE" not in repr(TLSConfig(cert=SERVER.pem, key=SERVER.key_pem))

@@ -106,8 +106,8 @@ BAD = {
     "unknown section": ("tls_config: {}\n", "tls_config: unknown key"),
     "unknown key": ("tls_server_config:\n  cert_filse: x\n", "tls_server_config.cert_filse: unknown key"),
     "unprintable key": ('"a\\nb": x\n', "'a\\nb': unknown key"),
-    "duplicate YAML key": (f"{TLS}  key_file: server.key\n", "line 4: a key that is duplicated or not text"),
-    "YAML key that is a list": ("? [a]\n: b\n", "line 1: a key that is duplicated or not text"),
+    "duplicate YAML key": (f"{TLS}  key_file: server.key\n", "line 4: a key is duplicated or not text"),
+    "YAML key that is a list": ("? [a]\n: b\n", "line 1: a key is duplicated or not text"),
     "section that is text": ("http_server_config: x\n", "http_server_config: must be a mapping"),
     "text that is a list": ("tls_server_config:\n  cert_file: []\n", "tls_server_config.cert_file: must be text"),
     "list that is text": (tls("cipher_suites: x"), "tls_server_config.cipher_suites: must be a list"),
@@ -149,7 +149,7 @@ BAD = {
     ),
     "client CA without a policy": (
         tls("client_ca_file: ca.pem"),
-        "tls_server_config: has a client CA, which requires a client_auth_type",
+        "tls_server_config: has a client CA, which requires a client_auth_type other than NoClientCert",
     ),
     "missing client CA": (
         tls("client_auth_type: RequireAndVerifyClientCert", "client_ca_file: somefile"),
@@ -220,15 +220,15 @@ BAD = {
     ),
     "password that is not a hash": (
         "basic_auth_users:\n  john: hunter2\n",
-        "basic_auth_users: the password of user 1 is not a bcrypt hash, such as htpasswd -nBC 10 prints",
+        "basic_auth_users: the password of user 1 is not a bcrypt hash; create one with htpasswd -nBC 10",
     ),
     "name and hash swapped": (
         f"basic_auth_users:\n  {HASH}: john\n",
-        "basic_auth_users: the password of user 1 is not a bcrypt hash, such as htpasswd -nBC 10 prints",
+        "basic_auth_users: the password of user 1 is not a bcrypt hash; create one with htpasswd -nBC 10",
     ),
     "password that is a list": (
         f"basic_auth_users:\n  john: {HASH}\n  jane: [hunter2]\n",
-        "basic_auth_users: the password of user 2 is not a bcrypt hash, such as htpasswd -nBC 10 prints",
+        "basic_auth_users: the password of user 2 is not a bcrypt hash; create one with htpasswd -nBC 10",
     ),
     "name with a colon": (
         f"basic_auth_users:\n  'a:b': {HASH}\n",
