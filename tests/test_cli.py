@@ -370,7 +370,8 @@ def test_post_reloads_everything(tmp_path):
     assert response.status_code == 500
     assert response.text == (
         "settings: invalid, kept the previous version: TELNYX_EXPORTER_CACHE__TTL in .env='soon': "
-        "must be a duration such as 90s, 1m30s or 500ms; web: invalid, kept the previous version: web.yml: nonsense: unknown key\n"
+        "must be a duration such as 90s, 1m30s or 500ms; "
+        "web: invalid, kept the previous version: web.yml: nonsense: unknown key\n"
     )
 
 
