@@ -1,7 +1,9 @@
+import logging
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import structlog
 
 E2E = Path(__file__).parent / "e2e"
 PROGRAM_HELPERS = {"programs", "chart"}
@@ -12,6 +14,17 @@ PROGRAM_HELPERS = {"programs", "chart"}
 def anyio_backend():
     """Run asynchronous tests on plain asyncio. Other tests cover uvloop, which the real server uses."""
     return ("asyncio", {"use_uvloop": False})
+
+
+@pytest.fixture(autouse=True)
+def default_logging():
+    """Restore the default logging after each test, because the command configures it for the whole process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 def pytest_collection_modifyitems(items):

@@ -1,6 +1,5 @@
 import contextlib
 import json
-import logging
 import os
 import shlex
 import signal
@@ -19,7 +18,6 @@ import httpx
 import pytest
 import stamina
 import stamina.instrumentation
-import structlog
 from certificates import authority, identity, write
 from cryptography import x509
 from prometheus_client.parser import text_string_to_metric_families
@@ -40,13 +38,8 @@ def clean_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     for name in [name for name in os.environ if name.upper().startswith("TELNYX_")]:
         monkeypatch.delenv(name)
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     with stamina.set_testing(True, attempts=1):
         yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
     stamina.instrumentation.set_on_retry_hooks(None)
 
 

@@ -17,17 +17,6 @@ PAIR = re.compile(r'([a-z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^ "=]*))(?: |$)')
 LIBRARIES = ["httpx", "httpcore.http11", "stamina", "asyncio"]
 
 
-@pytest.fixture(autouse=True)
-def restore_logging():
-    """Restore logging after each test."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
-
-
 @pytest.fixture
 def read_log(capsys):
     """Return a function that returns the lines logged since its last call. All must be on standard error."""

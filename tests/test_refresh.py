@@ -2,7 +2,6 @@ import asyncio
 import contextlib
 
 import pytest
-import structlog
 from connections import collector_with
 from structlog.testing import capture_logs
 
@@ -78,7 +77,6 @@ def refresher(fetcher, recorder):
 @pytest.fixture(autouse=True)
 def logs():
     """Yield the unfiltered log entries."""
-    structlog.reset_defaults()
     with capture_logs() as logs:
         yield logs
 
@@ -336,6 +334,6 @@ async def test_requested_formats_survive_an_outage(fetcher, refresher, logs):
         pytest.param(ValueError("x"), 0.0, id="other-error"),
     ],
 )
-def test_retry_after(error, seconds):
-    """`retry_after` returns the seconds that the API asked to wait, or 0."""
+def test_requested_wait(error, seconds):
+    """`requested_wait` returns the seconds that the API asked to wait, or 0."""
     assert requested_wait(error) == seconds

@@ -33,8 +33,7 @@ def test_outdated_reference_is_reported(generator, monkeypatch, tmp_path):
 
 
 DOCUMENTS = [
-    ROOT / "README.md",
-    ROOT / "CHANGELOG.md",
+    *sorted(ROOT.glob("*.md")),
     *sorted(ROOT.glob("docs/**/*.md")),
     *sorted(ROOT.glob("deploy/**/*.md")),
 ]
