@@ -1,7 +1,7 @@
 # Everything runs in .venv, which `make setup` creates. CI runs the same targets.
 PYTHON ?= python3
 BIN := .venv/bin
-TESTS := $(BIN)/pytest --numprocesses=auto --dist=loadfile
+TESTS := $(BIN)/pytest --numprocesses=auto
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test unit lint format generate demo
@@ -13,11 +13,12 @@ setup: ## Create .venv with the exporter and the development tools. Run it again
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --editable '.[dev]'
 
-unit: ## Run the tests that need no other programs, in less than a minute. ARGS="-k name" selects some.
-	$(TESTS) -m "not external" $(ARGS)
+unit: ## Run the tests that need no other programs, in about a minute. ARGS="-k name" selects some.
+	$(TESTS) --dist=worksteal -m "not external" $(ARGS)
 
+test: export CONTAINERS_CONF ?= $(CURDIR)/.ci/containers.conf
 test: ## Run all tests. Those whose programs are not installed are skipped.
-	$(TESTS) $(ARGS)
+	$(TESTS) --dist=loadfile $(ARGS)
 
 lint: ## Check style, types, the Dockerfile, and that all generated files are up to date.
 	$(BIN)/ruff check .

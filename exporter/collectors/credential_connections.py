@@ -194,6 +194,7 @@ _jitter_buffer = nested("jitter_buffer", JitterBuffer)
 _noise_suppression = nested("noise_suppression_details", NoiseSuppression)
 _rtcp = nested("rtcp_settings", Rtcp)
 
+# These are tables. The formatter would spread each entry over seven lines.
 # fmt: off
 _SNAPSHOT_FAMILIES: tuple[SnapshotGauge, ...] = (
     SnapshotGauge(

@@ -13,6 +13,7 @@ from exporter.collectors.credential_connections import (
     COLLECTOR,
     Connection,
 )
+from exporter.collectors.families import Info
 from exporter.config.settings import SENSITIVE_LABELS as SENSITIVE
 from exporter.exposition.renderer import Renderer
 from exporter.exposition.response import Format
@@ -323,10 +324,18 @@ def test_connection(row, family, expected):
 
 
 def test_every_family_has_a_case():
-    """CASES covers each family of the connections."""
-    assert {f"telnyx_connection_{case.values[1]}" for case in CASES} == {
-        family.name for family in COLLECTOR.row_families
+    """CASES covers each family of the connections, and each label of the info families."""
+    families = {family.name.removeprefix("telnyx_connection_"): family for family in COLLECTOR.row_families}
+    covered = {(case.values[1], label) for case in CASES for label in case.values[2]}
+    assert {case.values[1] for case in CASES} == families.keys(), "add cases for the missing families to CASES"
+    missing = {
+        f"{name} {label}"
+        for name, family in families.items()
+        if isinstance(family, Info)
+        for label in family.labels
+        if (name, label) not in covered
     }
+    assert not missing, "add cases for these labels to CASES"
 
 
 # Whole expositions
@@ -347,7 +356,7 @@ def test_full_connection_has_every_field():
     parts = (connection, *(getattr(connection, name) for name in PARTS))
     absent = {name for part in parts for name in part.__struct_fields__ if getattr(part, name) is None}
     absent.remove("report_frequency_seconds")  # the old name of report_frequency_secs
-    assert not absent, f"add {absent} to exporter/sandbox/connections.py and run `make generate`"
+    assert not absent, f"add {absent} to _CHOICES in exporter/sandbox/connections.py and run `make generate`"
 
 
 def test_secrets_are_not_exposed():

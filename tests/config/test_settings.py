@@ -1,8 +1,10 @@
 import os
+from operator import attrgetter
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from exporter.config.flags import OPTIONS
 from exporter.config.settings import (
     PREFIX,
     SENSITIVE_LABELS,
@@ -102,32 +104,39 @@ def test_key_is_not_exposed(monkeypatch):
 # Other settings
 
 
-def test_defaults():
-    """Without flags, variables and files, the settings are the documented defaults."""
-    assert Settings().model_dump() == {
-        "web": {
-            "listen_address": (":10142",),
-            "systemd_socket": False,
-            "telemetry_path": "/metrics",
-            "enable_lifecycle": False,
-            "config": {"file": None},
-        },
-        "telnyx": {
-            "api_key_file": None,
-            "timeout": 60.0,
-            "page_size": 250,
-            "concurrency": 4,
-            "filter": {"connection_name": "", "fqdn": "", "outbound_voice_profile_id": ""},
-        },
-        "cache": {"ttl": 30.0, "max_stale": 600.0},
-        "metrics": {"allow": "", "deny": "", "sensitive_labels": ()},
-        "log": {"level": "info", "format": "logfmt"},
-        "api_key": None,
-        "base_url": "https://api.telnyx.com/v2",
-        "demo": False,
-        "once": False,
-        "check_config": False,
-    }
+DEFAULTS = {
+    "web.listen_address": (":10142",),
+    "web.systemd_socket": False,
+    "web.telemetry_path": "/metrics",
+    "web.enable_lifecycle": False,
+    "web.config.file": None,
+    "telnyx.api_key_file": None,
+    "telnyx.timeout": 60.0,
+    "telnyx.page_size": 250,
+    "telnyx.concurrency": 4,
+    "telnyx.filter.connection_name": "",
+    "telnyx.filter.fqdn": "",
+    "telnyx.filter.outbound_voice_profile_id": "",
+    "cache.ttl": 30.0,
+    "cache.max_stale": 600.0,
+    "metrics.allow": "",
+    "metrics.deny": "",
+    "metrics.sensitive_labels": (),
+    "log.level": "info",
+    "log.format": "logfmt",
+    "api_key": None,
+    "base_url": "https://api.telnyx.com/v2",
+    "demo": False,
+    "once": False,
+    "check_config": False,
+}
+
+
+@pytest.mark.parametrize("path", sorted({".".join(option.path) for option in OPTIONS} | DEFAULTS.keys()))
+def test_defaults(path):
+    """Without flags, variables and files, each setting has its documented default."""
+    assert path in DEFAULTS, f"add {path} to DEFAULTS in tests/config/test_settings.py"
+    assert attrgetter(path)(Settings()) == DEFAULTS[path]
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/telnyx/metrics", "/a.b_c~d-e", "/-", "/-x"])
