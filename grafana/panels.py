@@ -416,3 +416,8 @@ def build_dashboard(
         links=[others],
         panels=lay_out(rows),
     )
+
+
+ON_OFF = map_values({"1": ("Active", GREEN), "0": ("Disabled", RED)})
+YES_NO = map_values({"true": ("yes", ""), "false": ("no", "")})
+WARN_ABOVE_ZERO = thresholds((1, ORANGE))

@@ -65,7 +65,8 @@ def test_imports_go_down(path):
     """A module imports only from its own package and from parts below it."""
     part = part_of(name_of(path))
     below = ORDER[ORDER.index(part) :] if path.parent != PACKAGE else ORDER[ORDER.index(part) + 1 :]
-    assert {part_of(name) for name in imported(path)} <= set(below)
+    forbidden = {part_of(name) for name in imported(path)} - set(below)
+    assert not forbidden, f"{path.name} imports from above: {forbidden}, see ORDER in tests/project/test_imports.py"
 
 
 def test_no_import_is_circular():
@@ -76,7 +77,8 @@ def test_no_import_is_circular():
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_modules_are_short(path):
     """No module has more than 300 lines."""
-    assert len(path.read_text().splitlines()) <= MAX_LINES
+    lines = len(path.read_text().splitlines())
+    assert lines <= MAX_LINES, f"{path.name} has {lines} lines: split it"
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,9 @@ def test_all_requirements_are_pinned(name, python):
     versions = {canonicalize_name(pin.name): next(iter(pin.specifier)).version for pin in applicable}
     assert len(versions) == len(applicable)
     for requirement in map(Requirement, DIRECT[name]):
-        assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), requirement
+        version = versions.get(canonicalize_name(requirement.name))
+        pinned = version is not None and requirement.specifier.contains(version)
+        assert pinned, f"{name} is out of date for {requirement}: run `bash .ci/lock`"
 
 
 def test_python_versions_match_the_project():

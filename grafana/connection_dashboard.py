@@ -1,0 +1,277 @@
+"""The dashboard of one connection."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from panels import (
+    GREEN,
+    ON_OFF,
+    ORANGE,
+    RED,
+    YES_NO,
+    Column,
+    build_dashboard,
+    graph,
+    map_missing,
+    map_values,
+    scoped,
+    stat_panel,
+    table_panel,
+    timeline,
+    variable,
+)
+from queries import (
+    BY_ID_AND_NAME,
+    CONNECTION_NAMES,
+    newest,
+)
+
+from exporter.collectors.credential_connections import COLLECTOR
+from exporter.collectors.families import MultiGauge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
+
+
+SETTINGS = {
+    "General": {
+        "Record type": "telnyx_connection_info record_type",
+        "Anchorsite": "telnyx_connection_info anchorsite",
+        "Media encryption": "telnyx_connection_info encrypted_media",
+        "DTMF type": "telnyx_connection_info dtmf_type",
+        "SIP URI calling": "telnyx_connection_info sip_uri_calling_preference",
+        "Comfort noise on hold": "telnyx_connection_info default_on_hold_comfort_noise_enabled",
+        "Encode contact header": "telnyx_connection_info encode_contact_header_enabled",
+        "T.38 passthrough on-net": "telnyx_connection_info onnet_t38_passthrough_enabled",
+        "iOS push credential": "telnyx_connection_info ios_push_credential_id",
+        "Android push credential": "telnyx_connection_info android_push_credential_id",
+    },
+    "Calls to the connection": {
+        "Channel limit": "telnyx_connection_inbound_channel_limit",
+        "Caller number format": "telnyx_connection_inbound_info ani_number_format",
+        "Called number format": "telnyx_connection_inbound_info dnis_number_format",
+        "Routing method": "telnyx_connection_inbound_info default_routing_method",
+        "Simultaneous ringing": "telnyx_connection_inbound_info simultaneous_ringing",
+        "Ringback tone": "telnyx_connection_inbound_info generate_ringback_tone",
+        "ISUP headers": "telnyx_connection_inbound_info isup_headers_enabled",
+        "PRACK": "telnyx_connection_inbound_info prack_enabled",
+        "Compact SIP headers": "telnyx_connection_inbound_info sip_compact_headers_enabled",
+        "STIR/SHAKEN": "telnyx_connection_inbound_info shaken_stir_enabled",
+        "First answer within (s)": "telnyx_connection_inbound_timeout_1xx_seconds",
+        "Picked up within (s)": "telnyx_connection_inbound_timeout_2xx_seconds",
+    },
+    "Calls from the connection": {
+        "Channel limit": "telnyx_connection_outbound_channel_limit",
+        "Caller ID override": "telnyx_connection_outbound_info ani_override_type",
+        "Localization": "telnyx_connection_outbound_info localization",
+        "T.38 reinvite from": "telnyx_connection_outbound_info t38_reinvite_source",
+        "Outbound voice profile": "telnyx_connection_outbound_info outbound_voice_profile_id",
+        "Call parking": "telnyx_connection_outbound_info call_parking_enabled",
+        "Instant ringback": "telnyx_connection_outbound_info instant_ringback_enabled",
+        "Ringback tone": "telnyx_connection_outbound_info generate_ringback_tone",
+    },
+    "Webhooks": {
+        "API version": "telnyx_connection_webhook_info webhook_api_version",
+        "Host": "telnyx_connection_webhook_info webhook_host",
+        "Failover host": "telnyx_connection_webhook_info webhook_failover_host",
+        "Call cost included": "telnyx_connection_webhook_info call_cost_in_webhooks",
+        "Failover after (s)": "telnyx_connection_webhook_timeout_seconds",
+    },
+    "Media": {
+        "RTCP port": "telnyx_connection_rtcp_info port",
+        "RTCP capture": "telnyx_connection_rtcp_info capture_enabled",
+        "RTCP report every (s)": "telnyx_connection_rtcp_report_interval_seconds",
+        "Noise suppression": "telnyx_connection_noise_suppression_info direction",
+        "Noise suppression engine": "telnyx_connection_noise_suppression_info engine",
+        "Noise attenuation limit": "telnyx_connection_noise_suppression_attenuation_limit",
+        "Jitter buffer (1 is on)": "telnyx_connection_jitter_buffer_enabled",
+        "Jitter buffer at least (s)": "telnyx_connection_jitter_buffer_min_seconds",
+        "Jitter buffer at most (s)": "telnyx_connection_jitter_buffer_max_seconds",
+    },
+}
+"""Settings by table title and display name. The source is a metric, or a metric and one of its labels."""
+
+SHOWN_ELSEWHERE = {
+    "telnyx_connection_active",
+    "telnyx_connection_created_timestamp_seconds",
+    "telnyx_connection_updated_timestamp_seconds",
+}
+"""Metrics that have panels of their own."""
+
+
+def settings_tables() -> dict[str, dict[str, str]]:
+    """Return SETTINGS, and the metrics and labels that it does not list, which are displayed under their own names.
+
+    A label appears in the first table that has another label of its metric. Anything else appears in the first table.
+    """
+    tables = {title: dict(settings) for title, settings in SETTINGS.items()}
+    listed = {source for settings in SETTINGS.values() for source in settings.values()} | SHOWN_ELSEWHERE
+    for family in COLLECTOR.row_families:
+        if isinstance(family, MultiGauge):
+            continue
+        for source in [f"{family.name} {label}" for label in family.labels] or [family.name]:
+            if source not in listed:
+                name = source.rpartition(" ")[2].removeprefix("telnyx_connection_").removesuffix("_enabled")
+                siblings = (
+                    table
+                    for table in tables.values()
+                    if any(other.partition(" ")[0] == family.name for other in table.values())
+                )
+                next(siblings, tables["General"])[name.replace("_", " ").capitalize()] = source
+    return tables
+
+
+THIS_CONNECTION = '{connection_id="$connection"}'
+THIS_ENCRYPTED = '{connection_id="$connection",encrypted_media="SRTP"}'
+
+
+def this_connection(metric: str, only: str = "") -> str:
+    """Return a query for a metric of the selected connection, from the replica that refreshed last."""
+    return newest(f"{metric}{only or THIS_CONNECTION}", THIS_CONNECTION)
+
+
+def setting(title: str, source: str) -> str:
+    """Return a query for a setting, with its title in the label `setting` and its value in `set_to`."""
+    metric, _, label = source.partition(" ")
+    value = (
+        f'label_replace({metric}{THIS_CONNECTION}, "set_to", "$1", "{label}", "(.*)")'
+        if label
+        else f'count_values by (job, instance, connection_id) ("set_to", {metric}{THIS_CONNECTION})'
+    )
+    return f'label_replace({value}, "setting", "{title}", "", "")'
+
+
+INFO = this_connection("telnyx_connection_info")
+
+
+def settings_panels() -> Iterator[Panel]:
+    """Yield a table for each group of settings, one for the codecs, and one for the tags."""
+    for title, settings in settings_tables().items():
+        samples = " or ".join(setting(name, source) for name, source in settings.items())
+        yield table_panel(
+            title,
+            f"Settings of the connection: {title[0].lower()}{title[1:]}. What has no limit has no row.",
+            Column("Setting", label="setting"),
+            Column("Value", label="set_to", mappings=[*YES_NO, *map_missing("-")]),
+            labels=(f"max by (setting, set_to) ({newest(f'({samples})', THIS_CONNECTION)})",),
+            width=8,
+            height=12,
+        )
+    yield table_panel(
+        "Codecs",
+        "The codecs for calls to the connection, the preferred one first.",
+        Column(
+            "Order", promql=f"max by (codec) ({this_connection('telnyx_connection_inbound_codec_priority')})", width=80
+        ),
+        Column("Codec", label="codec"),
+        width=4,
+        height=12,
+    )
+    yield table_panel(
+        "Tags",
+        "The tags of the connection.",
+        Column("Tag", label="tag"),
+        labels=(f"max by (tag) ({this_connection('telnyx_connection_tag_info')})",),
+        width=4,
+        height=12,
+    )
+
+
+def connection() -> Dashboard:
+    """Return the dashboard of one connection."""
+    return build_dashboard(
+        "telnyx-connection",
+        "Telnyx / Connection",
+        "One credential connection: its state and limits over time, and every setting.",
+        (
+            "",
+            (
+                stat_panel(
+                    "Name",
+                    "What the connection is called now.",
+                    f"{BY_ID_AND_NAME} ({INFO})",
+                    label="connection_name",
+                    width=6,
+                ),
+                stat_panel(
+                    "State",
+                    "Whether the connection is switched on.",
+                    f"max({this_connection('telnyx_connection_active')})",
+                    mappings=ON_OFF,
+                    width=3,
+                ),
+                stat_panel(
+                    "Outbound limit",
+                    "Calls from the connection allowed at the same time.",
+                    f"max({this_connection('telnyx_connection_outbound_channel_limit')})",
+                    no_value="no limit",
+                    width=3,
+                ),
+                stat_panel(
+                    "Inbound limit",
+                    "Calls to the connection allowed at the same time.",
+                    f"max({this_connection('telnyx_connection_inbound_channel_limit')})",
+                    no_value="no limit",
+                    width=3,
+                ),
+                stat_panel(
+                    "Created",
+                    "When the connection was created.",
+                    f"1000 * max({this_connection('telnyx_connection_created_timestamp_seconds')})",
+                    unit="dateTimeFromNow",
+                    width=3,
+                ),
+                stat_panel(
+                    "Changed",
+                    "When a setting of the connection was last changed.",
+                    f"1000 * max({this_connection('telnyx_connection_updated_timestamp_seconds')})",
+                    unit="dateTimeFromNow",
+                    width=3,
+                ),
+                stat_panel(
+                    "Times changed",
+                    "How often a change of the connection was seen in the time shown.",
+                    "sum(changes((max by (connection_id)"
+                    f" (telnyx_connection_updated_timestamp_seconds{THIS_CONNECTION}))[$__range:$__interval]))",
+                    width=3,
+                ),
+                timeline(
+                    "State and media encryption over time",
+                    "When the connection was switched on and off, and when its media was encrypted.",
+                    ("State", f"max({this_connection('telnyx_connection_active')})"),
+                    (
+                        "Media",
+                        f"2 + max({this_connection('telnyx_connection_info', THIS_ENCRYPTED)}) or 2 * max({INFO})",
+                    ),
+                    mappings=map_values(
+                        {
+                            "0": ("Disabled", RED),
+                            "1": ("Active", GREEN),
+                            "2": ("Not encrypted", ORANGE),
+                            "3": ("SRTP", GREEN),
+                        }
+                    ),
+                ),
+                graph(
+                    "Limits over time",
+                    "Calls allowed at the same time; there is no line where there is no limit.",
+                    ("Outbound", f"max({this_connection('telnyx_connection_outbound_channel_limit')})"),
+                    ("Inbound", f"max({this_connection('telnyx_connection_inbound_channel_limit')})"),
+                    width=24,
+                    steps=True,
+                ),
+            ),
+        ),
+        ("Settings", tuple(settings_panels())),
+        variables=(
+            variable(
+                "connection",
+                f"query_result({scoped(CONNECTION_NAMES)})",
+                regex='/connection_id="(?<value>[^"]*)",connection_name="(?<text>.*)"}/',
+            ),
+        ),
+        alerts=',connection_id="$connection"',
+    )

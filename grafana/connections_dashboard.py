@@ -1,0 +1,259 @@
+"""The dashboard of all connections."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from panels import (
+    GREEN,
+    ON_OFF,
+    ORANGE,
+    RED,
+    WARN_ABOVE_ZERO,
+    Column,
+    Link,
+    build_dashboard,
+    custom_variable,
+    graph,
+    map_missing,
+    map_values,
+    stat_panel,
+    table_panel,
+    thresholds,
+)
+from queries import (
+    ACTIVE,
+    BY_ID,
+    BY_ID_AND_NAME,
+    LIMIT_CHANGES,
+    SHOW_OPTIONS,
+    UPDATED,
+    both_directions,
+    by_id,
+    channel_limit,
+    count_connections,
+    count_unlimited,
+    disabled_since,
+    info_labels,
+    newest,
+    selected_connections,
+)
+
+if TYPE_CHECKING:
+    from grafana_foundation_sdk.models.dashboard import Dashboard, Panel, ThresholdsConfig
+
+
+LIMIT = map_values({"-1": ("no limit", ORANGE)})
+
+LINK_PARAMETERS = "${datasource:queryparam}&${job:queryparam}&${instance:queryparam}&${__url_time_range}"
+"""URL parameters that a link copies from the current dashboard."""
+
+
+def headline(title: str, description: str, show: str, limits: ThresholdsConfig | None = None) -> Panel:
+    """Return a panel with the number of connections for a value of `show`, linked to the list of them."""
+    return stat_panel(
+        title,
+        description,
+        f"count({newest(SHOW_OPTIONS[show][1])}) or 0 * max(telnyx_connections)",
+        limits=limits,
+        link=Link(title="List these connections", url=f"/d/telnyx-connections?var-show={show}&{LINK_PARAMETERS}"),
+    )
+
+
+def connection_column() -> Column:
+    """Return a column with the connection's name, which links to its dashboard."""
+    link = f"/d/telnyx-connection?var-connection=${{__data.fields.connection_id:percentencode}}&{LINK_PARAMETERS}"
+    return Column("Connection", label="connection_name", link=link)
+
+
+def connections() -> Dashboard:
+    """Return the dashboard of all connections."""
+    return build_dashboard(
+        "telnyx-connections",
+        "Telnyx / Connections",
+        "All credential connections: how many, which are off and since when, whose limits changed.",
+        (
+            "",
+            (
+                headline("Connections", "How many connections there are, active or not.", "all"),
+                headline("Active", "Connections that are switched on.", "active", thresholds()),
+                headline(
+                    "Disabled",
+                    "Connections that are switched off: calls from and to them fail.",
+                    "disabled",
+                    thresholds((1, RED)),
+                ),
+                headline(
+                    "Without media encryption",
+                    "Connections whose calls can be listened to on the way, as their media is not encrypted.",
+                    "unencrypted",
+                    WARN_ABOVE_ZERO,
+                ),
+                headline(
+                    "Without an outbound limit",
+                    "Connections that may make any number of calls at once, so that nothing bounds the cost of fraud.",
+                    "unlimited",
+                    WARN_ABOVE_ZERO,
+                ),
+                headline(
+                    "Changed",
+                    "Connections of which a setting was changed, or which were created, in the time shown.",
+                    "changed",
+                ),
+                table_panel(
+                    "Off",
+                    "Connections that are switched off. Since when is the time of their last change, or if they were"
+                    " changed while off, the time they were first seen off in the time shown.",
+                    connection_column(),
+                    Column("Off since", promql=disabled_since(), unit="dateTimeFromNow"),
+                    Column("ID", label="connection_id"),
+                    rows=f"{BY_ID_AND_NAME} ({newest(SHOW_OPTIONS['disabled'][1])})",
+                    sort="Off since",
+                    descending=True,
+                    width=8,
+                    max_data_points=300,
+                ),
+                table_panel(
+                    "Limits changed",
+                    "Channel limits that are not what they were all through the time shown, with what they were at"
+                    " its beginning; that is empty where the connection is newer.",
+                    connection_column(),
+                    Column("Direction", label="direction"),
+                    Column(
+                        "Before",
+                        promql=both_directions(partial(channel_limit, offset=" offset $__range")),
+                        mappings=LIMIT,
+                        colored=True,
+                    ),
+                    Column(
+                        "Now",
+                        promql=both_directions(channel_limit),
+                        mappings=LIMIT,
+                        colored=True,
+                    ),
+                    Column("Changes", promql=LIMIT_CHANGES),
+                    Column("ID", label="connection_id"),
+                    rows=LIMIT_CHANGES,
+                    sort="Connection",
+                    width=9,
+                    max_data_points=300,
+                ),
+                table_panel(
+                    "Changed lately",
+                    "Connections of which any setting was changed in the time shown, the latest first.",
+                    connection_column(),
+                    Column(
+                        "Changed", promql=f"1000 * {UPDATED} > 1000 * (time() - $__range_s)", unit="dateTimeFromNow"
+                    ),
+                    Column("State", promql=ACTIVE, mappings=ON_OFF, colored=True),
+                    Column("ID", label="connection_id"),
+                    rows=f"{BY_ID_AND_NAME} ({newest(SHOW_OPTIONS['changed'][1])})",
+                    sort="Changed",
+                    descending=True,
+                    width=7,
+                ),
+            ),
+        ),
+        (
+            "List",
+            (
+                table_panel(
+                    "Connections: ${show:text}",
+                    "The connections that the variable Show selects, with their main settings. The numbers at the top"
+                    " lead here. You can filter any column, and a name leads to the connection's own dashboard.",
+                    connection_column(),
+                    Column("State", promql=ACTIVE, mappings=ON_OFF, colored=True),
+                    Column("Anchorsite", label="anchorsite"),
+                    Column(
+                        "Media encryption",
+                        label="encrypted_media",
+                        mappings=map_values({"none": ("none", ORANGE)}),
+                        colored=True,
+                    ),
+                    Column(
+                        "Outbound limit",
+                        promql=by_id("telnyx_connection_outbound_channel_limit"),
+                        mappings=map_missing("no limit"),
+                    ),
+                    Column(
+                        "Inbound limit",
+                        promql=by_id("telnyx_connection_inbound_channel_limit"),
+                        mappings=map_missing("no limit"),
+                    ),
+                    Column(
+                        "SIP URI calling",
+                        label="sip_uri_calling_preference",
+                        mappings=map_values({"unrestricted": ("unrestricted", ORANGE)}),
+                        colored=True,
+                    ),
+                    Column("Localization", label="localization"),
+                    Column("Outbound voice profile", label="outbound_voice_profile_id"),
+                    Column("Webhook host", label="webhook_host"),
+                    Column(
+                        "Created",
+                        promql=f"1000 * {by_id('telnyx_connection_created_timestamp_seconds')}",
+                        unit="dateTimeAsIso",
+                    ),
+                    Column("Changed", promql=f"1000 * {UPDATED}", unit="dateTimeAsIso"),
+                    Column("ID", label="connection_id"),
+                    rows=selected_connections(),
+                    labels=(
+                        info_labels(
+                            "telnyx_connection_info", "anchorsite, encrypted_media, sip_uri_calling_preference"
+                        ),
+                        info_labels("telnyx_connection_outbound_info", "localization, outbound_voice_profile_id"),
+                        info_labels("telnyx_connection_webhook_info", "webhook_host"),
+                    ),
+                    height=16,
+                ),
+            ),
+        ),
+        (
+            "Over time",
+            (
+                graph(
+                    "By state",
+                    "Connections that are switched on and off.",
+                    ("Active", count_connections('{active="true"}')),
+                    ("Disabled", count_connections('{active="false"}')),
+                    stacked=True,
+                    steps=True,
+                    colors={"Active": GREEN, "Disabled": RED},
+                ),
+                graph(
+                    "By media encryption",
+                    "Connections with encrypted media and without.",
+                    ("SRTP", count_connections('{encrypted_media="SRTP"}')),
+                    ("Not encrypted", count_connections('{encrypted_media="none"}')),
+                    stacked=True,
+                    steps=True,
+                    colors={"SRTP": GREEN, "Not encrypted": ORANGE},
+                ),
+                graph(
+                    "By anchorsite",
+                    "Connections by the place that their media passes through; Latency is whichever answers fastest.",
+                    ("{{anchorsite}}", f"{count_connections(by='anchorsite')} > 0"),
+                    stacked=True,
+                    steps=True,
+                ),
+                graph(
+                    "Calls allowed at the same time",
+                    "The sum of all channel limits; connections without a limit are not in it.",
+                    ("Outbound", f"sum({BY_ID} (telnyx_connection_outbound_channel_limit))"),
+                    ("Inbound", f"sum({BY_ID} (telnyx_connection_inbound_channel_limit))"),
+                    width=12,
+                    steps=True,
+                ),
+                graph(
+                    "Without a limit",
+                    "Connections that have no channel limit.",
+                    ("Outbound", count_unlimited("outbound")),
+                    ("Inbound", count_unlimited("inbound")),
+                    width=12,
+                    steps=True,
+                ),
+            ),
+        ),
+        variables=(custom_variable("show", "Show", {value: text for value, (text, _) in SHOW_OPTIONS.items()}),),
+    )

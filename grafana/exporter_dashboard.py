@@ -1,0 +1,189 @@
+"""The dashboard of the exporter: refreshes, API requests, scrapes and the process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from panels import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    RED,
+    WARN_ABOVE_ZERO,
+    build_dashboard,
+    graph,
+    map_values,
+    stat_panel,
+    thresholds,
+)
+
+if TYPE_CHECKING:
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+
+def quantile(q: float) -> str:
+    """Return a query for a quantile of the duration of API requests."""
+    buckets = "sum by (le) (rate(telnyx_api_request_duration_seconds_bucket[$__rate_interval]))"
+    return f"histogram_quantile({q}, {buckets})"
+
+
+def ratio(counter: str) -> str:
+    """Return a query for the share of scrapes that a counter counts."""
+    requests = "sum(rate(telnyx_exporter_cache_requests_total[$__rate_interval]))"
+    return f"sum(rate({counter}[$__rate_interval])) / {requests}"
+
+
+def exporter() -> Dashboard:
+    """Return the dashboard of the exporter."""
+    return build_dashboard(
+        "telnyx-exporter",
+        "Telnyx / Exporter",
+        "Whether the numbers of the other dashboards can be trusted: Telnyx's API as the exporter sees it, the age of"
+        " what it shows, and its process.",
+        (
+            "",
+            (
+                stat_panel(
+                    "Exporter",
+                    "Whether Prometheus reaches every exporter.",
+                    "min(up)",
+                    mappings=map_values({"1": ("Up", GREEN), "0": ("Down", RED)}),
+                ),
+                stat_panel(
+                    "API",
+                    "Whether the last refresh of every exporter succeeded.",
+                    "min(telnyx_up)",
+                    mappings=map_values({"1": ("Up", GREEN), "0": ("Down", RED)}),
+                ),
+                stat_panel(
+                    "Snapshot age",
+                    "How old the oldest list is that an exporter shows. The graph below has the ages at which a scrape"
+                    " refreshes it and at which its connections vanish.",
+                    "max(time() - telnyx_last_success_timestamp_seconds)",
+                    unit="s",
+                    limits=thresholds((120, ORANGE)),
+                ),
+                stat_panel(
+                    "Rate limit left",
+                    "The share of Telnyx's rate limit that is left in this period.",
+                    "min(telnyx_api_rate_limit_remaining / telnyx_api_rate_limit)",
+                    unit="percentunit",
+                    limits=thresholds((0.1, ORANGE), (0.3, GREEN), base=RED),
+                    no_value="not told",
+                ),
+                stat_panel(
+                    "Rows not shown",
+                    "Connections that could not be read, or that the list counts and does not have.",
+                    "sum(max without (instance, pod) (telnyx_connections_malformed + telnyx_connections_missing))",
+                    limits=WARN_ABOVE_ZERO,
+                ),
+                stat_panel(
+                    "Version",
+                    "What is running.",
+                    "count by (version) (telnyx_exporter_build_info)",
+                    label="version",
+                ),
+            ),
+        ),
+        (
+            "Telnyx's API",
+            (
+                graph(
+                    "Requests by status",
+                    "Requests to Telnyx by HTTP status; none is a request without an answer.",
+                    ("{{code}}", "sum by (code) (rate(telnyx_api_requests_total[$__rate_interval]))"),
+                    unit="reqps",
+                    stacked=True,
+                ),
+                graph(
+                    "Request duration",
+                    "How long requests to Telnyx take: half of them, 90 and 99 percent of them, at the most.",
+                    ("Half", quantile(0.5)),
+                    ("90 percent", quantile(0.9)),
+                    ("99 percent", quantile(0.99)),
+                    unit="s",
+                ),
+                graph(
+                    "Failed refreshes by reason",
+                    "Refreshes of the list that failed. Until one succeeds the last list is shown.",
+                    ("{{reason}}", "sum by (reason) (increase(telnyx_refresh_failures_total[$__rate_interval]))"),
+                    stacked=True,
+                ),
+                graph(
+                    "Refreshes",
+                    "Refreshes of the list, failed ones too.",
+                    ("Refreshes", "sum(rate(telnyx_refreshes_total[$__rate_interval]))"),
+                    unit="ops",
+                ),
+                graph(
+                    "Refresh duration",
+                    "How long the last refresh took: all pages, with retries and waits.",
+                    ("{{instance}}", "max by (instance) (telnyx_refresh_duration_seconds)"),
+                    unit="s",
+                ),
+                graph(
+                    "Rate limit",
+                    "Requests that Telnyx allows in a period, and those left in it.",
+                    ("Left, {{instance}}", "min by (instance) (telnyx_api_rate_limit_remaining)"),
+                    ("Allowed", "max(telnyx_api_rate_limit)"),
+                    colors={"Allowed": RED},
+                ),
+            ),
+        ),
+        (
+            "What is shown",
+            (
+                graph(
+                    "Snapshot age",
+                    "How old the list on show is. A scrape refreshes it at the age --cache.ttl, and its connections"
+                    " vanish at the age --cache.max-stale.",
+                    ("{{instance}}", "max by (instance) (time() - telnyx_last_success_timestamp_seconds)"),
+                    ("--cache.ttl", "min(telnyx_exporter_cache_ttl_seconds)"),
+                    ("--cache.max-stale", "min(telnyx_exporter_cache_max_stale_seconds)"),
+                    unit="s",
+                    colors={"--cache.ttl": BLUE, "--cache.max-stale": RED},
+                ),
+                graph(
+                    "Scrapes by what the cache had",
+                    "The share of scrapes that found a fresh list, and of those that had to be shown a stale one.",
+                    ("Fresh", ratio("telnyx_exporter_cache_hits_total")),
+                    ("Stale", ratio("telnyx_exporter_stale_responses_total")),
+                    unit="percentunit",
+                    max_value=1,
+                    colors={"Fresh": GREEN, "Stale": RED},
+                ),
+                graph(
+                    "Restarts and rows not shown",
+                    "Walks begun again because the list changed underneath, connections that could not be read, and"
+                    " connections that the list counts and does not have.",
+                    ("Restarts", "sum(increase(telnyx_list_restarts_total[$__rate_interval]))"),
+                    ("Malformed", "sum(max without (instance, pod) (telnyx_connections_malformed))"),
+                    ("Missing", "sum(max without (instance, pod) (telnyx_connections_missing))"),
+                ),
+            ),
+        ),
+        (
+            "Process",
+            (
+                graph(
+                    "Memory",
+                    "Memory of the process that is in RAM.",
+                    ("{{instance}}", "max by (instance) (process_resident_memory_bytes)"),
+                    unit="bytes",
+                ),
+                graph(
+                    "CPU",
+                    "How much of one CPU the process uses.",
+                    ("{{instance}}", "sum by (instance) (rate(process_cpu_seconds_total[$__rate_interval]))"),
+                    unit="percentunit",
+                ),
+                graph(
+                    "File descriptors",
+                    "Files and connections that are open, and how many may be.",
+                    ("Open, {{instance}}", "max by (instance) (process_open_fds)"),
+                    ("Allowed", "min(process_max_fds)"),
+                    colors={"Allowed": RED},
+                ),
+            ),
+        ),
+    )

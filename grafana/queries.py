@@ -1,0 +1,115 @@
+"""PromQL for the dashboards: one series per connection, however many replicas expose it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Replicas expose the same connections, so each query removes duplicates before it counts or sums. A query about
+# connections takes each connection from the replica that refreshed last. Therefore each connection is one row with its
+# newest name, and the headline numbers add up even while another replica still exposes an older list.
+NEWEST = (
+    "topk by (connection_id) (1, telnyx_connection_info{only}{offset}"
+    " * on (job, instance) group_left () telnyx_last_success_timestamp_seconds{offset})"
+)
+BY_ID, BY_ID_AND_NAME = "max by (connection_id)", "max by (connection_id, connection_name)"
+
+
+def newest(promql: str, only: str = "", offset: str = "") -> str:
+    """Limit a query to one series for each connection, from the replica that refreshed last.
+
+    `only` and `offset` repeat the selector and the offset of the query.
+    """
+    return f"{promql} and on (job, instance, connection_id) {NEWEST.format(only=only, offset=offset)}"
+
+
+def by_id(metric: str) -> str:
+    """Return a query for a connection metric with the connection ID as its only label."""
+    return f"{BY_ID} ({newest(metric)})"
+
+
+CONNECTION_NAMES = f"{BY_ID_AND_NAME} ({newest('telnyx_connection_info')})"
+ACTIVE = by_id("telnyx_connection_active")
+UPDATED = by_id("telnyx_connection_updated_timestamp_seconds")
+
+SHOW_OPTIONS = {
+    "all": ("All", "telnyx_connection_info"),
+    "active": ("Active", "telnyx_connection_active == 1"),
+    "disabled": ("Disabled", "telnyx_connection_active == 0"),
+    "unencrypted": ("Without media encryption", 'telnyx_connection_info{encrypted_media="none"}'),
+    "unlimited": (
+        "Without an outbound limit",
+        "telnyx_connection_info unless on (job, instance, connection_id) telnyx_connection_outbound_channel_limit",
+    ),
+    "changed": ("Changed in the time shown", "telnyx_connection_updated_timestamp_seconds > time() - $__range_s"),
+}
+"""Values of the variable `show`, each with its text and query. The headline numbers count the same connections."""
+
+
+def selected_connections() -> str:
+    """Return a query for the connections that the variable `show` selects, with their names."""
+    options = " or ".join(
+        f'label_replace({promql}, "show", "{show}", "", "")' for show, (_, promql) in SHOW_OPTIONS.items()
+    )
+    selected = 'label_replace(vector(1), "show", "$show", "", "")'
+    return f"{BY_ID_AND_NAME} ({newest(f'({options}) and on (show) {selected}')})"
+
+
+def count_connections(matcher: str = "", by: str = "") -> str:
+    """Return a query that counts connections: the highest `telnyx_connections` of all replicas."""
+    summed = ", ".join(label for label in ("record_type", "active", "anchorsite", "encrypted_media") if label != by)
+    grouping = f" by ({by})" if by else ""
+    return f"sum{grouping} (max without (instance, pod) (sum without ({summed}) (telnyx_connections{matcher})))"
+
+
+def disabled_since() -> str:
+    """Return a query for the times at which disabled connections were disabled, in Unix milliseconds.
+
+    Disabling a connection changes it, so the query returns the time of the last change. If Prometheus recorded the
+    connection as disabled before that, it returns this earlier time.
+    """
+    last_active = f"{BY_ID} (max_over_time(timestamp(telnyx_connection_active == 1)[$__range:$__interval]))"
+    first_disabled = f'label_replace({last_active} + $__interval_ms / 1000, "first_seen", "off", "", "")'
+    since = f"min by (connection_id) ({UPDATED} or {first_disabled})"
+    return f"1000 * ({since} and on (connection_id) ({newest('telnyx_connection_active == 0')}))"
+
+
+def channel_limit(direction: str, offset: str = "") -> str:
+    """Return a query for channel limits by connection ID. The value -1 means no limit."""
+    metric, active = f"telnyx_connection_{direction}_channel_limit{offset}", f"telnyx_connection_active{offset}"
+    return f"{BY_ID} ({newest(f'({metric} or {active} * 0 - 1)', offset=offset)})"
+
+
+def limit_changes(direction: str) -> str:
+    """Return a query for how often a channel limit changed in the selected time range, by connection ID.
+
+    The query uses the highest limit of all replicas, so a new limit counts once even if replicas read it one after the
+    other.
+    """
+    limits = f"{BY_ID} (telnyx_connection_{direction}_channel_limit) or {BY_ID} (telnyx_connection_active) * 0 - 1"
+    return f"changes(({limits})[$__range:$__interval]) > 0"
+
+
+def both_directions(query: Callable[[str], str]) -> str:
+    """Combine a query by connection ID for both directions. Adds the labels `direction` and `connection_name`."""
+    directions = " or ".join(
+        f'label_replace({query(direction)}, "direction", "{direction}", "", "")'
+        for direction in ("outbound", "inbound")
+    )
+    return f"({directions}) * on (connection_id) group_left (connection_name) {CONNECTION_NAMES}"
+
+
+LIMIT_CHANGES = both_directions(limit_changes)
+
+
+def count_unlimited(direction: str) -> str:
+    """Return a query that counts the connections that have no channel limit on any replica."""
+    limited = f"group by (connection_id) (telnyx_connection_{direction}_channel_limit)"
+    return f"count(group by (connection_id) (telnyx_connection_info) unless {limited}) or 0 * max(telnyx_connections)"
+
+
+def info_labels(metric: str, labels: str) -> str:
+    """Return a query for these labels of an info metric, by connection ID."""
+    return f"max by (connection_id, {labels}) ({newest(metric)})"
