@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from exporter.collectors.credential_connections import (
     Connection,
 )
-from exporter.telnyx.pages import Meta, Page, Snapshot, UnreadableRow
+from exporter.telnyx.pages import Meta, Page, PageDecoder, Row, Snapshot, UnreadableRow
 
 CANARY = "canary-7f3a"
 DOCUMENTED = FULL | {
@@ -156,6 +156,17 @@ def test_an_id_is_a_string_or_an_integer(path, number, lenient):
 def test_a_row_with_a_float_as_id_is_unreadable(path):
     """The decoder rejects a float as an id instead of rounding it, because a float can't hold all digits."""
     assert isinstance(decode_row(at(path, 1082287356722563997.0)), UnreadableRow)
+
+
+@pytest.mark.parametrize("connection_id", ['"17"', "17"], ids=["text", "integer"])
+def test_a_row_without_other_ids_has_its_id_as_text(connection_id):
+    """A row struct that declares no other ids needs no conversion of its own."""
+
+    class Minimal(Row, frozen=True, gc=False, kw_only=True):
+        name: str = ""
+
+    page = PageDecoder(Minimal)(b'{"data":[{"id":%b,"name":"x"}]}' % connection_id.encode())
+    assert page.rows == (Minimal(id="17", name="x"),)
 
 
 def test_an_unreadable_row_keeps_an_integer_id():
