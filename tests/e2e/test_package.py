@@ -33,7 +33,7 @@ def uv(*arguments):
 def package_index():
     """Skip these tests outside of CI, because they need a package index."""
     if not os.environ.get("CI"):
-        pytest.skip("installs from a package index, which CI does")
+        pytest.skip("installs from a package index: set CI=1")
 
 
 @pytest.fixture(scope="module")
