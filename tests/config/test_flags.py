@@ -448,7 +448,8 @@ def test_help_lists_every_option(capsys, monkeypatch, flag):
             default = f" Default: {option.default}." if option.default else ""
             assert f"{option.flag}{value} {option.help}{default} [{option.variable}]" in text
             assert option.help
-            assert bool(option.metavar) == (option.flag not in SWITCHES)
+            in_switches = option.flag in SWITCHES
+            assert bool(option.metavar) != in_switches, f"SWITCHES must have {option.flag} if it takes no value"
     assert max(map(len, out.splitlines())) <= 100
 
 

@@ -28,7 +28,7 @@ def test_outdated_reference_is_reported(generator, monkeypatch, tmp_path):
     old.write_text("old")
     monkeypatch.setitem(generator["main"].__globals__, "REFERENCE", old)
     monkeypatch.setattr(sys, "argv", ["generate.py", "--check"])
-    with pytest.raises(SystemExit, match=r"out of date: docs/metrics.md: run `make generate`"):
+    with pytest.raises(SystemExit, match=r"out of date: docs/metrics.md.*: run `make generate`"):
         generator["main"]()
 
 
