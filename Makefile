@@ -25,18 +25,14 @@ lint: ## Check style, types, the Dockerfile, and that all generated files are up
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/python docs/generate.py --check
-	$(BIN)/python grafana/dashboards.py --check
-	$(BIN)/python tests/golden/generate.py --check
+	$(BIN)/python .ci/generate.py --check
 
 format: ## Format the code and fix what can be fixed automatically.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 generate: ## Update all generated files: metrics reference, README's settings, dashboards, golden files.
-	$(BIN)/python docs/generate.py
-	$(BIN)/python grafana/dashboards.py
-	$(BIN)/python tests/golden/generate.py
+	$(BIN)/python .ci/generate.py
 
 demo: ## Run the exporter with generated connections on http://localhost:10142/.
 	$(BIN)/telnyx-exporter --demo

@@ -1,6 +1,4 @@
 import re
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,29 +6,6 @@ import pytest
 from exporter.config.flags import OPTIONS
 
 ROOT = Path(__file__).parents[2]
-GENERATE = ROOT / "docs" / "generate.py"
-
-
-@pytest.fixture
-def generator():
-    return runpy.run_path(str(GENERATE))
-
-
-def test_generated_documentation_is_current(generator, monkeypatch):
-    """The generated documentation matches the code."""
-    monkeypatch.setattr(sys, "argv", ["generate.py", "--check"])
-    generator["main"]()
-
-
-def test_outdated_reference_is_reported(generator, monkeypatch, tmp_path):
-    """If the reference is out of date, the check fails and says how to update it."""
-    old = tmp_path / "metrics.md"
-    old.write_text("old")
-    monkeypatch.setitem(generator["main"].__globals__, "REFERENCE", old)
-    monkeypatch.setattr(sys, "argv", ["generate.py", "--check"])
-    with pytest.raises(SystemExit, match=r"out of date: docs/metrics.md.*: run `make generate`"):
-        generator["main"]()
-
 
 DOCUMENTS = [
     *sorted(ROOT.glob("*.md")),

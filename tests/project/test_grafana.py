@@ -1,13 +1,11 @@
 import itertools
 import re
-import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from grafana_files import DASHBOARDS, PANELS, SHOW, TARGETS, links
+from metric_labels import metric_labels
 
 from exporter.collectors.credential_connections import COLLECTOR
 
@@ -29,38 +27,8 @@ each_target = pytest.mark.parametrize(("promql", "legend"), TARGETS.values(), id
 
 @pytest.fixture(scope="module")
 def known_labels():
-    """Return the labels of every metric by sample name."""
-    labels = {family.name: set(family.labels) for family in COLLECTOR.snapshot_families}
-    labels |= {family.name: {"connection_id", "connection_name", *family.labels} for family in COLLECTOR.row_families}
-    for metric in runpy.run_path(str(ROOT / "docs/generate.py"))["_observed"]().values():
-        for sample in metric.samples:
-            labels.setdefault(sample.name, set()).update(sample.labels)
-    labels["up"] = set()
-    return {name: {"job", "instance", *of} for name, of in labels.items()}
-
-
-def generate(*flags):
-    command = [sys.executable, GRAFANA / "dashboards.py", *flags]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def test_files_match_the_generator():
-    """The files are the generator's output: no file is edited by hand, and no change of the generator is missing."""
-    assert generate("--check").stderr == ""
-
-
-def test_outdated_dashboard_is_reported(tmp_path, monkeypatch):
-    """If a dashboard is out of date, the check fails and says how to update it. Without flags, all are written."""
-    monkeypatch.syspath_prepend(GRAFANA)  # as for a script that is run directly
-    script = runpy.run_path(str(GRAFANA / "dashboards.py"))["main"]
-    monkeypatch.setitem(script.__globals__, "FOLDER", tmp_path)
-    monkeypatch.setattr(sys, "argv", ["dashboards.py"])
-    script()
-    assert {path.stem for path in tmp_path.iterdir()} == set(DASHBOARDS)
-    (tmp_path / "telnyx-exporter.json").write_text("{}")
-    monkeypatch.setattr(sys, "argv", ["dashboards.py", "--check"])
-    with pytest.raises(SystemExit, match=r"out of date: grafana/dashboards/telnyx-exporter.json: run `make generate`"):
-        script()
+    """Return the labels of every metric by sample name, with those that Prometheus adds."""
+    return {name: {"job", "instance", *labels} for name, labels in metric_labels().items()}
 
 
 # The rules of Grafana's dashboard-linter, with their names and without exceptions. Its other rules are about Loki.

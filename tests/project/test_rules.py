@@ -1,5 +1,4 @@
 import re
-import runpy
 import subprocess
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -7,9 +6,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import yaml
 from grafana_files import DASHBOARDS
+from metric_labels import metric_labels
 from programs import find_program
-
-from exporter.collectors.credential_connections import COLLECTOR
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "prometheus"
@@ -37,21 +35,10 @@ each_lingering_alert = pytest.mark.parametrize(
     "name", [name for name, rule in ALERTS.items() if "keep_firing_for" in rule]
 )
 
-
-def metric_labels():
-    """Return the labels of each metric of the exporter, of Prometheus itself, and of the recording rules."""
-    observed = runpy.run_path(str(ROOT / "docs" / "generate.py"))["_observed"]()
-    labels = {family.name: {*family.labels, "connection_id", "connection_name"} for family in COLLECTOR.row_families}
-    labels |= {family.name: set(family.labels) for family in COLLECTOR.snapshot_families}
-    for metric in observed.values():
-        for sample in metric.samples:
-            labels.setdefault(sample.name, set()).update(sample.labels)
-    labels["up"] = set()
-    labels |= {rule["record"]: {"connection_id", "connection_name", *rule.get("labels", ())} for rule in RECORDS}
-    return labels
-
-
-METRIC_LABELS = metric_labels()
+METRIC_LABELS = metric_labels() | {
+    rule["record"]: {"connection_id", "connection_name", *rule.get("labels", ())} for rule in RECORDS
+}
+"""The labels of each metric of the exporter, of Prometheus itself, and of the recording rules."""
 KNOWN_LABELS = set().union(*METRIC_LABELS.values()) | TARGET | ADDED
 
 

@@ -1,0 +1,52 @@
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from grafana_files import DASHBOARDS
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / ".ci" / "generate.py"
+GOLDEN = ("full.prom", "full.om", "bare.prom", "bare.om")
+
+
+@pytest.fixture
+def generate(monkeypatch, tmp_path):
+    """Return a function that runs the script with these flags for a copy of the repository in `tmp_path`."""
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    main = runpy.run_path(str(SCRIPT))["main"]
+
+    def run(*flags):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *flags])
+        main(tmp_path)
+
+    for folder in ("docs", "grafana/dashboards", "tests/golden"):
+        (tmp_path / folder).mkdir(parents=True)
+    run()
+    return run
+
+
+def test_generated_files_are_current():
+    """The files are the generators' output: no file is edited by hand, and no change of a generator is missing."""
+    check = subprocess.run([sys.executable, SCRIPT, "--check"], capture_output=True, text=True, check=False)
+    assert (check.returncode, check.stderr) == (0, "")
+
+
+def test_all_files_are_written(generate, tmp_path):
+    """Without flags, all files are written: documents, dashboards and golden files."""
+    assert {path.stem for path in (tmp_path / "grafana/dashboards").iterdir()} == set(DASHBOARDS)
+    assert {path.name for path in (tmp_path / "tests/golden").iterdir()} == set(GOLDEN)
+    assert {path.name for path in tmp_path.rglob("*.md")} == {"README.md", "metrics.md"}
+    generate("--check")
+
+
+@pytest.mark.parametrize(
+    "name", ["docs/metrics.md", "README.md", "grafana/dashboards/telnyx-exporter.json", "tests/golden/full.prom"]
+)
+def test_outdated_file_is_reported(generate, tmp_path, name):
+    """If a file is out of date, the check fails, names the file and says how to update it."""
+    (tmp_path / name).write_text("old")
+    with pytest.raises(SystemExit, match=f"^out of date: {name}: run `make generate`$"):
+        generate("--check")
+    assert (tmp_path / name).read_text() == "old"
