@@ -37,13 +37,7 @@ class Account:
         self._telemetry = telemetry
         self._client = Client(base_url, api_key, telemetry, timeout=telnyx.timeout, concurrency=telnyx.concurrency)
         (collector,) = COLLECTORS
-        reader = ListReader(
-            self._client,
-            collector.query(telnyx.filter, telnyx.page_size),
-            telemetry,
-            timeout=telnyx.timeout,
-            concurrency=telnyx.concurrency,
-        )
+        reader = ListReader(self._client, collector.query(telnyx.filter, telnyx.page_size), telemetry)
         is_exposed = name_filter(metrics.allow, metrics.deny)
         renderer = Renderer(collector.select(is_exposed, metrics.sensitive_labels))
         self.refresh = Refresher(reader, renderer, telemetry)

@@ -54,8 +54,8 @@ class Client:
     """Sends authenticated GET requests to the Telnyx API.
 
     `api_key` returns the key; it is called once per session, so that a rotated key is used without a restart.
-    `timeout` is in seconds. Each read, write and wait for a connection takes at most that, or 20 s if that is less.
-    Connecting takes at most 5 s.
+    `timeout` is the time for a whole refresh, in seconds. Each read, write and wait for a connection takes at most
+    that, or 20 s if that is less, and connecting at most 5 s. `concurrency` is the maximum number of connections.
     """
 
     def __init__(
@@ -69,6 +69,8 @@ class Client:
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.timeout = timeout
+        self.concurrency = concurrency
         self._base_url = base_url
         self._api_key = api_key
         self._observer = observer
@@ -88,12 +90,12 @@ class Client:
         )
         self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # the API needs no cookies
 
-    def session(self, timeout: float) -> Session:
+    def session(self) -> Session:
         """Start a session. Its requests share the key and the waits that Telnyx asks for.
 
-        A wait that would last beyond `timeout` seconds from now makes the request fail instead.
+        A wait that would last longer than the client's timeout makes the request fail instead.
         """
-        return Session(self, f"Bearer {self._api_key()}", time.monotonic() + timeout)
+        return Session(self, f"Bearer {self._api_key()}", time.monotonic() + self.timeout)
 
     async def close(self) -> None:
         """Close the connections to Telnyx."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol
 
 from exporter.telnyx.errors import Malformed, RequestTimeout
@@ -32,8 +32,8 @@ class ListQuery(Generic[RowT]):
     path: str
     """Path of the endpoint below the base URL, such as `/credential_connections`."""
     row_type: type[RowT]
-    page_size: int = 250
-    params: Mapping[str, str] = field(default_factory=dict)
+    page_size: int
+    params: Mapping[str, str]
     """Query parameters for filters and the sort order."""
 
 
@@ -45,28 +45,18 @@ class _CachedPage(NamedTuple, Generic[RowT]):
 
 
 class ListReader(Generic[RowT]):
-    """Reads a list. `timeout` bounds a whole `fetch`, including retries and waits, in seconds."""
+    """Reads a list. The client's timeout bounds a whole `fetch`, including retries and waits."""
 
-    def __init__(
-        self,
-        client: Client,
-        query: ListQuery[RowT],
-        observer: ListObserver,
-        *,
-        timeout: float = 60.0,
-        concurrency: int = 4,
-    ) -> None:
+    def __init__(self, client: Client, query: ListQuery[RowT], observer: ListObserver) -> None:
         self._client = client
         self._query = query
         self._observer = observer
-        self._timeout = timeout
-        self._concurrency = concurrency
         self._decode = PageDecoder(query.row_type)
         self._cached: dict[int, _CachedPage[RowT]] = {}
 
     async def fetch(self) -> Snapshot[RowT]:
         """Read the whole list. Raises `TelnyxError`."""
-        session = self._client.session(self._timeout)
+        session = self._client.session()
         pages: dict[int, _CachedPage[RowT]] = {}
 
         async def read_page(number: int) -> Page[RowT]:
@@ -79,13 +69,13 @@ class ListReader(Generic[RowT]):
             return cached.page
 
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._client.timeout):
                 snapshot = await read_list(
-                    read_page, concurrency=self._concurrency, on_restart=self._observer.record_list_restart
+                    read_page, concurrency=self._client.concurrency, on_restart=self._observer.record_list_restart
                 )
                 self._cached = pages
                 return snapshot
-        raise session.retrying or RequestTimeout(f"reading the list took longer than {self._timeout:g} s")
+        raise session.retrying or RequestTimeout(f"reading the list took longer than {self._client.timeout:g} s")
 
     def _params(self, number: int) -> dict[str, str | int]:
         return {"page[number]": number, "page[size]": self._query.page_size, **self._query.params}

@@ -12,14 +12,8 @@ from exporter.telnyx.lists import ListReader
 from exporter.telnyx.responses import RateLimit
 
 BASE_URL = "https://api.telnyx.test/v2"
-
-
 URL = f"{BASE_URL}/credential_connections"
-
-
 KEY = "KEY0123-secret"
-
-
 NO_FILTER = FilterSettings()
 
 
@@ -50,9 +44,8 @@ async def connected(recorder=None, base_url=BASE_URL, key=lambda: KEY, filters=N
     """Yield a reader of the list of connections that has its own client."""
     recorder = recorder or Recorder()
     client = Client(base_url, key, recorder, **options)
-    limits = {name: options[name] for name in ("timeout", "concurrency") if name in options}
     try:
-        yield ListReader(client, COLLECTOR.query(filters, page_size), recorder, **limits)
+        yield ListReader(client, COLLECTOR.query(filters, page_size), recorder)
     finally:
         await client.close()
 
