@@ -10,6 +10,7 @@ import difflib
 import io
 import os
 import re
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -219,15 +220,9 @@ def _explain(error: ValidationError, flags: Mapping[str, str], dotenv: Mapping[s
 def check_reloadable(before: Settings, after: Settings) -> None:
     """Raise `UsageError` if a setting changed that needs a restart."""
     for option in OPTIONS:
-        if option.path[0] in _NEED_RESTART and _value(before, option.path) != _value(after, option.path):
+        value_of = attrgetter(".".join(option.path))
+        if option.path[0] in _NEED_RESTART and value_of(before) != value_of(after):
             raise UsageError(f"{option.flag} can't change while the exporter runs: restart it")
-
-
-def _value(settings: Settings, path: Iterable[str]) -> object:
-    value: object = settings
-    for name in path:
-        value = getattr(value, name)
-    return value
 
 
 def load_settings(arguments: Sequence[str]) -> Settings:

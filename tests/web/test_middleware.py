@@ -11,7 +11,6 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from exporter.web import middleware as auth
 from exporter.web.middleware import WebConfigMiddleware
 from exporter.web.web_config import WebConfig
 
@@ -152,9 +151,9 @@ async def test_passwords_are_not_cached():
     transport = httpx.ASGITransport(middleware)
     async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as http:
         await http.get("/metrics", auth=RIGHT)
-    (login,) = middleware._auth._cached_digests.values()
-    assert "pässword".encode() not in login
-    assert ALICE.encode() not in login
+    (digest,) = middleware._auth._cached_digests.values()
+    assert "pässword".encode() not in digest
+    assert ALICE.encode() not in digest
 
 
 async def test_concurrent_requests_share_one_check():
@@ -167,7 +166,7 @@ async def test_concurrent_requests_share_one_check():
 
 async def test_queued_checks_are_limited(monkeypatch):
     """If too many passwords wait to be checked, further ones get status 503. Cached logins still succeed."""
-    monkeypatch.setattr(auth, "MAX_QUEUED_CHECKS", 2)
+    monkeypatch.setattr("exporter.web.middleware.MAX_QUEUED_CHECKS", 2)
     release, checking = threading.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -202,7 +201,7 @@ async def test_rejected_requests_are_logged_at_debug_level(peer, logged):
 
 
 async def test_headers():
-    """Every response has the headers from the file in place of its own. A header with an empty value is not added."""
+    """The headers from the file replace those of every response. A header with an empty value is not added."""
     headers = {"X-Frame-Options": "deny", "Content-Security-Policy": "", "X-XSS-Protection": "0"}
     async with client(Current(**USERS, http_server_config={"headers": headers})) as http:
         responses = [await http.get("/metrics"), await http.get("/-/ready"), await http.get("/metrics", auth=RIGHT)]
