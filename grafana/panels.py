@@ -167,7 +167,7 @@ def timeline(
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A table column. It shows a label of the query results, or the value of its own query."""
+    """A table column that displays a label of the table's query, or the value of another query."""
 
     title: str
     label: str = ""

@@ -112,7 +112,7 @@ def populated_telemetry():
 
 
 def test_families():
-    """The exporter has exactly these families of its own, with these labels, and each has a one-sentence help text."""
+    """The metrics about the exporter are exactly these, with these labels. Each help text is one sentence."""
     found = {}
     for family in parse_openmetrics(populated_telemetry().render(Format.OPENMETRICS).decode()):
         labels = {label for sample in family.samples for label in sample.labels}

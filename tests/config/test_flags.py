@@ -259,7 +259,7 @@ def test_empty_flag_is_rejected_unless_optional(flag):
         try:
             load_settings([f"{flag}="])
         except UsageError as error:
-            assert str(error).startswith(flag)  # noqa: PT017 -- pytest.raises has no message of its own
+            assert str(error).startswith(flag)  # noqa: PT017 -- pytest.raises takes no message
         else:
             pytest.fail(f"{flag}= is accepted: reject an empty value, or add the flag to OPTIONAL")
 

@@ -160,7 +160,7 @@ def test_a_row_with_a_float_as_id_is_unreadable(path):
 
 @pytest.mark.parametrize("connection_id", ['"17"', "17"], ids=["text", "integer"])
 def test_a_row_without_other_ids_has_its_id_as_text(connection_id):
-    """A row struct that declares no other ids needs no conversion of its own."""
+    """A row struct without further ids inherits the conversion of its id."""
 
     class Minimal(Row, frozen=True, gc=False, kw_only=True):
         name: str = ""

@@ -80,7 +80,7 @@ def test_without_a_client_ca_the_cas_of_the_system_are_trusted(tmp_path, monkeyp
 
 
 def test_an_intermediate_ca_is_trusted(tmp_path):
-    """A configured client CA is trusted, whoever signed it."""
+    """A configured client CA is trusted even if another CA, which is not configured, signed it."""
     intermediate = authority("intermediate", by=CA)
     context = server_context(client_auth_type="RequireAndVerifyClientCert", client_ca=intermediate.pem)
     assert admits(context, client_context(tmp_path, identity("client", by=intermediate)))
