@@ -1,11 +1,9 @@
 import json
 import re
 from collections import Counter
-from datetime import datetime
-from typing import get_type_hints
 
 import pytest
-from connections import FULL, GOLDEN, PARTS, decode_page, snapshot_of
+from connections import FULL, GOLDEN, PARTS, arbitrary_connections, decode_page, snapshot_of
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -518,19 +516,7 @@ def test_sensitive_labels_of_absent_fields_are_empty():
 # Arbitrary connections
 
 
-def structs(kind, **given):
-    """Return a strategy for arbitrary instances of this struct type."""
-    fields = {name: given.get(name, st.from_type(hint)) for name, hint in get_type_hints(kind).items()}
-    return st.builds(kind, **fields)
-
-
-CONNECTIONS = structs(
-    Connection,
-    id=st.text(min_size=1),
-    webhook_event_url=st.none() | st.text() | st.text().map("https://{}".format),
-    created_at=st.none() | st.text() | st.datetimes().map(datetime.isoformat),
-    **{name: st.none() | structs(part) for name, part in PARTS.items()},
-)
+CONNECTIONS = arbitrary_connections(st.text())
 
 
 @given(st.lists(CONNECTIONS, max_size=3, unique_by=lambda connection: connection.id))

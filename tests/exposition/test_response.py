@@ -1,11 +1,9 @@
 import gzip as gzip_module
 import threading
 import zlib
-from datetime import datetime
-from typing import get_type_hints
 
 import pytest
-from connections import PARTS, collector_with
+from connections import arbitrary_connections, collector_with
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from prometheus_client import Metric, generate_latest
@@ -33,25 +31,13 @@ TEXT = st.text(st.sampled_from((*ODD, " ", "=", "#", "%", "n", "s")) | st.charac
 INTEGERS = st.integers(-(2**53), 2**53)
 
 
-def structs(kind, **given):
-    """Return a strategy for arbitrary instances of this struct type, with special characters in their text."""
-    fields = {name: given.get(name, of_type(hint)) for name, hint in get_type_hints(kind).items()}
-    return st.builds(kind, **fields)
-
-
 def of_type(hint):
     """Return a strategy for values of this field type."""
     kinds = {str: TEXT, int: INTEGERS, tuple[str, ...]: st.lists(TEXT, max_size=3).map(tuple)}
     return st.one_of([kinds.get(kind, st.from_type(kind)) for kind in getattr(hint, "__args__", (hint,))])
 
 
-CONNECTIONS = structs(
-    Connection,
-    id=TEXT.filter(bool),
-    webhook_event_url=st.none() | TEXT | TEXT.map("https://{}".format),
-    created_at=st.none() | TEXT | st.datetimes().map(datetime.isoformat),
-    **{name: st.none() | structs(part) for name, part in PARTS.items()},
-)
+CONNECTIONS = arbitrary_connections(TEXT, of_type)
 SNAPSHOTS = st.builds(
     Snapshot,
     pages=st.lists(CONNECTIONS, max_size=2, unique_by=lambda connection: connection.id).map(

@@ -2,7 +2,11 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import get_type_hints
+
+from hypothesis import strategies as st
 
 from exporter.collectors.credential_connections import (
     COLLECTOR,
@@ -50,3 +54,19 @@ def snapshot_of(*rows):
 def collector_with(*row_families, snapshot_families=()):
     """Return a collector of connections with these metric families."""
     return replace(COLLECTOR, row_families=row_families, snapshot_families=tuple(snapshot_families))
+
+
+def arbitrary_connections(text, of_type=st.from_type):
+    """Return a strategy for connections with any values, of this text and of the values of `of_type` for each field."""
+
+    def structs(kind, **given):
+        fields = {name: given.get(name, of_type(hint)) for name, hint in get_type_hints(kind).items()}
+        return st.builds(kind, **fields)
+
+    return structs(
+        Connection,
+        id=text.filter(bool),
+        webhook_event_url=st.none() | text | text.map("https://{}".format),
+        created_at=st.none() | text | st.datetimes().map(datetime.isoformat),
+        **{name: st.none() | structs(part) for name, part in PARTS.items()},
+    )
