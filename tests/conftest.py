@@ -1,4 +1,5 @@
 import logging
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -25,6 +26,16 @@ def default_logging():
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def other_time_zone(monkeypatch):
+    """Set a local time zone that is not UTC."""
+    monkeypatch.setenv("TZ", "Elsewhere-13")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 def pytest_collection_modifyitems(items):

@@ -1,4 +1,3 @@
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -107,16 +106,6 @@ def test_webhook_host_contains_no_secret(*, scheme, userinfo, port, path, query,
     """Whatever the user info, path, query and fragment contain, nothing but the host is returned."""
     host = host_of(f"{scheme}://{userinfo}hooks.example.com{port}{path}{query}{fragment}")
     assert host in ({None, "hooks.example.com"} if userinfo else {"hooks.example.com"})
-
-
-@pytest.fixture
-def other_time_zone(monkeypatch):
-    """Set the machine's time zone to one that is not UTC."""
-    monkeypatch.setenv("TZ", "Elsewhere-13")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,3 @@
-import time
 from html.parser import HTMLParser
 
 import pytest
@@ -66,16 +65,6 @@ def facts(connections, last):
 NEXT = "Next attempt: at the first scrape in 47 s or later."
 NEVER_REFRESHED = facts("unknown", "never, or longer ago than --cache.max-stale")
 REFRESHED = facts("55", "2018-02-02 22:25:27 UTC, 12 s ago")
-
-
-@pytest.fixture
-def other_time_zone(monkeypatch):
-    """Set a local time zone that is not UTC."""
-    monkeypatch.setenv("TZ", "Elsewhere-13")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
 
 
 @pytest.mark.parametrize(
