@@ -38,8 +38,8 @@ from prometheus_client import Metric, generate_latest
 
 from exporter.collectors.credential_connections import COLLECTOR, Connection
 from exporter.collectors.families import Gauge, Info
+from exporter.exposition.formats import Format
 from exporter.exposition.renderer import Renderer
-from exporter.exposition.response import Format
 from exporter.sandbox import Account
 from exporter.telnyx.pages import PageDecoder, Snapshot
 

@@ -17,8 +17,8 @@ import uvloop
 from exporter.cache import Cache
 from exporter.collectors.credential_connections import COLLECTOR
 from exporter.config.settings import FilterSettings
+from exporter.exposition.formats import Format
 from exporter.exposition.renderer import Renderer
-from exporter.exposition.response import Format
 from exporter.logs import configure_logging
 from exporter.refresh import Refresher, View
 from exporter.telemetry import Telemetry

@@ -9,7 +9,8 @@ from exporter.cache import Entry
 from exporter.collectors.credential_connections import COLLECTOR
 from exporter.collectors.families import Info
 from exporter.config.flags import OPTIONS
-from exporter.telemetry import Telemetry, family_name
+from exporter.exposition.own_metrics import family_name
+from exporter.telemetry import Telemetry
 from exporter.telnyx.responses import RateLimit
 
 if TYPE_CHECKING:

@@ -37,9 +37,9 @@ class Account:
         self._telemetry = telemetry
         self._client = Client(base_url, api_key, telemetry, timeout=telnyx.timeout, concurrency=telnyx.concurrency)
         (collector,) = COLLECTORS
-        reader = ListReader(self._client, collector.query(telnyx.filter, telnyx.page_size), telemetry)
-        is_exposed = name_filter(metrics.allow, metrics.deny)
-        renderer = Renderer(collector.select(is_exposed, metrics.sensitive_labels))
+        renderer = Renderer(collector.select(name_filter(metrics.allow, metrics.deny), metrics.sensitive_labels))
+        query = collector.query(telnyx.filter, telnyx.page_size)
+        reader = ListReader(self._client, query, renderer, telemetry)
         self.refresh = Refresher(reader, renderer, telemetry)
         self.cache: Cache[View] = Cache(
             self.refresh,
@@ -56,6 +56,7 @@ class Account:
         """
         if self._exposure == previous._exposure:
             self.cache.adopt(previous.cache)
+            self.refresh.adopt_pages(previous.refresh)
         else:
             self._telemetry.reset_refresh_metrics()
 

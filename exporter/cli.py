@@ -24,7 +24,8 @@ from exporter.collectors.families import name_filter
 from exporter.config.api_keys import KeyFile, describe_problem
 from exporter.config.flags import PROGRAM, BindError, UsageError, check_reloadable, load_settings
 from exporter.config.reload import Reloader
-from exporter.exposition.response import EMPTY, Format
+from exporter.exposition.formats import Format
+from exporter.exposition.response import EMPTY, response_body
 from exporter.logs import configure_logging
 from exporter.telemetry import Telemetry
 from exporter.telnyx.errors import TelnyxError
@@ -92,11 +93,11 @@ def _discard(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _write_stdout(data: bytes) -> None:
+def _write_stdout(*pieces: bytes | memoryview) -> None:
     if sys.stdout is None:
         raise UsageError("standard output: is closed")
     try:
-        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.writelines(pieces)
         sys.stdout.flush()
     except OSError as error:
         _discard(sys.stdout)
@@ -199,7 +200,7 @@ async def _poll_once(settings: Settings, api_key: Callable[[], str], telemetry: 
             status = 1
         finally:
             await account.close()
-    _write_stdout(document.encode(Format.TEXT, gzip=False).data + telemetry.render(Format.TEXT))
+    _write_stdout(*response_body(document, Format.TEXT, telemetry.render(Format.TEXT), gzip=False).pieces)
     return status
 
 

@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from exporter.exposition.response import EMPTY
+from exporter.collectors.changes import find_changes
 from exporter.logs import error_location
 from exporter.telnyx.errors import Internal, TelnyxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
-    from exporter.exposition.renderer import Renderer
+    from exporter.exposition.renderer import RenderedPage, Renderer
     from exporter.exposition.response import Document
-    from exporter.telnyx.pages import Snapshot
+    from exporter.telnyx.snapshots import Snapshot
 
 _MAX_LOGGED_ROWS = 10
 """Maximum number of unreadable rows that one refresh logs one by one. A metric counts all of them."""
@@ -39,7 +39,7 @@ class View:
 class Fetcher(Protocol):
     """Reads a list."""
 
-    async def fetch(self) -> Snapshot[Any]:
+    async def fetch(self) -> Snapshot[RenderedPage]:
         """Return the whole list, or raise `TelnyxError`."""
 
 
@@ -56,8 +56,8 @@ class RefreshObserver(Protocol):
 class Refresher:
     """Creates a new `View` at each call.
 
-    It logs one line for each success, one warning when refreshes start to fail or the reason changes, and one line when
-    they succeed again.
+    It logs the first success, one line when connections changed, one warning when refreshes start to fail or the reason
+    changes, and one line when they succeed again.
     """
 
     def __init__(
@@ -67,11 +67,16 @@ class Refresher:
         self._renderer = renderer
         self._observer = observer
         self._clock = clock
-        self._document = EMPTY
+        self._pages: Sequence[RenderedPage] | None = None
+        """The pages of the last success, to find changes."""
         self._failing: str | None = None
         """The reason of the last failure, while refreshes fail."""
         self._missing = 0
         self._unreadable: frozenset[str | None] = frozenset()
+
+    def adopt_pages(self, previous: Refresher) -> None:
+        """Log the next changes compared with the last success of another refresher of the same list."""
+        self._pages = previous._pages
 
     async def __call__(self) -> View:
         """Read and render the list. Raises `TelnyxError`."""
@@ -79,7 +84,7 @@ class Refresher:
         failure: TelnyxError | None = None
         try:
             snapshot = await self._fetcher.fetch()
-            document = await asyncio.to_thread(self._render, snapshot)
+            document, changes = await asyncio.to_thread(self._render, snapshot)
         except TelnyxError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 -- a bug must not stop scrapes from being served
@@ -89,22 +94,26 @@ class Refresher:
             raise failure
         seconds, now = time.perf_counter() - started, self._clock()
         self._observer.record_refresh(seconds, now)
-        self._log_success(snapshot, seconds)
+        self._log_success(snapshot, changes, seconds)
+        self._pages = snapshot.pages
         return View(document, snapshot.row_count, now)
 
-    def _render(self, snapshot: Snapshot[Any]) -> Document:
-        """Render, and encode in all formats that scrapes requested before, so that no scrape waits for encoding."""
-        document = self._renderer(snapshot)
-        for form, gzip in tuple(self._document.encodings):
-            document.encode(form, gzip=gzip)
-        self._document = document
-        return document
+    def _render(self, snapshot: Snapshot[RenderedPage]) -> tuple[Document, Mapping[str, Sequence[str]]]:
+        """Return the document, and the changes since the last success."""
+        pages = self._pages if self._pages is not None else snapshot.pages
+        changes = find_changes([page.index for page in pages], [page.index for page in snapshot.pages])
+        return self._renderer.render(snapshot), changes
 
-    def _log_success(self, snapshot: Snapshot[Any], seconds: float) -> None:
+    def _log_success(
+        self, snapshot: Snapshot[RenderedPage], changes: Mapping[str, Sequence[str]], seconds: float
+    ) -> None:
         if self._failing is not None:
             _log.info("refreshes succeed again", last_reason=self._failing)
             self._failing = None
-        _log.info("refreshed", connections=snapshot.row_count, pages=len(snapshot.pages), seconds=round(seconds, 3))
+        log = _log.info if self._pages is None else _log.debug
+        log("refreshed", connections=snapshot.row_count, pages=len(snapshot.pages), seconds=round(seconds, 3))
+        if changes:
+            _log.info("connections changed", **{kind: _enumerate(rows) for kind, rows in changes.items()})
         if snapshot.missing != self._missing:
             _log.warning("pages lack connections that the list's total includes", missing=snapshot.missing)
             self._missing = snapshot.missing
@@ -122,6 +131,12 @@ class Refresher:
         else:
             _log.warning("refresh failed", reason=error.reason, error=str(error), advice=error.advice)
         self._failing = error.reason
+
+
+def _enumerate(rows: Sequence[str]) -> str:
+    """Return the rows as text, without those beyond the maximum."""
+    more = len(rows) - _MAX_LOGGED_ROWS
+    return ", ".join(rows[:_MAX_LOGGED_ROWS]) + (f" and {more} more" if more > 0 else "")
 
 
 def requested_wait(error: Exception) -> float:

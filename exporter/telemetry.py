@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import (
@@ -16,14 +16,12 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
-    generate_latest,
 )
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.registry import Collector
 
 from exporter import __version__
-from exporter.exposition.response import Format
+from exporter.exposition.own_metrics import OwnMetricsRenderer
 from exporter.telnyx.errors import REASONS
 from exporter.telnyx.responses import RateLimit
 
@@ -33,17 +31,11 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
     from exporter.cache import Entry
+    from exporter.exposition.formats import Format
     from exporter.refresh import View
 
 REVISION = os.environ.get("EXPORTER_REVISION", "unknown")
 """The commit of this build. The container image sets it."""
-
-_SUFFIXES = {"counter": "_total", "info": "_info"}
-
-
-def family_name(metric: Metric) -> str:
-    """Return the name of a prometheus-client metric in the Prometheus text format."""
-    return metric.name + _SUFFIXES.get(metric.type, "")
 
 
 class Telemetry:
@@ -55,9 +47,10 @@ class Telemetry:
 
     def __init__(self, *, is_exposed: Callable[[str], bool] = lambda _: True, process: bool = True) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._is_exposed = is_exposed
+        self.set_filter(is_exposed)
         self._latest = _LatestValues()
-        self._registry = CollectorRegistry()
+        self._registry = _Registry()
+        self._renderer = OwnMetricsRenderer(self._registry.collectors)
         self._registry.register(self._latest)
         counter = partial(Counter, registry=self._registry)
         self._refreshes = counter("telnyx_refreshes_total", "Refreshes of the list, including failed ones.")
@@ -90,7 +83,7 @@ class Telemetry:
 
     def set_filter(self, is_exposed: Callable[[str], bool]) -> None:
         """Change which metrics are exposed."""
-        self._is_exposed = is_exposed
+        self._is_exposed = cache(lambda name: name == "telnyx_up" or is_exposed(name))
 
     def reset_refresh_metrics(self) -> None:
         """Reset the metrics of the last refresh. The configuration metrics keep their values."""
@@ -142,15 +135,25 @@ class Telemetry:
             self._stale_responses.inc()
 
     def collect(self) -> Iterator[Metric]:
-        """Return the metric families to expose."""
-        for metric in self._registry.collect():
-            if metric.name == "telnyx_up" or self._is_exposed(family_name(metric)):
-                yield metric
+        """Return all metric families, whether they are exposed or not."""
+        yield from self._registry.collect()
 
     def render(self, form: Format) -> bytes:
         """Render the metrics in this format. OpenMetrics ends with its `# EOF` line."""
-        generate = generate_openmetrics if form is Format.OPENMETRICS else generate_latest
-        return generate(self)
+        return self._renderer.render(form, self._is_exposed)
+
+
+class _Registry(CollectorRegistry):
+    """A registry that makes its collectors available, in the order of registration."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.collectors: list[Collector] = []
+
+    def register(self, collector: Collector) -> None:
+        """Register a collector."""
+        super().register(collector)
+        self.collectors.append(collector)
 
 
 class _LatestValues(Collector):

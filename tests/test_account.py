@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+from connections import text_of
 from fake_api import FakeApi, connections, silence
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -14,7 +15,7 @@ from exporter.config.settings import (
     Settings,
     TelnyxSettings,
 )
-from exporter.exposition.response import Format
+from exporter.exposition.formats import Format
 from exporter.telemetry import Telemetry
 
 KEY = "KEY-of-tests"
@@ -38,7 +39,7 @@ def exposed_families(cache):
     view = cache.peek().value
     if view is None:
         return set()
-    text = view.document.encode(Format.TEXT, gzip=False).data.decode()
+    text = text_of(view.document).decode()
     return {family.name for family in text_string_to_metric_families(text)}
 
 
@@ -53,7 +54,7 @@ async def test_account_uses_its_settings(api):
     )
     await account.cache.get(10.0)
     assert exposed_families(account.cache) == {"telnyx_connection_info"}
-    data = account.cache.peek().value.document.encode(Format.TEXT, gzip=False).data
+    data = text_of(account.cache.peek().value.document)
     assert data.count(b"user_name=") == 3
     assert {request.query["page[size]"] for request in api.requests} == {"2"}
     assert {request.query["filter[fqdn]"] for request in api.requests} == {"sip.example"}

@@ -2,13 +2,13 @@ import asyncio
 import contextlib
 
 import pytest
-from connections import collector_with
+from connections import collector_with, text_of
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from exporter.collectors.credential_connections import COLLECTOR, Connection
+from exporter.collectors.credential_connections import COLLECTOR, Connection, Inbound
 from exporter.collectors.families import SnapshotGauge
 from exporter.exposition.renderer import Renderer
-from exporter.exposition.response import Format
 from exporter.refresh import Refresher, requested_wait
 from exporter.telnyx.errors import (
     ConnectionFailed,
@@ -19,10 +19,20 @@ from exporter.telnyx.errors import (
     TelnyxError,
     Unauthorized,
 )
-from exporter.telnyx.pages import Snapshot, UnreadableRow
+from exporter.telnyx.pages import UnreadableRow
+from exporter.telnyx.snapshots import Snapshot
 
 NOW = 1_517_610_327.5
-THREE = Snapshot(((Connection(id="0"), Connection(id="1")), (Connection(id="2"),)))
+RENDERER = Renderer(COLLECTOR)
+
+
+def snapshot_of(*pages, renderer=RENDERER, **details):
+    """Return the rendered snapshot of these pages of connections."""
+    return Snapshot(tuple(map(renderer.render_page, pages)), sum(map(len, pages)), **details)
+
+
+ZERO, ONE, TWO = (Connection(id=str(number), connection_name=f"pbx {number}", active=True) for number in range(3))
+THREE = snapshot_of((ZERO, ONE), (TWO,))
 
 
 class Fetcher:
@@ -71,7 +81,7 @@ def recorder():
 @pytest.fixture
 def refresher(fetcher, recorder):
     """Return a refresher that uses the client and a clock that stands still."""
-    return Refresher(fetcher, Renderer(COLLECTOR), recorder, clock=lambda: NOW)
+    return Refresher(fetcher, RENDERER, recorder, clock=lambda: NOW)
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +99,9 @@ async def refresh(refresher, logs):
     return [(line["log_level"], line["event"]) for line in logs]
 
 
-REFRESHED = ("info", "refreshed")
+REFRESHED = ("debug", "refreshed")
+FIRST_REFRESHED = ("info", "refreshed")
+CHANGED = ("info", "connections changed")
 FAILED = ("warning", "refresh failed")
 STILL_FAILS = ("debug", "refresh still fails")
 RECOVERED = ("info", "refreshes succeed again")
@@ -101,18 +113,19 @@ async def test_view(refresher):
     """A refresh returns the rendered list, the number of connections, and the time of the refresh."""
     view = await refresher()
     assert (view.connection_count, view.refreshed_at) == (3, NOW)
-    assert b'connection_id="2"' in view.document.encode(Format.TEXT, gzip=False).data
+    assert b'connection_id="2"' in text_of(view.document)
 
 
 async def test_default_clock_is_unix_time(fetcher, recorder):
     """By default, a view has the real Unix time."""
-    assert (await Refresher(fetcher, Renderer(COLLECTOR), recorder)()).refreshed_at > NOW
+    assert (await Refresher(fetcher, RENDERER, recorder)()).refreshed_at > NOW
 
 
 async def test_only_selected_families_are_rendered(fetcher, recorder):
     """Only the selected families are rendered."""
-    refresher = Refresher(fetcher, Renderer(COLLECTOR.select(lambda name: name == "telnyx_connection_info")), recorder)
-    text = (await refresher()).document.encode(Format.TEXT, gzip=False).data.decode()
+    renderer = Renderer(COLLECTOR.select(lambda name: name == "telnyx_connection_info"))
+    fetcher.result = snapshot_of((ZERO,), renderer=renderer)
+    text = text_of((await Refresher(fetcher, renderer, recorder)()).document).decode()
     assert [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")] == ["telnyx_connection_info"]
 
 
@@ -120,9 +133,9 @@ async def test_only_selected_families_are_rendered(fetcher, recorder):
 
 
 async def test_success_is_logged_and_recorded(refresher, recorder, logs):
-    """Each success logs one line with its results, and the observer records the time."""
-    for _ in range(2):
-        assert await refresh(refresher, logs) == [REFRESHED]
+    """Each success logs one line with its results, of which only the first has the level info."""
+    for expected in (FIRST_REFRESHED, REFRESHED):
+        assert await refresh(refresher, logs) == [expected]
         (line,) = logs
         assert (line["connections"], line["pages"]) == (3, 2)
         assert line["seconds"] == round(recorder.seconds[-1], 3)
@@ -152,6 +165,7 @@ async def test_failure_is_raised_and_recorded(fetcher, refresher, recorder, logs
 async def test_outage_is_logged_when_it_starts_changes_and_ends(fetcher, refresher, recorder, logs):
     """An outage logs one warning at its start, one at each change of its reason, and one line at its end."""
     expected = [
+        (THREE, [FIRST_REFRESHED]),
         (ConnectionFailed("x"), [FAILED]),
         (ConnectionFailed("y"), [STILL_FAILS]),
         (RequestTimeout("x"), [FAILED]),
@@ -165,6 +179,7 @@ async def test_outage_is_logged_when_it_starts_changes_and_ends(fetcher, refresh
         fetcher.result = result
         assert await refresh(refresher, logs) == lines
     assert recorder.events == [
+        ("refreshed", NOW),
         *(("failed", reason) for reason in ("connection", "connection", "timeout", "timeout", "connection")),
         *[("refreshed", NOW)] * 2,
         ("failed", "connection"),
@@ -229,8 +244,8 @@ async def test_cancelled_refresh_is_not_recorded(refresher, fetcher, recorder, l
 async def test_missing_connections_are_logged(fetcher, refresher, logs):
     """If the pages have fewer connections than the list counts, one warning is logged, and one more when that ends."""
     missing = ("warning", "pages lack connections that the list's total includes")
-    fetcher.result = Snapshot(THREE.pages, missing=2)
-    assert await refresh(refresher, logs) == [REFRESHED, missing]
+    fetcher.result = Snapshot(THREE.pages, 3, missing=2)
+    assert await refresh(refresher, logs) == [FIRST_REFRESHED, missing]
     assert logs[-1]["missing"] == 2
     assert await refresh(refresher, logs) == [REFRESHED]
     fetcher.result = THREE
@@ -240,7 +255,7 @@ async def test_missing_connections_are_logged(fetcher, refresher, logs):
 
 def with_unreadable_rows(*ids):
     """Return a snapshot in which the rows with these ids are unreadable."""
-    return Snapshot((), tuple(UnreadableRow(row, f"problem of {row}") for row in ids))
+    return snapshot_of(unreadable=tuple(UnreadableRow(row, f"problem of {row}") for row in ids))
 
 
 def logged_ids(logs):
@@ -251,7 +266,7 @@ def logged_ids(logs):
 async def test_unreadable_row_is_logged(fetcher, refresher, logs):
     """An unreadable row is logged with its id and the problem."""
     fetcher.result = with_unreadable_rows("7")
-    assert await refresh(refresher, logs) == [REFRESHED, LEFT_OUT]
+    assert await refresh(refresher, logs) == [FIRST_REFRESHED, LEFT_OUT]
     assert (logs[-1]["connection_id"], logs[-1]["problem"]) == ("7", "problem of 7")
 
 
@@ -290,36 +305,58 @@ async def test_newly_unreadable_row_is_logged(fetcher, refresher, logs):
     assert logged_ids(logs) == [12]
 
 
-# Encoding in advance
+# Changes
 
 
-async def test_unchanged_list_reuses_the_document(refresher, fetcher):
-    """While the pages don't change, refreshes reuse the rendered document."""
-    first = (await refresher()).document
-    first.encode(Format.OPENMETRICS, gzip=True)
-    fetcher.result = Snapshot(THREE.pages)
-    assert (await refresher()).document is first
+LIMITED = Connection(id="1", connection_name="pbx 1", active=True, inbound=Inbound(channel_limit=5))
 
 
-async def test_requested_formats_are_encoded_in_advance(refresher, fetcher):
-    """Formats that scrapes requested from the last document are already encoded in the next one, and no others."""
-    first = (await refresher()).document
-    encoded = set(first.encodings)  # formats that were requested from the empty document
-    first.encode(Format.OPENMETRICS, gzip=True)
-    fetcher.result = Snapshot((*THREE.pages, (Connection(id="3"),)))
-    second = (await refresher()).document
-    assert set(second.encodings) == encoded | {(Format.OPENMETRICS, True)}
-    assert second.encode(Format.OPENMETRICS, gzip=True) is not first.encode(Format.OPENMETRICS, gzip=True)
+@pytest.mark.parametrize(
+    ("pages", "changes"),
+    [
+        pytest.param([(ZERO, ONE), (TWO, Connection(id="3"))], {"added": "3"}, id="added"),
+        pytest.param([(ZERO, ONE)], {"removed": "2 pbx 2"}, id="removed"),
+        pytest.param([(ZERO, replace(ONE, active=False)), (TWO,)], {"disabled": "1 pbx 1"}, id="disabled"),
+        pytest.param([(ZERO, LIMITED), (TWO,)], {"limits_changed": "1 pbx 1"}, id="limits"),
+        pytest.param([(ONE, TWO)], {"removed": "0 pbx 0"}, id="rows-move-to-other-pages"),
+        pytest.param([], {"removed": "0 pbx 0, 1 pbx 1, 2 pbx 2"}, id="all"),
+    ],
+)
+async def test_changes_are_logged(fetcher, refresher, logs, pages, changes):
+    """If connections changed since the last success, one line has their ids and names by kind of change."""
+    await refresh(refresher, logs)
+    fetcher.result = snapshot_of(*pages)
+    assert await refresh(refresher, logs) == [REFRESHED, CHANGED]
+    assert logs[-1] == {"log_level": "info", "event": "connections changed", **changes}
+    assert await refresh(refresher, logs) == [REFRESHED]
 
 
-async def test_requested_formats_survive_an_outage(fetcher, refresher, logs):
-    """After an outage, the formats that scrapes requested before it are encoded in advance again."""
-    document = (await refresher()).document
-    document.encode(Format.TEXT_1, gzip=True)
+async def test_changes_during_an_outage_are_logged_after_it(fetcher, refresher, logs):
+    """After an outage, the changes since the last success are logged."""
+    await refresh(refresher, logs)
     fetcher.result = ConnectionFailed("x")
     await refresh(refresher, logs)
-    fetcher.result = THREE
-    assert (Format.TEXT_1, True) in (await refresher()).document.encodings
+    fetcher.result = snapshot_of((ZERO, ONE))
+    assert await refresh(refresher, logs) == [RECOVERED, REFRESHED, CHANGED]
+
+
+async def test_changes_since_the_last_success_of_a_previous_refresher_are_logged(fetcher, refresher, recorder, logs):
+    """A refresher that adopts the pages of another one logs what changed since then."""
+    await refresh(refresher, logs)
+    fetcher.result = snapshot_of((ZERO, ONE))
+    following = Refresher(fetcher, RENDERER, recorder)
+    following.adopt_pages(refresher)
+    assert await refresh(following, logs) == [REFRESHED, CHANGED]
+
+
+@pytest.mark.parametrize(("count", "end"), [(10, "9"), (11, "9 and 1 more"), (250, "9 and 240 more")])
+async def test_at_most_ten_changes_of_a_kind_are_logged(fetcher, refresher, logs, count, end):
+    """Of many changes of the same kind, the line has ten, and the number of the others."""
+    fetcher.result = snapshot_of()
+    await refresh(refresher, logs)
+    fetcher.result = snapshot_of([Connection(id=str(number)) for number in range(count)])
+    await refresh(refresher, logs)
+    assert logs[-1]["added"] == f"0, 1, 2, 3, 4, 5, 6, 7, 8, {end}"
 
 
 # Retry-After

@@ -8,9 +8,11 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter import __version__
 from exporter.cache import Entry
-from exporter.exposition.response import EMPTY, Format
+from exporter.exposition.formats import Format
+from exporter.exposition.own_metrics import family_name
+from exporter.exposition.response import EMPTY
 from exporter.refresh import View
-from exporter.telemetry import REVISION, Telemetry, family_name
+from exporter.telemetry import REVISION, Telemetry
 from exporter.telnyx.responses import RateLimit
 
 REASONS = (

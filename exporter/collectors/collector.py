@@ -12,7 +12,8 @@ from exporter.telnyx.pages import RowT
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from exporter.collectors.families import RowFamily, SnapshotGauge
+    from exporter.collectors.families import RowFamily, SnapshotFamily
+    from exporter.collectors.index import IndexRecord
     from exporter.config.settings import FilterSettings
 
 
@@ -23,14 +24,20 @@ class Collector(Generic[RowT]):
     path: str
     """Path of the list endpoint below the base URL."""
     row_type: type[RowT]
+    record_type: type[IndexRecord]
+    record: Callable[[RowT], IndexRecord]
+    """Returns the index record of a row, which has the type `record_type`."""
     params: Callable[[FilterSettings], Mapping[str, str]]
     """Returns the query parameters: the filters that are set, and a sort order.
 
     It must be by creation time, oldest first, because `telnyx.pagination` relies on that.
     """
     identity_labels: Mapping[str, str]
-    """Maps the first labels of each row's series to the row attributes that hold their values. Two or more."""
-    snapshot_families: tuple[SnapshotGauge, ...]
+    """Maps the first labels of each row's series to the row attributes that hold their values.
+
+    There are two or more, and the first one is the id.
+    """
+    snapshot_families: tuple[SnapshotFamily, ...]
     row_families: tuple[RowFamily, ...]
 
     def query(self, filters: FilterSettings, page_size: int) -> ListQuery[RowT]:

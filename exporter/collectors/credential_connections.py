@@ -5,13 +5,11 @@ Source of the structs: the reference of `GET /v2/credential_connections`.
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from exporter.collectors.collector import Collector
+from exporter.collectors.connections import ConnectionRecord, connection_count
 from exporter.collectors.families import (
-    LabelValue,
     MultiGauge,
     SnapshotGauge,
     bool_as_number,
@@ -23,12 +21,12 @@ from exporter.collectors.families import (
     unix_time,
     whole_row,
 )
-from exporter.telnyx.pages import ApiObject, Id, Int, Row, Snapshot, ids_to_text
+from exporter.telnyx.pages import ApiObject, Id, Int, Row, ids_to_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from exporter.collectors.families import RowFamily, Sample
+    from exporter.collectors.families import RowFamily, Sample, SnapshotFamily
     from exporter.config.settings import FilterSettings
 
 
@@ -163,20 +161,18 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
         return self.noise_suppression_details.engine if self.noise_suppression_details else None
 
 
-_ANCHORSITES = (
-    *("Latency", "Chicago, IL", "Ashburn, VA", "San Jose, CA", "Sydney, Australia", "Amsterdam, Netherlands"),
-    *("London, UK", "Toronto, Canada", "Vancouver, Canada", "Frankfurt, Germany"),
-)
-"""The sites that Telnyx documents."""
-
-
-def _count_connections(snapshot: Snapshot[Connection]) -> Iterable[Sample]:
-    documented = itertools.product(("credential_connection",), (True, False), _ANCHORSITES, ("SRTP", "none"))
-    counts: Counter[tuple[LabelValue, ...]] = Counter(dict.fromkeys(documented, 0))
-    counts.update(
-        (row.record_type or "", row.active, row.anchorsite or "", row.media_encryption) for row in snapshot.rows
+def _record(row: Connection) -> ConnectionRecord:
+    return ConnectionRecord(
+        id=row.id,
+        name=row.connection_name or "",
+        record_type=row.record_type or "",
+        active=row.active,
+        anchorsite=row.anchorsite or "",
+        media_encryption=row.media_encryption,
+        inbound_channel_limit=_inbound(row).channel_limit,
+        outbound_channel_limit=_outbound(row).channel_limit,
+        updated_at=row.updated_at,
     )
-    return counts.items()
 
 
 def _codecs(row: Connection) -> Iterable[Sample]:
@@ -196,11 +192,8 @@ _rtcp = nested("rtcp_settings", Rtcp)
 
 # These are tables. The formatter would spread each entry over seven lines.
 # fmt: off
-_SNAPSHOT_FAMILIES: tuple[SnapshotGauge, ...] = (
-    SnapshotGauge(
-        "telnyx_connections",
-        "Connections by type, state, anchorsite and media encryption, including zeros for documented combinations.",
-        ("record_type", "active", "anchorsite", "encrypted_media"), _count_connections),
+_SNAPSHOT_FAMILIES: tuple[SnapshotFamily, ...] = (
+    connection_count("credential_connection"),
     SnapshotGauge(
         "telnyx_connections_malformed", "Connections left out because they could not be decoded; the log names them.",
         (), lambda snapshot: (((), len(snapshot.unreadable)),)),
@@ -277,6 +270,8 @@ def _params(filters: FilterSettings) -> Mapping[str, str]:
 COLLECTOR = Collector(
     path="/credential_connections",
     row_type=Connection,
+    record_type=ConnectionRecord,
+    record=_record,
     params=_params,
     identity_labels={"connection_id": "id", "connection_name": "connection_name"},
     snapshot_families=_SNAPSHOT_FAMILIES,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from exporter.telnyx.pages import Snapshot
+    from exporter.telnyx.snapshots import Snapshot
 
 LabelValue: TypeAlias = str | bool | None
 Sample: TypeAlias = tuple[tuple[LabelValue, ...], float]
@@ -49,6 +49,21 @@ class SnapshotGauge(Family):
     """Numbers about a whole list. They have no identity labels."""
 
     samples: Callable[[Snapshot[Any]], Iterable[Sample]]
+
+
+@dataclass(frozen=True, slots=True)
+class RowCount(Family):
+    """The number of rows with each combination of label values. It has no identity labels."""
+
+    attributes: tuple[str, ...]
+    """Two or more attributes of the index record, which are the values of the labels. They must not be None."""
+    documented: tuple[tuple[LabelValue, ...], ...]
+    """Combinations that are exposed even if no row has them."""
+
+    @property
+    def get_labels(self) -> Callable[[Any], tuple[LabelValue, ...]]:
+        """Returns the label values of an index record."""
+        return attrgetter(*self.attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +102,7 @@ class MultiGauge(Family):
     samples: Callable[[Any], Iterable[Sample]]
 
 
+SnapshotFamily: TypeAlias = SnapshotGauge | RowCount
 RowFamily: TypeAlias = Gauge | Info | MultiGauge
 
 

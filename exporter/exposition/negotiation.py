@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from exporter.exposition.response import Format
+from exporter.exposition.formats import Format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,83 +1,136 @@
-"""Renders the rows of a snapshot to exposition lines, one metric family of one page at a time.
+"""Renders the rows of a page to blocks, one for each metric family.
 
 A line has three parts: the family's name, the identity labels, which all series of a row share, and a suffix with the
 other labels and the number. Identity labels are rendered once per row, and a suffix once per distinct combination of
-values, of which there are few. A page that is the same object as in the last snapshot is not rendered again.
+values on the page, of which there are few.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from exporter.collectors.families import Gauge, Info
-from exporter.exposition.response import EMPTY, Document
+from exporter.collectors.families import Gauge, Info, RowCount
+from exporter.collectors.index import PageIndex
+from exporter.exposition.blocks import Block, compress, decompress, join
+from exporter.exposition.formats import escape
+from exporter.exposition.response import Document, FamilyBlocks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from exporter.collectors.collector import Collector
-    from exporter.collectors.families import Family, Getter, LabelValue, RowFamily, Sample
-    from exporter.telnyx.pages import Snapshot
+    from exporter.collectors.families import Family, Getter, LabelValue, RowFamily, Sample, SnapshotFamily
+    from exporter.collectors.index import IndexRecord
+    from exporter.telnyx.snapshots import Snapshot
 
-    Rows: TypeAlias = tuple[Any, ...]
+
+@dataclass(frozen=True, slots=True)
+class RenderedPage:
+    """What remains of a page when its rows are gone."""
+
+    blocks: Sequence[Block]
+    """The samples of each row family."""
+    index: PageIndex[Any]
+    counts: Mapping[str, Counter[tuple[LabelValue, ...]]]
+    """The counts of the page's rows for each `RowCount`, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Joined pages."""
+
+    pages: Sequence[RenderedPage]
+    blocks: Sequence[Block]
+    """The samples of each row family."""
+
+
+_BATCH_PAGES = 32
+"""Pages to join: enough that a response consists of few parts, and few enough that one changed page costs little."""
 
 
 class Renderer:
-    """Renders the snapshots of a collector and reuses what did not change since the last one."""
+    """Renders the pages of a collector's list, and joins them."""
 
     def __init__(self, collector: Collector[Any]) -> None:
         self._collector = collector
-        self._families = (*collector.snapshot_families, *collector.row_families)
+        self._batches: dict[tuple[int, ...], _Batch] = {}
+        """The joined pages of the last snapshot by the identities of the pages."""
         self._identity_template = "{" + ",".join(f'{label}="%s"' for label in collector.identity_labels)
         self._identity = attrgetter(*collector.identity_labels.values())
-        self._rendered: dict[int, tuple[Rows, list[bytes]]] = {}
-        self._document = EMPTY
 
-    def __call__(self, snapshot: Snapshot[Any]) -> Document:
-        """Render a snapshot. Return the previous document if nothing changed."""
-        suffixes = [_SuffixCache(family) for family in self._collector.row_families]
-        rendered = {
-            id(page): self._rendered.get(id(page)) or (page, self._render_page(page, suffixes))
-            for page in snapshot.pages
+    def render_page(self, rows: Sequence[Any]) -> RenderedPage:
+        """Render rows, each of which has another id."""
+        return self._page(self._render_rows(rows), [self._collector.record(row) for row in rows])
+
+    def remove_rows(self, page: RenderedPage, ids: Collection[str]) -> RenderedPage:
+        """Return the page as if it had been rendered without the rows that have these ids."""
+        label = next(iter(self._collector.identity_labels))
+        texts = []
+        for family, block in zip(self._collector.row_families, page.blocks, strict=True):
+            starts = tuple(f'{family.name}{{{label}="{escape(row_id)}",'.encode() for row_id in ids)
+            lines = b"".join(decompress(block)).split(b"\n")
+            texts.append(b"\n".join([line for line in lines if not line.startswith(starts)]))
+        return self._page(texts, [record for record in page.index.records if record.id not in ids])
+
+    def render(self, snapshot: Snapshot[RenderedPage]) -> Document:
+        """Join the pages of a snapshot, and render the families about the whole list."""
+        families, row_families = self._collector.snapshot_families, self._collector.row_families
+        blocks = compress(*(_render_samples(family, _samples_of(family, snapshot)) for family in families))
+        self._batches = dict(map(self._batch, _slices(snapshot.pages, _BATCH_PAGES)))
+        return Document(
+            [FamilyBlocks(family, (block,)) for family, block in zip(families, blocks, strict=True)],
+            [
+                FamilyBlocks(family, [batch.blocks[number] for batch in self._batches.values()])
+                for number, family in enumerate(row_families)
+            ],
+        )
+
+    def _batch(self, pages: Sequence[RenderedPage]) -> tuple[tuple[int, ...], _Batch]:
+        """Join pages, or return the batch of the last snapshot that has the same pages."""
+        key = tuple(map(id, pages))
+        batch = self._batches.get(key)
+        if batch is None:
+            batch = _Batch(pages, [join(blocks) for blocks in zip(*(page.blocks for page in pages), strict=True)])
+        return key, batch
+
+    def _page(self, texts: Iterable[bytes], records: Collection[IndexRecord]) -> RenderedPage:
+        counts = {
+            family.name: Counter(map(family.get_labels, records))
+            for family in self._collector.snapshot_families
+            if isinstance(family, RowCount)
         }
-        self._rendered = rendered
-        blocks = [
-            *([_render_samples(family, family.samples(snapshot))] for family in self._collector.snapshot_families),
-            *([rendered[id(page)][1][index] for page in snapshot.pages] for index in range(len(suffixes))),
-        ]
-        if blocks != self._document.blocks:
-            self._document = Document(self._families, blocks)
-        return self._document
+        return RenderedPage(compress(*texts), PageIndex(self._collector.record_type, records), counts)
 
-    def _render_page(self, page: Rows, suffixes: Sequence[_SuffixCache]) -> list[bytes]:
-        """Return the lines of each row family for these rows."""
-        identities = [self._render_identity(row) for row in page]
-        sources = _SourceCache(page)
-        blocks = []
-        for family, suffix in zip(self._collector.row_families, suffixes, strict=True):
+    def _render_rows(self, rows: Sequence[Any]) -> Iterable[bytes]:
+        """Return the lines of each row family."""
+        identities = [self._render_identity(row) for row in rows]
+        sources = _SourceCache(rows)
+        for family in self._collector.row_families:
+            suffixes = _SuffixCache(family)
             if isinstance(family, Gauge):
                 numbers = map(family.get_value, sources[family.source])
                 lines = [
-                    identity + suffix[number]
+                    identity + suffixes[number]
                     for identity, number in zip(identities, numbers, strict=True)
                     if number is not None
                 ]
             elif isinstance(family, Info):
                 labels = map(family.get_labels, sources[family.source])
-                lines = [identity + suffix[values] for identity, values in zip(identities, labels, strict=True)]
+                lines = [identity + suffixes[values] for identity, values in zip(identities, labels, strict=True)]
             else:
                 lines = [
-                    identity + suffix[sample]
-                    for identity, row in zip(identities, page, strict=True)
+                    identity + suffixes[sample]
+                    for identity, row in zip(identities, rows, strict=True)
                     for sample in family.samples(row)
                 ]
             name = family.name.encode()
-            blocks.append(name + name.join(lines) if lines else b"")
-        return blocks
+            yield name + name.join(lines) if lines else b""
 
     def _render_identity(self, row: Any) -> bytes:
-        return (self._identity_template % tuple([_escape(value or "") for value in self._identity(row)])).encode()
+        return (self._identity_template % tuple([escape(value or "") for value in self._identity(row)])).encode()
 
 
 class _SuffixCache(dict[Any, bytes]):
@@ -103,12 +156,25 @@ class _SuffixCache(dict[Any, bytes]):
 class _SourceCache(dict["Getter", "list[Any]"]):
     """The sources of a page's rows by getter, because several families have the same source."""
 
-    def __init__(self, page: Rows) -> None:
-        self._page = page
+    def __init__(self, rows: Sequence[Any]) -> None:
+        self._rows = rows
 
     def __missing__(self, getter: Getter) -> list[Any]:
-        self[getter] = list(map(getter, self._page))
+        self[getter] = list(map(getter, self._rows))
         return self[getter]
+
+
+def _slices(items: Sequence[RenderedPage], size: int) -> Iterable[Sequence[RenderedPage]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _samples_of(family: SnapshotFamily, snapshot: Snapshot[RenderedPage]) -> Iterable[Sample]:
+    if not isinstance(family, RowCount):
+        return family.samples(snapshot)
+    counts: Counter[tuple[LabelValue, ...]] = Counter(dict.fromkeys(family.documented, 0))
+    for page in snapshot.pages:
+        counts.update(page.counts[family.name])
+    return counts.items()
 
 
 def _render_samples(family: Family, samples: Iterable[Sample]) -> bytes:
@@ -122,8 +188,4 @@ _CONSTANTS: dict[LabelValue, str] = {None: "", True: "true", False: "false"}
 
 
 def _label_text(value: LabelValue) -> str:
-    return _CONSTANTS.get(value) or _escape(value or "")  # type: ignore[arg-type]  # a bool is in _CONSTANTS
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    return _CONSTANTS.get(value) or escape(value or "")  # type: ignore[arg-type]  # a bool is in _CONSTANTS

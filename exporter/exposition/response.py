@@ -1,105 +1,104 @@
-"""Encodes rendered families as the body of a response, for each format and encoding.
+"""Builds the body of a response from blocks, family by family.
 
-Sample lines are the same in all formats, so another format only adds its headers. An encoded document is kept as long
-as the document. A scrape sends it, followed by the exporter's own metrics.
-
-With gzip, a scrape only compresses the exporter's own metrics: the document is kept as raw deflate blocks that end with
-a full flush, so that more blocks can follow. CRC and length of the whole are continued from those of the document.
+Sample lines are the same in all formats, so all formats share the blocks. Only the headers of the families differ.
+A body is created in pieces while it is sent, so that no copy of the whole is in memory: with gzip, the pieces are
+compressed blocks; without, their text.
 """
 
 from __future__ import annotations
 
 import struct
-import threading
-import zlib
-from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from exporter.exposition.blocks import Block, Totals, compress, decompress
+from exporter.exposition.formats import Format, header
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from exporter.collectors.families import Family
 
-
-class Format(Enum):
-    """An exposition format. The value is its content type."""
-
-    TEXT = "text/plain; version=0.0.4; charset=utf-8"
-    TEXT_1 = "text/plain; version=1.0.0; charset=utf-8; escaping=underscores"
-    OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
-
+PIECE_BYTES = 256 * 2**10
+"""Approximate size of a piece: large enough that the number of pieces doesn't matter, and little memory."""
 
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
-_COMPRESSION_LEVEL = 6
+_END_OF_DEFLATE = b"\x03\x00"
+"""An empty deflate block that is marked as the last one."""
 
 
-class EncodedDocument(NamedTuple):
-    """An encoded document: the bytes to send. With gzip also CRC and length of the text that they contain."""
+class FamilyBlocks(NamedTuple):
+    """A metric family and its samples."""
 
-    data: bytes
-    crc: int = 0
-    length: int = 0
+    family: Family
+    blocks: Sequence[Block]
 
 
 class Document:
-    """A rendered snapshot: blocks of lines for each family."""
+    """The samples of any number of sources, such as collectors. A family that several sources have is joined."""
 
-    def __init__(self, families: Sequence[Family] = (), blocks: Sequence[Sequence[bytes]] = ()) -> None:
-        self.families = families
-        self.blocks = blocks
-        self._encoded: dict[tuple[Format, bool], EncodedDocument] = {}
-        self._lock = threading.Lock()
+    def __init__(self, *sources: Iterable[FamilyBlocks]) -> None:
+        self._families: dict[str, tuple[Family, list[Block]]] = {}
+        for family, blocks in chain.from_iterable(sources):
+            self._families.setdefault(family.name, (family, []))[1].extend(blocks)
+        self._formats: dict[Format, tuple[Sequence[Block], Totals]] = {}
 
-    @property
-    def encodings(self) -> Collection[tuple[Format, bool]]:
-        """The formats, with and without gzip, in which the document is already encoded."""
-        return self._encoded.keys()
-
-    def encode(self, form: Format, *, gzip: bool) -> EncodedDocument:
-        """Return the encoded document. The first call encodes it; concurrent calls wait for that one."""
-        if (form, gzip) in self._encoded:  # without the lock, which encoding another format can hold for a long time
-            return self._encoded[form, gzip]
-        with self._lock:
-            if (form, gzip) not in self._encoded:
-                self._encoded[form, gzip] = (
-                    _compress(self._text(form)) if gzip else EncodedDocument(b"".join(self._text(form)))
-                )
-            return self._encoded[form, gzip]
-
-    def _text(self, form: Format) -> Iterator[bytes]:
-        for family, blocks in zip(self.families, self.blocks, strict=True):
-            yield _header(family, form)
-            yield from blocks
+    def blocks(self, form: Format) -> tuple[Sequence[Block], Totals]:
+        """Return the blocks of all headers and samples, and their totals. They are created once for each format."""
+        if form not in self._formats:
+            families = self._families.values()
+            headers = compress(*(_header(form, family) for family, _ in families))
+            blocks = [block for first, (_, others) in zip(headers, families, strict=True) for block in (first, *others)]
+            self._formats[form] = blocks, Totals().followed_by(blocks)
+        return self._formats[form]
 
 
 EMPTY = Document()
 """The document when there is no snapshot."""
 
 
-def response_body(document: EncodedDocument, own_metrics: bytes, *, gzip: bool) -> tuple[bytes, bytes]:
-    """Return the two parts of a response body: the document as it is, and the exporter's own metrics."""
+Piece: TypeAlias = bytes | memoryview
+
+
+class Body(NamedTuple):
+    """The body of a response."""
+
+    length: int
+    """In bytes."""
+    pieces: Iterator[Piece]
+
+
+def response_body(document: Document, form: Format, own_metrics: bytes, *, gzip: bool) -> Body:
+    """Return a body with the document and, after it, the exporter's own metrics."""
+    blocks, totals = document.blocks(form)
     if not gzip:
-        return document.data, own_metrics
-    deflate = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    crc, length = zlib.crc32(own_metrics, document.crc), (document.length + len(own_metrics)) & 0xFFFFFFFF
-    return document.data, deflate.compress(own_metrics) + deflate.flush() + struct.pack("<LL", crc, length)
+        texts = (text for block in blocks for text in decompress(block, PIECE_BYTES))
+        return Body(totals.length + len(own_metrics), _group(chain(texts, (own_metrics,))))
+    own_blocks = compress(own_metrics)
+    totals = totals.followed_by(own_blocks)
+    end = _END_OF_DEFLATE + struct.pack("<LL", totals.crc, totals.length & 0xFFFFFFFF)
+    data = (block.data for block in chain(blocks, own_blocks))
+    length = len(_GZIP_HEADER) + totals.compressed_length + len(end)
+    return Body(length, _group(chain((_GZIP_HEADER,), data, (end,))))
 
 
-def _compress(texts: Iterable[bytes]) -> EncodedDocument:
-    """Return a gzip header and the texts as raw deflate blocks, to which more blocks can be appended."""
-    deflate = zlib.compressobj(_COMPRESSION_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    pieces, crc, length = [_GZIP_HEADER], 0, 0
-    for text in texts:
-        pieces.append(deflate.compress(text))
-        crc = zlib.crc32(text, crc)
-        length += len(text)
-    pieces.append(deflate.flush(zlib.Z_FULL_FLUSH))
-    return EncodedDocument(b"".join(pieces), crc, length)
+def _header(form: Format, family: Family) -> bytes:
+    return header(form, name=family.name, help_text=family.help, family_type=family.type, unit=family.unit).encode()
 
 
-def _header(family: Family, form: Format) -> bytes:
-    if form is not Format.OPENMETRICS:
-        return f"# HELP {family.name} {family.help}\n# TYPE {family.name} gauge\n".encode()
-    name = family.name.removesuffix("_info")
-    unit = f"# UNIT {name} {family.unit}\n" if family.unit else ""
-    return f"# HELP {name} {family.help}\n# TYPE {name} {family.type}\n{unit}".encode()
+def _group(parts: Iterable[Piece]) -> Iterator[Piece]:
+    """Join small parts. A large part is a piece of its own, because copying it would take time."""
+    small: list[Piece] = []
+    size = 0
+    for part in parts:
+        is_large = len(part) > PIECE_BYTES // 4
+        if size and (is_large or size + len(part) > PIECE_BYTES):
+            yield b"".join(small)
+            small, size = [], 0
+        if is_large:
+            yield part
+        else:
+            small.append(part)
+            size += len(part)
+    if size:
+        yield b"".join(small)

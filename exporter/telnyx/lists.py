@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol
 
 from exporter.telnyx.errors import Malformed, RequestTimeout
-from exporter.telnyx.pages import Page, PageDecoder, RowT, Snapshot
+from exporter.telnyx.pages import PageDecoder, RowT
 from exporter.telnyx.pagination import read_list
+from exporter.telnyx.snapshots import ContentT, ProcessedPage, process
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from exporter.telnyx.client import Client
+    from exporter.telnyx.pages import Page
+    from exporter.telnyx.snapshots import PageProcessor, Snapshot
 
 
 class ListObserver(Protocol):
@@ -37,41 +40,51 @@ class ListQuery(Generic[RowT]):
     """Query parameters for filters and the sort order."""
 
 
-class _CachedPage(NamedTuple, Generic[RowT]):
-    """A page and the SHA-256 digest of its body. A page with the same digest is not decoded again."""
+class _CachedPage(NamedTuple, Generic[ContentT]):
+    """A page and the SHA-256 digest of its body. A page with the same digest is not processed again."""
 
     digest: bytes
-    page: Page[RowT]
+    page: ProcessedPage[ContentT]
 
 
-class ListReader(Generic[RowT]):
-    """Reads a list. The client's timeout bounds a whole `fetch`, including retries and waits."""
+class ListReader(Generic[RowT, ContentT]):
+    """Reads a list. The client's timeout bounds a whole `fetch`, including retries and waits.
 
-    def __init__(self, client: Client, query: ListQuery[RowT], observer: ListObserver) -> None:
+    Pages are decoded and processed in a worker thread when they arrive, while others are on the way.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        query: ListQuery[RowT],
+        processor: PageProcessor[RowT, ContentT],
+        observer: ListObserver,
+    ) -> None:
         self._client = client
         self._query = query
+        self._processor = processor
         self._observer = observer
         self._decode = PageDecoder(query.row_type)
-        self._cached: dict[int, _CachedPage[RowT]] = {}
+        self._cached: dict[int, _CachedPage[ContentT]] = {}
 
-    async def fetch(self) -> Snapshot[RowT]:
+    async def fetch(self) -> Snapshot[ContentT]:
         """Read the whole list. Raises `TelnyxError`."""
         session = self._client.session()
-        pages: dict[int, _CachedPage[RowT]] = {}
+        pages: dict[int, _CachedPage[ContentT]] = {}
 
-        async def read_page(number: int) -> Page[RowT]:
+        async def read_page(number: int) -> ProcessedPage[ContentT]:
             body = await session.get(self._query.path, self._params(number))
-            digest = hashlib.sha256(body).digest()
-            cached = self._cached.get(number)
-            if cached is None or cached.digest != digest:
-                cached = _CachedPage(digest, self._decode_page(body, number))
-            pages[number] = cached
-            return cached.page
+            known = [cached[number] for cached in (pages, self._cached) if number in cached]
+            pages[number] = await asyncio.to_thread(self._process, body, number, known)
+            return pages[number].page
 
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._client.timeout):
                 snapshot = await read_list(
-                    read_page, concurrency=self._client.concurrency, on_restart=self._observer.record_list_restart
+                    read_page,
+                    self._processor.remove_rows,
+                    concurrency=self._client.concurrency,
+                    on_restart=self._observer.record_list_restart,
                 )
                 self._cached = pages
                 return snapshot
@@ -79,6 +92,13 @@ class ListReader(Generic[RowT]):
 
     def _params(self, number: int) -> dict[str, str | int]:
         return {"page[number]": number, "page[size]": self._query.page_size, **self._query.params}
+
+    def _process(self, body: bytes, number: int, known: Iterable[_CachedPage[ContentT]]) -> _CachedPage[ContentT]:
+        digest = hashlib.sha256(body).digest()
+        for cached in known:
+            if cached.digest == digest:
+                return cached
+        return _CachedPage(digest, process(self._decode_page(body, number), self._processor))
 
     def _decode_page(self, body: bytes, number: int) -> Page[RowT]:
         try:

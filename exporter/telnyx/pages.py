@@ -7,13 +7,9 @@ creates objects for them. Every field except the id is optional, as in Telnyx's 
 from __future__ import annotations
 
 import re
-from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Generic, TypeAlias, TypeVar
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 Int: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 """An integer that a sample, which is a float, can hold exactly. JSON allows integers of any size."""
@@ -77,27 +73,6 @@ class Page(msgspec.Struct, Generic[RowT], frozen=True):
 
     rows: tuple[RowT | UnreadableRow, ...]
     meta: Meta
-
-
-class Snapshot(msgspec.Struct, Generic[RowT], frozen=True):
-    """A whole list, as one refresh read it."""
-
-    pages: tuple[tuple[RowT, ...], ...]
-    """The rows in list order, each id once. A page that did not change is the same object as in the last snapshot."""
-    unreadable: tuple[UnreadableRow, ...] = ()
-    """Rows that were left out because they could not be decoded."""
-    missing: int = 0
-    """Rows that the list claims to have but that no page contained."""
-
-    @property
-    def rows(self) -> Iterator[RowT]:
-        """All rows, in list order."""
-        return chain.from_iterable(self.pages)
-
-    @property
-    def row_count(self) -> int:
-        """Number of rows, without the unreadable ones."""
-        return sum(map(len, self.pages))
 
 
 class _StrictPage(msgspec.Struct, Generic[RowT], frozen=True):

@@ -16,18 +16,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Generic, cast
-
-import msgspec
+from typing import TYPE_CHECKING, Any, Generic
 
 from exporter.telnyx.errors import BadRequest, Malformed
-from exporter.telnyx.pages import Meta, Page, RowT, Snapshot, UnreadableRow
+from exporter.telnyx.pages import Meta, UnreadableRow
+from exporter.telnyx.snapshots import ContentT, ProcessedPage, Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
     from typing import TypeAlias
 
-    ReadPage: TypeAlias = Callable[[int], Awaitable[Page[RowT]]]
+    ReadPage: TypeAlias = Callable[[int], Awaitable[ProcessedPage[ContentT]]]
+    RemoveRows: TypeAlias = Callable[[ContentT, Collection[str]], ContentT]
 
 MAX_ATTEMPTS = 3
 MAX_PAGES = 100_000
@@ -35,20 +35,26 @@ MAX_PAGES = 100_000
 MAX_EMPTY_PAGES = 10
 """If more than this many last pages are empty, the list is rejected: no list shrinks so much during an attempt."""
 
-_EMPTY: Page[Any] = Page((), Meta())
+_EMPTY: ProcessedPage[Any] = ProcessedPage(None, Meta(), b"[]")
 
 
 async def read_list(
-    read_page: ReadPage[RowT], *, concurrency: int = 4, on_restart: Callable[[], None] = lambda: None
-) -> Snapshot[RowT]:
+    read_page: ReadPage[ContentT],
+    remove_rows: RemoveRows[ContentT],
+    *,
+    concurrency: int = 4,
+    on_restart: Callable[[], None] = lambda: None,
+) -> Snapshot[ContentT]:
     """Read the whole list. `read_page` returns the page of a number, counted from 1, or raises.
+
+    `remove_rows` returns the content of a page without the rows that have these ids.
 
     If the list changed while it was read, or the number of rows contradicts the list's own totals, the list is read
     again, in at most three attempts. `on_restart` is called before the second and the third. If no attempt is
     consistent, the result is the one that misses the fewest rows. If a page after the first is rejected, the
     last attempt fails. Raises the errors of `read_page`, and `Malformed` for a list whose totals are impossible.
     """
-    best: Snapshot[RowT] | None = None
+    best: Snapshot[ContentT] | None = None
     trust_totals = True
     for attempt in range(MAX_ATTEMPTS):
         if attempt:
@@ -57,14 +63,16 @@ async def read_list(
         first = await reader(1)
         last = _stated_page_count(first) if trust_totals else None
         if last is None:
-            pages: Sequence[Page[RowT]] | None = await _read_backwards(reader, await _find_last_page(read_page, first))
+            pages: Sequence[ProcessedPage[ContentT]] | None = await _read_backwards(
+                reader, await _find_last_page(read_page, first)
+            )
         elif attempt:
             pages = await _read_backwards(reader, last)
         else:
             pages = await _read_concurrently(reader, first, last, concurrency)
         if pages is None:
             continue
-        snapshot = _join(pages, reader.totals)
+        snapshot = await asyncio.to_thread(_join, pages, reader.totals, remove_rows)
         rows = _count_with_unreadable(snapshot)
         totals = reader.totals or {rows}
         if reader.bad_request is None and min(totals) <= rows <= max(totals):
@@ -78,16 +86,16 @@ async def read_list(
     return best
 
 
-class _PageReader(Generic[RowT]):
+class _PageReader(Generic[ContentT]):
     """Reads pages for one attempt and remembers what they state about the list."""
 
-    def __init__(self, read_page: ReadPage[RowT]) -> None:
+    def __init__(self, read_page: ReadPage[ContentT]) -> None:
         self._read_page = read_page
         self._received: dict[int, str] = {}
         self.totals: set[int] = set()
         self.bad_request: BadRequest | None = None
 
-    async def __call__(self, number: int) -> Page[RowT]:
+    async def __call__(self, number: int) -> ProcessedPage[ContentT]:
         """Return the page of this number, or an empty page past the end, however the API signals that."""
         try:
             page = await self._read_page(number)
@@ -112,8 +120,8 @@ class _PageReader(Generic[RowT]):
 
 
 async def _read_concurrently(
-    reader: _PageReader[RowT], first: Page[RowT], last: int, concurrency: int
-) -> Sequence[Page[RowT]] | None:
+    reader: _PageReader[ContentT], first: ProcessedPage[ContentT], last: int, concurrency: int
+) -> Sequence[ProcessedPage[ContentT]] | None:
     """Read all pages at the same time. Return None if rows were removed before the last page."""
     if last == 1:
         return (first,)
@@ -126,8 +134,8 @@ async def _read_concurrently(
     return None if moved or _shrank(before.meta, after.meta) else (*others, after)
 
 
-async def _read_backwards(reader: _PageReader[RowT], last: int) -> Sequence[Page[RowT]]:
-    pages: list[Page[RowT]] = [_EMPTY] * last
+async def _read_backwards(reader: _PageReader[ContentT], last: int) -> Sequence[ProcessedPage[ContentT]]:
+    pages: list[ProcessedPage[ContentT]] = [_EMPTY] * last
     for number in range(last, 0, -1):
         pages[number - 1] = await reader(number)
         if number == last - MAX_EMPTY_PAGES > 1 and not any(page.rows for page in pages):
@@ -138,8 +146,10 @@ async def _read_backwards(reader: _PageReader[RowT], last: int) -> Sequence[Page
     return pages
 
 
-async def _gather(reader: _PageReader[RowT], numbers: Iterable[int], concurrency: int) -> Sequence[Page[RowT]]:
-    pages: dict[int, Page[RowT]] = {}
+async def _gather(
+    reader: _PageReader[ContentT], numbers: Iterable[int], concurrency: int
+) -> Sequence[ProcessedPage[ContentT]]:
+    pages: dict[int, ProcessedPage[ContentT]] = {}
     queue = iter(numbers)
 
     async def work() -> None:
@@ -155,7 +165,7 @@ async def _gather(reader: _PageReader[RowT], numbers: Iterable[int], concurrency
     return [pages[number] for number in sorted(pages)]
 
 
-def _stated_page_count(first: Page[RowT]) -> int | None:
+def _stated_page_count(first: ProcessedPage[ContentT]) -> int | None:
     """Return the number of pages that the list states, or None if it states none or contradicts its first page."""
     rows, meta = len(first.rows), first.meta
     if not rows:
@@ -171,7 +181,7 @@ def _stated_page_count(first: Page[RowT]) -> int | None:
     return count
 
 
-async def _find_last_page(read_page: ReadPage[RowT], first: Page[RowT]) -> int:
+async def _find_last_page(read_page: ReadPage[ContentT], first: ProcessedPage[ContentT]) -> int:
     """Return the number of the last page by reading until a page has nothing new, for a list that does not state it."""
     previous = first
     for number in range(2, MAX_PAGES + 2):
@@ -185,7 +195,7 @@ async def _find_last_page(read_page: ReadPage[RowT], first: Page[RowT]) -> int:
     raise Malformed(f"the list has more than {MAX_PAGES} pages")
 
 
-def _is_past_end(page: Page[RowT], number: int) -> bool:
+def _is_past_end(page: ProcessedPage[ContentT], number: int) -> bool:
     """Return whether the page states another number than requested. Some APIs return the last page past the end."""
     return number > 1 and page.meta.page_number not in {None, number}
 
@@ -196,38 +206,38 @@ def _shrank(before: Meta, after: Meta) -> bool:
     return any(then is not None and now is not None and now < then for then, now in totals)
 
 
-def _ids(page: Page[RowT]) -> list[str | None]:
-    return [row.id for row in page.rows]
+def _ids(page: ProcessedPage[Any]) -> list[str | None]:
+    return [row.id if isinstance(row, UnreadableRow) else row for row in page.rows]
 
 
-def _count_with_unreadable(snapshot: Snapshot[RowT]) -> int:
+def _count_with_unreadable(snapshot: Snapshot[ContentT]) -> int:
     return snapshot.row_count + len(snapshot.unreadable)
 
 
-def _join(pages: Sequence[Page[RowT]], totals: set[int]) -> Snapshot[RowT]:
-    """Join the pages into a snapshot that contains each id once."""
-    seen: set[str] = set()
-    deduplicated = tuple(_deduplicate(page, seen) for page in pages if page.rows)
-    unreadable: list[UnreadableRow] = []
-    for row in (row for page in pages for row in page.rows if isinstance(row, UnreadableRow)):
-        if row.id not in seen:
-            unreadable.append(row)
-        if row.id is not None:
-            seen.add(row.id)
-    snapshot = Snapshot(deduplicated, tuple(unreadable))
-    return msgspec.structs.replace(snapshot, missing=max(0, min(totals, default=0) - _count_with_unreadable(snapshot)))
-
-
-def _deduplicate(page: Page[RowT], seen: set[str]) -> tuple[RowT, ...]:
-    """Return the rows that no earlier page has. If that is all of them, return the page's own tuple.
+def _join(
+    pages: Sequence[ProcessedPage[ContentT]], totals: set[int], remove_rows: RemoveRows[ContentT]
+) -> Snapshot[ContentT]:
+    """Join the pages into a snapshot that contains each id once.
 
     When pages are read backwards, a row on two pages was read later on the earlier one: the first occurrence is newer.
     """
-    rows: list[RowT] = []
-    for row in page.rows:
-        if not isinstance(row, UnreadableRow) and row.id not in seen:
+    contents: list[ContentT] = []
+    seen: set[str] = set()
+    unreadable: list[UnreadableRow] = []
+    for page in pages:
+        rows = page.rows
+        ids = {row for row in rows if isinstance(row, str)}
+        unreadable.extend(row for row in rows if isinstance(row, UnreadableRow))
+        if rows:
+            repeated = ids & seen
+            contents.append(remove_rows(page.content, repeated) if repeated else page.content)
+        seen |= ids
+    row_count = len(seen)
+    left_out: list[UnreadableRow] = []
+    for row in unreadable:
+        if row.id not in seen:
+            left_out.append(row)
+        if row.id is not None:
             seen.add(row.id)
-            rows.append(row)
-    if len(rows) == len(page.rows):
-        return cast("tuple[RowT, ...]", page.rows)
-    return tuple(rows)
+    missing = max(0, min(totals, default=0) - row_count - len(left_out))
+    return Snapshot(tuple(contents), row_count, tuple(left_out), missing)

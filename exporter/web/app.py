@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,17 +13,19 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
 
 from exporter.exposition.negotiation import accepts_gzip, choose_format
-from exporter.exposition.response import EMPTY, Format, response_body
+from exporter.exposition.response import EMPTY, PIECE_BYTES, response_body
 from exporter.web.status_page import render_page
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
     from exporter.cache import Cache, Entry
+    from exporter.exposition.formats import Format
+    from exporter.exposition.response import Piece
     from exporter.refresh import View
 
 DEFAULT_TIMEOUT = 10.0
@@ -104,7 +107,7 @@ class _MetricsEndpoint:
         self._current_cache = current_cache
         self._own_metrics = own_metrics
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's signature
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         form = choose_format(headers.get("accept", ""))
         gzip = accepts_gzip(headers.get("accept-encoding", ""))
@@ -112,19 +115,47 @@ class _MetricsEndpoint:
         entry = await self._current_cache().get(timeout)
         self._own_metrics.record_scrape(entry)
         document = EMPTY if entry.value is None else entry.value.document
-        if (form, gzip) not in document.encodings:
-            await asyncio.to_thread(document.encode, form, gzip=gzip)
-        parts = response_body(document.encode(form, gzip=gzip), self._own_metrics.render(form), gzip=gzip)
+        body = response_body(document, form, self._own_metrics.render(form), gzip=gzip)
         response_headers = [
             (b"content-type", form.value.encode()),
-            (b"content-length", str(sum(map(len, parts))).encode()),
+            (b"content-length", str(body.length).encode()),
             (b"vary", b"accept, accept-encoding"),
             *([(b"content-encoding", b"gzip")] if gzip else []),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": response_headers})
-        first, last = parts
-        await send({"type": "http.response.body", "body": first, "more_body": True})
-        await send({"type": "http.response.body", "body": last})
+        if scope["method"] != "HEAD":
+            in_thread = not gzip and body.length > PIECE_BYTES  # decompression takes time
+            await _send_pieces(_ahead(body.pieces) if in_thread else _iterate(body.pieces), receive, send)
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_pieces(pieces: AsyncGenerator[Piece], receive: Receive, send: Send) -> None:
+    """Send pieces until the client disconnects. `send` waits until the transport has sent most of the last piece."""
+    disconnect = asyncio.create_task(_wait_for_disconnect(receive))
+    async with contextlib.aclosing(pieces):
+        async for piece in pieces:
+            if disconnect.done():
+                break
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    disconnect.cancel()
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _iterate(pieces: Iterator[Piece]) -> AsyncGenerator[Piece]:
+    for piece in pieces:
+        yield piece
+
+
+async def _ahead(pieces: Iterator[Piece]) -> AsyncGenerator[Piece]:
+    """Yield pieces that a worker thread creates, each while the one before it is sent."""
+    following = asyncio.create_task(asyncio.to_thread(next, pieces, None))
+    while (piece := await following) is not None:
+        following = asyncio.create_task(asyncio.to_thread(next, pieces, None))
+        yield piece
 
 
 def scrape_timeout(header: str) -> float:

@@ -16,7 +16,7 @@ MAX_REQUEST_BYTES = 64 * 2**10
 REQUEST_TIMEOUT = 10.0
 """Seconds for a request to arrive completely. The first request's time starts when the connection opens."""
 SEND_TIMEOUT = 60.0
-"""Seconds for a client to read a response, once it is so slow that the send buffers are full."""
+"""Seconds for a client to read a whole response, from the first time that the send buffers are full."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -27,7 +27,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._request_timer: asyncio.TimerHandle | None = None
         """Runs while a request is expected or incomplete."""
         self._send_timer: asyncio.TimerHandle | None = None
-        """Runs while the client reads more slowly than the exporter writes."""
+        """Runs from the first time that the client reads more slowly than the exporter writes."""
         self._received = 0
         """Bytes since the last complete request."""
 
@@ -63,14 +63,26 @@ class BoundedProtocol(HttpToolsProtocol):
         self._request_timer = None
 
     def pause_writing(self) -> None:
-        """Start the timer of the response."""
+        """Start the timer of the response, unless an earlier piece of it has started it."""
         super().pause_writing()
-        self._send_timer = self.loop.call_later(SEND_TIMEOUT, self.transport.abort)
+        if self._send_timer is None:
+            self._send_timer = self.loop.call_later(SEND_TIMEOUT, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Stop the timer of the response."""
+        """Stop the timer of the response if this was its last piece."""
         super().resume_writing()
+        if self.cycle.response_complete:
+            self._stop_send_timer()
+
+    def on_response_complete(self) -> None:
+        """Stop the timer of the response if the client has read it, too."""
+        super().on_response_complete()
+        if not self.flow.write_paused:
+            self._stop_send_timer()
+
+    def _stop_send_timer(self) -> None:
         _cancel(self._send_timer)
+        self._send_timer = None
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection at once, even if the client has not read the whole last response."""

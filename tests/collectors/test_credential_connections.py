@@ -1,9 +1,8 @@
-import json
 import re
 from collections import Counter
 
 import pytest
-from connections import FULL, GOLDEN, PARTS, arbitrary_connections, decode_page, snapshot_of
+from connections import FULL, GOLDEN, PARTS, arbitrary_connections, decode, render, text_of
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -13,20 +12,19 @@ from exporter.collectors.credential_connections import (
 )
 from exporter.collectors.families import Info
 from exporter.config.settings import SENSITIVE_LABELS as SENSITIVE
-from exporter.exposition.renderer import Renderer
-from exporter.exposition.response import Format
-from exporter.telnyx.pages import Snapshot, UnreadableRow
+from exporter.exposition.formats import Format
+from exporter.telnyx.pages import UnreadableRow
 
 
-def exposed(snapshot, *families, sensitive=(), form=Format.TEXT):
+def exposed(connections, *families, sensitive=(), form=Format.TEXT, **details):
     """Return the exposition of these families, or of all families if none are given."""
     selection = COLLECTOR.select(lambda name: not families or name in families, sensitive)
-    return Renderer(selection)(snapshot).encode(form, gzip=False).data.decode()
+    return text_of(render(connections, collector=selection, **details), form).decode()
 
 
-def samples(snapshot, *families, sensitive=()):
+def samples(connections, *families, sensitive=(), **details):
     """Return the lines of the exposition without comments."""
-    lines = exposed(snapshot, *families, sensitive=sensitive).split("\n")
+    lines = exposed(connections, *families, sensitive=sensitive, **details).split("\n")
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -311,7 +309,7 @@ CASES = [
 def test_connection(row, family, expected):
     """A connection in the API's format produces these lines, or one line that has these labels."""
     name = f"telnyx_connection_{family}"
-    found = samples(snapshot_of({"id": "42", "connection_name": "pbx", **row}), name)
+    found = samples(decode({"id": "42", "connection_name": "pbx", **row}), name)
     if isinstance(expected, dict):
         (line,) = found
         missing = [pair for pair in (f'{label}="{value}"' for label, value in expected.items()) if pair not in line]
@@ -345,12 +343,12 @@ def test_golden(name, row, form, end):
     """A connection with every documented field, and one with only an id, produce exactly the golden file."""
     path = GOLDEN / f"{name}.{end}"
     outdated = f"tests/golden/{path.name} is out of date: run `make generate` and review the difference"
-    assert exposed(snapshot_of(row), form=form) == path.read_text("utf-8"), outdated
+    assert exposed(decode(row), form=form) == path.read_text("utf-8"), outdated
 
 
 def test_full_connection_has_every_field():
     """The connection with every documented field has a value for each field of the structs."""
-    (connection,) = snapshot_of(FULL).rows
+    (connection,) = decode(FULL)
     parts = (connection, *(getattr(connection, name) for name in PARTS))
     absent = {name for part in parts for name in part.__struct_fields__ if getattr(part, name) is None}
     absent.remove("report_frequency_seconds")  # the old name of report_frequency_secs
@@ -360,8 +358,8 @@ def test_full_connection_has_every_field():
 def test_secrets_are_not_exposed():
     """Sensitive values are exposed only if their labels are enabled. The password is never exposed."""
     sensitive = (FULL["user_name"], FULL["outbound"]["ani_override"], "s3cret")
-    assert not any(text in exposed(snapshot_of(FULL)) for text in (*sensitive, FULL["password"]))
-    text = exposed(snapshot_of(FULL), sensitive=SENSITIVE)
+    assert not any(text in exposed(decode(FULL)) for text in (*sensitive, FULL["password"]))
+    text = exposed(decode(FULL), sensitive=SENSITIVE)
     assert all(secret in text for secret in sensitive)
     assert FULL["password"] not in text
 
@@ -391,7 +389,7 @@ DEFAULT = {"record_type": "credential_connection", "active": True, "anchorsite_o
 
 def counts(*rows):
     """Return the number of connections of each kind, and check that no kind occurs twice."""
-    lines = samples(snapshot_of(*({"id": str(number), **row} for number, row in enumerate(rows))), "telnyx_connections")
+    lines = samples(decode(*({"id": str(number), **row} for number, row in enumerate(rows))), "telnyx_connections")
     found = [re.fullmatch(r"telnyx_connections\{(.*)\} (\d+)", line).groups() for line in lines]
     assert len(dict(found)) == len(found)
     return {labels: int(number) for labels, number in found}
@@ -448,22 +446,22 @@ def test_unknown_state_is_a_kind():
 
 
 @pytest.mark.parametrize(
-    ("snapshot", "family", "number"),
+    ("details", "family", "number"),
     [
-        pytest.param(Snapshot(()), "telnyx_connections_malformed", 0, id="none-malformed"),
+        pytest.param({}, "telnyx_connections_malformed", 0, id="none-malformed"),
         pytest.param(
-            Snapshot((), (UnreadableRow("1", "x"), UnreadableRow(None, "x"))),
+            {"unreadable": (UnreadableRow("1", "x"), UnreadableRow(None, "x"))},
             "telnyx_connections_malformed",
             2,
             id="malformed",
         ),
-        pytest.param(Snapshot(()), "telnyx_connections_missing", 0, id="none-missing"),
-        pytest.param(Snapshot((), missing=3), "telnyx_connections_missing", 3, id="missing"),
+        pytest.param({}, "telnyx_connections_missing", 0, id="none-missing"),
+        pytest.param({"missing": 3}, "telnyx_connections_missing", 3, id="missing"),
     ],
 )
-def test_omitted_rows_are_counted(snapshot, family, number):
+def test_omitted_rows_are_counted(details, family, number):
     """Rows that are not exposed, because they are unreadable or missing from all pages, are counted."""
-    assert samples(snapshot, family) == [f"{family} {number}"]
+    assert samples((), family, **details) == [f"{family} {number}"]
 
 
 # Selection of families and labels
@@ -498,7 +496,7 @@ def test_selection():
 )
 def test_sensitive_label(sensitive, family, end):
     """An enabled sensitive label follows the other labels of its family. Nothing else changes."""
-    before, after = samples(snapshot_of(FULL)), samples(snapshot_of(FULL), sensitive=(sensitive,))
+    before, after = samples(decode(FULL)), samples(decode(FULL), sensitive=(sensitive,))
     changed = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
     ((old, new),) = changed
     assert new.startswith(f"{family}{{")
@@ -507,7 +505,7 @@ def test_sensitive_label(sensitive, family, end):
 
 def test_sensitive_labels_of_absent_fields_are_empty():
     """The sensitive labels of a connection with only an id are empty."""
-    lines = samples(snapshot_of({"id": "42"}), sensitive=SENSITIVE)
+    lines = samples(decode({"id": "42"}), sensitive=SENSITIVE)
     assert [line for line in lines if 'user_name=""' in line]
     assert [line for line in lines if 'ani_override=""' in line]
     assert [line for line in lines if line.endswith('webhook_event_url="",webhook_event_failover_url=""} 1')]
@@ -528,7 +526,7 @@ CONNECTIONS = arbitrary_connections(st.text())
 )
 def test_no_series_is_duplicated(connections):
     """Whatever the connections contain, no series occurs twice, and each series has a finite value."""
-    lines = samples(Snapshot((tuple(connections),)), sensitive=SENSITIVE)
+    lines = samples(connections, sensitive=SENSITIVE)
     series = Counter(line.rpartition(" ")[0] for line in lines)
     assert series.most_common(1)[0][1] == 1
     assert all(abs(float(line.rpartition(" ")[2])) < float("inf") for line in lines)
@@ -543,8 +541,6 @@ def test_huge_numbers_are_not_exposed():
         "jitter_buffer": {"jitterbuffer_msec_min": huge},
         "inbound": {"channel_limit": -huge},
     }
-    page = decode_page(json.dumps({"data": [row, {"id": "2", "active": True}]}).encode())
-    snapshot = Snapshot((tuple(row for row in page.rows if isinstance(row, Connection)),))
-    lines = samples(snapshot)
+    lines = samples([row for row in decode(row, {"id": "2", "active": True}) if isinstance(row, Connection)])
     assert 'telnyx_connection_active{connection_id="2",connection_name=""} 1' in lines
     assert all(abs(float(line.rpartition(" ")[2])) < float("inf") for line in lines)

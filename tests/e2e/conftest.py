@@ -151,8 +151,9 @@ class SharedServer:
         clock, telemetry = Clock(), Telemetry(process=False)
         client = Client(base_url, lambda: key, telemetry, timeout=timeout, clock=clock.time)
         collector = COLLECTOR.select(sensitive_labels=sensitive)
-        reader = ListReader(client, collector.query(FilterSettings(), page_size), telemetry)
-        refresh = Refresher(reader, Renderer(collector), telemetry, clock=clock.time)
+        renderer = Renderer(collector)
+        reader = ListReader(client, collector.query(FilterSettings(), page_size), renderer, telemetry)
+        refresh = Refresher(reader, renderer, telemetry, clock=clock.time)
         cache = Cache(refresh, ttl=TTL, max_stale=MAX_STALE, retry_after=requested_wait, clock=clock.monotonic)
         self.app = create_app(lambda: cache, telemetry)
         try:

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.exposition.formats import Format
 from exporter.exposition.negotiation import accepts_gzip, choose_format
-from exporter.exposition.response import Format
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"

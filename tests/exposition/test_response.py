@@ -1,9 +1,11 @@
 import gzip as gzip_module
+import os
+import subprocess
 import threading
 import zlib
 
 import pytest
-from connections import arbitrary_connections, collector_with
+from connections import arbitrary_connections, collector_with, render, text_of
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from prometheus_client import Metric, generate_latest
@@ -11,15 +13,14 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.collectors.credential_connections import (
-    COLLECTOR,
-    Connection,
-)
-from exporter.collectors.families import Gauge, Info, MultiGauge, SnapshotGauge
-from exporter.exposition.renderer import Renderer
-from exporter.exposition.response import EMPTY, Document, EncodedDocument, Format, response_body
+from exporter.collectors.credential_connections import COLLECTOR, Connection
+from exporter.collectors.families import Gauge, Info, MultiGauge, RowCount, SnapshotGauge
+from exporter.exposition.blocks import compress
+from exporter.exposition.formats import Format
+from exporter.exposition.response import EMPTY, PIECE_BYTES, Document, FamilyBlocks, response_body
 from exporter.telemetry import Telemetry
-from exporter.telnyx.pages import Snapshot, UnreadableRow
+from exporter.telnyx.pages import UnreadableRow
+from exporter.telnyx.snapshots import Snapshot
 
 FORMATS = pytest.mark.parametrize("form", Format, ids=lambda form: form.name)
 SELECTION = COLLECTOR.select(
@@ -43,6 +44,7 @@ SNAPSHOTS = st.builds(
     pages=st.lists(CONNECTIONS, max_size=2, unique_by=lambda connection: connection.id).map(
         lambda connections: (tuple(connections[:1]), tuple(connections[1:]))
     ),
+    row_count=st.just(0),
     unreadable=st.lists(st.just(UnreadableRow(None, "x")), max_size=2).map(tuple),
     missing=st.integers(0, 3),
 )
@@ -61,6 +63,11 @@ def parse(data, form):
     return list(parse_text(data.decode()))
 
 
+def end_of(form):
+    """Return the last line of a format."""
+    return b"# EOF\n" if form is Format.OPENMETRICS else b""
+
+
 def label_text(value):
     """Return the text of a label value."""
     return {True: "true", False: "false", None: ""}.get(value, value)
@@ -68,6 +75,12 @@ def label_text(value):
 
 def samples_of(family, source):
     """Return the samples of a family for a snapshot or a connection, from the family's declaration."""
+    if isinstance(family, RowCount):
+        records = [COLLECTOR.record(connection) for page in source.pages for connection in page]
+        counts = dict.fromkeys(family.documented, 0)
+        for values in map(family.get_labels, records):
+            counts[values] = counts.get(values, 0) + 1
+        return counts.items()
     if isinstance(family, Gauge):
         number = family.get_value(family.source(source))
         return [] if number is None else [((), number)]
@@ -89,7 +102,8 @@ class Oracle:
         for family in SELECTION.row_families:
             identities = [
                 ({"connection_id": connection.id, "connection_name": connection.connection_name or ""}, connection)
-                for connection in self._snapshot.rows
+                for page in self._snapshot.pages
+                for connection in page
             ]
             yield self._metric(family, identities)
 
@@ -117,9 +131,8 @@ TAGGED = MultiGauge(
 def round_trip(form, *texts):
     """Render a connection with these texts as its id, name and two labels, and return the texts that a parser reads."""
     connection = Connection(**dict(zip(("id", "connection_name", "user_name", "record_type"), texts, strict=True)))
-    document = Renderer(collector_with(TAGGED))(Snapshot(((connection,),)))
-    end = b"# EOF\n" if form is Format.OPENMETRICS else b""
-    (family,) = parse(document.encode(form, gzip=False).data + end, form)
+    document = render([connection], collector=collector_with(TAGGED))
+    (family,) = parse(text_of(document, form) + end_of(form), form)
     (sample,) = family.samples
     assert list(sample.labels) == ["connection_id", "connection_name", "first", "second"]
     return tuple(sample.labels.values())
@@ -145,10 +158,10 @@ def test_any_text_is_parsed_exactly(form, texts):
 @ANY
 def test_rendering_matches_prometheus_client(form, snapshot):
     """Whatever the connections, parsing gives the same result as for prometheus-client's rendering of the families."""
-    end = b"# EOF\n" if form is Format.OPENMETRICS else b""
     generate = generate_openmetrics if form is Format.OPENMETRICS else generate_latest
-    rendered = Renderer(SELECTION)(snapshot).encode(form, gzip=False).data + end
-    assert parse(rendered, form) == parse(generate(Oracle(snapshot)), form)
+    details = {"unreadable": snapshot.unreadable, "missing": snapshot.missing}
+    document = render(*snapshot.pages, collector=SELECTION, **details)
+    assert parse(text_of(document, form) + end_of(form), form) == parse(generate(Oracle(snapshot)), form)
 
 
 @pytest.mark.parametrize(
@@ -165,8 +178,7 @@ def test_label_values(value, text):
     """Booleans are exposed in lower case and None as empty text, however often each value occurs."""
     assert round_trip(Format.TEXT, "1", "", value, value)[2:] == (text, text)
     family = SnapshotGauge("telnyx_state", "State.", ("a", "b", "c"), lambda _: [((value, True, "True"), 1)])
-    document = Renderer(collector_with(snapshot_families=[family]))(Snapshot(()))
-    line = document.encode(Format.TEXT, gzip=False).data.splitlines()[-1]
+    line = text_of(render(collector=collector_with(snapshot_families=[family]))).splitlines()[-1]
     assert line.decode() == f'telnyx_state{{a="{text}",b="true",c="True"}} 1'
 
 
@@ -176,13 +188,13 @@ def test_headers():
         SnapshotGauge("telnyx_state_info", "State.", (), lambda _: [((), 1)]),
         SnapshotGauge("telnyx_age_seconds", "Age.", (), lambda _: [((), 1.5)]),
     )
-    document = Renderer(collector_with(snapshot_families=families))(Snapshot(()))
+    document = render(collector=collector_with(snapshot_families=families))
     for form in (Format.TEXT, Format.TEXT_1):
-        assert document.encode(form, gzip=False).data.decode() == (
+        assert text_of(document, form).decode() == (
             "# HELP telnyx_state_info State.\n# TYPE telnyx_state_info gauge\ntelnyx_state_info 1\n"
             "# HELP telnyx_age_seconds Age.\n# TYPE telnyx_age_seconds gauge\ntelnyx_age_seconds 1.5\n"
         )
-    assert document.encode(Format.OPENMETRICS, gzip=False).data.decode() == (
+    assert text_of(document, Format.OPENMETRICS).decode() == (
         "# HELP telnyx_state State.\n# TYPE telnyx_state info\ntelnyx_state_info 1\n"
         "# HELP telnyx_age_seconds Age.\n# TYPE telnyx_age_seconds gauge\n# UNIT telnyx_age_seconds seconds\n"
         "telnyx_age_seconds 1.5\n"
@@ -191,22 +203,30 @@ def test_headers():
 
 # Whole responses
 
-SNAPSHOT = Snapshot(
-    (tuple(Connection(id=str(number), connection_name=f"Café {number}", tags=("a", "b")) for number in range(50)),)
-)
-DOCUMENTS = pytest.mark.parametrize(
-    "document", [pytest.param(EMPTY, id="empty"), pytest.param(Renderer(SELECTION)(SNAPSHOT), id="fifty")]
-)
+FIFTY = [Connection(id=str(number), connection_name=f"Café {number}", tags=("a", "b")) for number in range(50)]
+NAMED_AT_LENGTH = [Connection(id=str(number), connection_name=os.urandom(50_000).hex()) for number in range(20)]
+DOCUMENTS = {
+    "empty": EMPTY,
+    "no connections": render(),
+    "one page": render(FIFTY, collector=SELECTION),
+    "many pages": render(*([connection] for connection in FIFTY), collector=SELECTION),
+    "large": render(NAMED_AT_LENGTH, FIFTY[20:], collector=SELECTION),
+}
+DOCUMENT = pytest.mark.parametrize("document", DOCUMENTS.values(), ids=DOCUMENTS)
+GZIP = pytest.mark.parametrize("gzip", [False, True], ids=["identity", "gzip"])
 
 
 def response(document, form, own_metrics, *, gzip):
-    """Return the bytes of a response."""
-    return b"".join(response_body(document.encode(form, gzip=gzip), own_metrics, gzip=gzip))
+    """Return the bytes of a response, and check that they have the stated length."""
+    body = response_body(document, form, own_metrics, gzip=gzip)
+    data = b"".join(body.pieces)
+    assert len(data) == body.length
+    return data
 
 
 @FORMATS
-@DOCUMENTS
-@pytest.mark.parametrize("gzip", [False, True], ids=["identity", "gzip"])
+@DOCUMENT
+@GZIP
 def test_response_is_valid(document, form, gzip):
     """The document and the exporter's own metrics after it are one valid exposition, compressed or not."""
     own_metrics = Telemetry().render(form)
@@ -219,7 +239,7 @@ def test_response_is_valid(document, form, gzip):
 
 
 @FORMATS
-@DOCUMENTS
+@DOCUMENT
 @pytest.mark.parametrize(
     "own_metrics",
     [b"", b"x", b"# EOF\n", bytes(range(256)) * 1000],
@@ -236,88 +256,89 @@ def test_gzip_is_one_member(document, form, own_metrics):
     assert (decompressor.unused_data, decompressor.unconsumed_tail) == (b"", b"")
 
 
+@DOCUMENT
+def test_the_gzip_command_accepts_the_response(document):
+    """The command `gzip`, which checks the CRC and the length, decompresses the response without a warning."""
+    data = response(document, Format.TEXT, b"own 1\n", gzip=True)
+    result = subprocess.run(["gzip", "--decompress", "--stdout"], input=data, capture_output=True, check=True)
+    assert (result.stdout, result.stderr) == (response(document, Format.TEXT, b"own 1\n", gzip=False), b"")
+
+
+@GZIP
+def test_pages_do_not_show(gzip):
+    """The response for a list is the same, however the list is divided into pages."""
+    first, second = DOCUMENTS["one page"], DOCUMENTS["many pages"]
+    texts = [response(document, Format.TEXT, b"", gzip=gzip) for document in (first, second)]
+    assert len(set(map(gzip_module.decompress, texts) if gzip else texts)) == 1
+
+
 @given(all_own_metrics=st.lists(st.binary(), max_size=4), text=TEXT)
 @settings(deadline=None)
-def test_encoded_document_is_reused(all_own_metrics, text):
-    """Each response contains the same encoded document, unchanged, whatever own metrics follow it."""
-    document = Renderer(SELECTION)(Snapshot(((Connection(id="1", connection_name=text),),)))
-    encoded = document.encode(Format.TEXT, gzip=True)
+def test_a_document_can_be_sent_again(all_own_metrics, text):
+    """Each response has the same document, whatever own metrics follow it, and however much of others was sent."""
+    document = render([Connection(id="1", connection_name=text)], collector=SELECTION)
     for own_metrics in all_own_metrics:
-        first, rest = response_body(encoded, own_metrics, gzip=True)
-        assert first is encoded.data
-        assert gzip_module.decompress(first + rest) == document.encode(Format.TEXT, gzip=False).data + own_metrics
+        next(response_body(document, Format.TEXT, own_metrics, gzip=True).pieces)
+        data = response(document, Format.TEXT, own_metrics, gzip=True)
+        assert gzip_module.decompress(data) == text_of(document) + own_metrics
 
 
-def test_gzip_ratio():
-    """Gzip compresses the series of many connections to less than a tenth of their size."""
-    document = Renderer(SELECTION)(SNAPSHOT)
-    plain, compressed = (len(document.encode(Format.TEXT, gzip=gzip).data) for gzip in (False, True))
-    assert compressed < plain / 10
+@GZIP
+def test_pieces_are_bounded(gzip):
+    """A body of many blocks is sent in few pieces, and none of those that are created for it is large."""
+    texts = [os.urandom(size) for size in (10, 1000, PIECE_BYTES // 4, PIECE_BYTES // 4 + 1, PIECE_BYTES * 3, 5) * 20]
+    family = SnapshotGauge("telnyx_noise", "Noise.", (), lambda _: ())
+    body = response_body(Document([FamilyBlocks(family, compress(*texts))]), Format.TEXT, b"", gzip=gzip)
+    pieces = list(body.pieces)
+    created = [len(piece) for piece in pieces if isinstance(piece, bytes)]
+    assert min(map(len, pieces)) > 0
+    assert max(created) <= PIECE_BYTES
+    assert len(pieces) < 160
+    assert sum(map(len, pieces)) == body.length
 
 
-# Caching of encoded documents
+# Several sources
 
 
-def test_empty_document():
-    """Without a snapshot, the document is empty and still valid."""
-    assert EMPTY.encode(Format.TEXT, gzip=False) == EncodedDocument(b"")
-    assert gzip_module.decompress(response(EMPTY, Format.TEXT, b"", gzip=True)) == b""
+def source(name, text, *, help_text="Help."):
+    """Return a source with one family that has this text."""
+    return [FamilyBlocks(SnapshotGauge(name, help_text, (), lambda _: ()), compress(text))]
 
 
-def test_documents_are_encoded_on_demand():
-    """The first call encodes the document in that format and encoding only, caches it and lists it in `encodings`."""
-    document = Document()
-    assert set(document.encodings) == set()
-    encoded = document.encode(Format.TEXT, gzip=True)
-    assert set(document.encodings) == {(Format.TEXT, True)}
-    assert document.encode(Format.TEXT, gzip=True) is encoded
-    document.encode(Format.TEXT, gzip=False)
-    document.encode(Format.OPENMETRICS, gzip=True)
-    assert set(document.encodings) == {(Format.TEXT, True), (Format.TEXT, False), (Format.OPENMETRICS, True)}
+@FORMATS
+def test_sources_can_share_families(form):
+    """A family that several sources have is one family of the response, with one header and the samples of all."""
+    first = [*source("telnyx_a", b'telnyx_a{account="1"} 1\n'), *source("telnyx_b", b'telnyx_b{account="1"} 2\n')]
+    second = [*source("telnyx_c", b"telnyx_c 3\n"), *source("telnyx_a", b'telnyx_a{account="2"} 4\n')]
+    document = Document(first, second, source("telnyx_a", b""))
+    families = parse(text_of(document, form) + end_of(form), form)
+    assert [(family.name, [sample.value for sample in family.samples]) for family in families] == [
+        ("telnyx_a", [1, 4]),
+        ("telnyx_b", [2]),
+        ("telnyx_c", [3]),
+    ]
+    assert gzip_module.decompress(response(document, form, b"", gzip=True)) == text_of(document, form)
 
 
-def test_concurrent_threads_share_one_encoding():
-    """If many threads request an encoding at the same time, it is created once, and all of them get the same object."""
-    document = Renderer(SELECTION)(SNAPSHOT)
-    start, results = threading.Barrier(16), []
+def test_the_header_of_the_first_source_counts():
+    """If the help texts of two sources differ, the response has that of the first one."""
+    document = Document(source("telnyx_a", b"", help_text="One."), source("telnyx_a", b"", help_text="Two."))
+    assert text_of(document).splitlines() == [b"# HELP telnyx_a One.", b"# TYPE telnyx_a gauge"]
 
-    def encode():
+
+def test_threads_can_share_a_document():
+    """Threads that create a response at the same time all get the same text."""
+    document = render(*([connection] for connection in FIFTY), collector=SELECTION)
+    start, results = threading.Barrier(8), []
+
+    def create(*, gzip):
         start.wait()
-        results.append(document.encode(Format.TEXT, gzip=True))
+        data = response(document, Format.TEXT, b"own 1\n", gzip=gzip)
+        results.append(gzip_module.decompress(data) if gzip else data)
 
-    threads = [threading.Thread(target=encode) for _ in range(16)]
+    threads = [threading.Thread(target=create, kwargs={"gzip": bool(number % 2)}) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(results) == 16
-    assert len(set(map(id, results))) == 1
-
-
-@pytest.mark.parametrize(
-    ("form", "kind"),
-    [
-        (Format.TEXT, "text/plain; version=0.0.4; charset=utf-8"),
-        (Format.TEXT_1, "text/plain; version=1.0.0; charset=utf-8; escaping=underscores"),
-        (Format.OPENMETRICS, "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"),
-    ],
-    ids=lambda value: getattr(value, "name", ""),
-)
-def test_content_types(form, kind):
-    """Each format has its content type, with the version."""
-    assert form.value == kind
-
-
-def test_a_waiting_thread_uses_the_result_of_another(monkeypatch):
-    """A thread that waits while another one creates the same encoding uses that one and creates none."""
-    document, theirs = Document(), EncodedDocument(b"theirs")
-
-    class LockHeldByAnotherThread:
-        def __enter__(self):
-            document._encoded[Format.TEXT, False] = theirs
-
-        def __exit__(self, *_):
-            pass
-
-    monkeypatch.setattr(document, "_lock", LockHeldByAnotherThread())
-    assert document.encode(Format.TEXT, gzip=False) is theirs
+    assert results == [text_of(document) + b"own 1\n"] * 8

@@ -6,13 +6,11 @@
 import sys
 from pathlib import Path
 
-from exporter.collectors.credential_connections import COLLECTOR
-from exporter.exposition.renderer import Renderer
-from exporter.exposition.response import Format
+from exporter.exposition.formats import Format
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
-from connections import FULL, snapshot_of
+from connections import FULL, decode, render, text_of
 
 ROWS = {"full": FULL, "bare": {"id": "42"}}
 FORMATS = {"prom": Format.TEXT, "om": Format.OPENMETRICS}
@@ -20,9 +18,9 @@ FORMATS = {"prom": Format.TEXT, "om": Format.OPENMETRICS}
 
 def files():
     """Return the content of the files by their paths in the repository."""
-    documents = {name: Renderer(COLLECTOR)(snapshot_of(row)) for name, row in ROWS.items()}
+    documents = {name: render(decode(row)) for name, row in ROWS.items()}
     return {
-        f"tests/golden/{name}.{suffix}": document.encode(form, gzip=False).data.decode()
+        f"tests/golden/{name}.{suffix}": text_of(document, form).decode()
         for name, document in documents.items()
         for suffix, form in FORMATS.items()
     }

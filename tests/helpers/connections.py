@@ -17,8 +17,12 @@ from exporter.collectors.credential_connections import (
     Outbound,
     Rtcp,
 )
+from exporter.exposition.formats import Format
+from exporter.exposition.renderer import Renderer
+from exporter.exposition.response import response_body
 from exporter.sandbox import Account
-from exporter.telnyx.pages import PageDecoder, Snapshot
+from exporter.telnyx.pages import PageDecoder
+from exporter.telnyx.snapshots import Snapshot
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -46,9 +50,20 @@ PARTS = {
 decode_page = PageDecoder(Connection)
 
 
-def snapshot_of(*rows):
-    """Return a snapshot of rows that are in the API's format."""
-    return Snapshot((decode_page(json.dumps({"data": rows}).encode()).rows,))
+def decode(*rows):
+    """Return the connections of rows that are in the API's format."""
+    return decode_page(json.dumps({"data": rows}).encode()).rows
+
+
+def render(*pages, renderer=None, collector=COLLECTOR, **details):
+    """Return the document of a snapshot that has these pages, each of them a sequence of connections."""
+    renderer = renderer or Renderer(collector)
+    return renderer.render(Snapshot(tuple(map(renderer.render_page, pages)), sum(map(len, pages)), **details))
+
+
+def text_of(document, form=Format.TEXT):
+    """Return the uncompressed document as bytes."""
+    return b"".join(response_body(document, form, b"", gzip=False).pieces)
 
 
 def collector_with(*row_families, snapshot_families=()):

@@ -39,13 +39,37 @@ class Recorder:
         self.restarts += 1
 
 
+class Rows:
+    """A page processor that keeps the rows."""
+
+    def render_page(self, rows):
+        """Return the rows."""
+        return tuple(rows)
+
+    def remove_rows(self, page, ids):
+        """Return the rows that have other ids."""
+        return tuple(row for row in page if row.id not in ids)
+
+
+ROWS = Rows()
+
+
 @asynccontextmanager
-async def connected(recorder=None, base_url=BASE_URL, key=lambda: KEY, filters=NO_FILTER, page_size=250, **options):
+async def connected(
+    recorder=None,
+    base_url=BASE_URL,
+    key=lambda: KEY,
+    *,
+    filters=NO_FILTER,
+    page_size=250,
+    processor=ROWS,
+    **options,
+):
     """Yield a reader of the list of connections that has its own client."""
     recorder = recorder or Recorder()
     client = Client(base_url, key, recorder, **options)
     try:
-        yield ListReader(client, COLLECTOR.query(filters, page_size), recorder)
+        yield ListReader(client, COLLECTOR.query(filters, page_size), processor, recorder)
     finally:
         await client.close()
 
@@ -56,9 +80,14 @@ async def fetch(recorder=None, **options):
         return await reader.fetch()
 
 
+def rows_of(snapshot):
+    """Return all rows of a snapshot, in order."""
+    return [row for page in snapshot.pages for row in page]
+
+
 def ids(snapshot):
     """Return the ids of a snapshot's connections."""
-    return [connection.id for connection in snapshot.rows]
+    return [connection.id for connection in rows_of(snapshot)]
 
 
 def listing(*connection_ids, **meta):

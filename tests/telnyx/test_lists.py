@@ -1,8 +1,9 @@
 import asyncio
+import threading
 
 import httpx
 import pytest
-from list_reader import connected, fetch, ids, listing
+from list_reader import Rows, connected, fetch, ids, listing
 
 from exporter.config.settings import FilterSettings
 from exporter.telnyx.errors import Malformed, RequestTimeout
@@ -61,6 +62,60 @@ async def test_an_unchanged_page_is_the_same_object(api):
 
     assert second.pages[0] is first.pages[0]
     assert ids(second) == ["a", "b", "c", "e"]
+
+
+class Recording(Rows):
+    """A page processor that records which rows it gets, and in which threads."""
+
+    def __init__(self):
+        self.ids = []
+        self.threads = set()
+
+    def render_page(self, rows):
+        """Record the rows and return them."""
+        self.ids.append("".join(row.id for row in rows))
+        self.threads.add(threading.get_ident())
+        return super().render_page(rows)
+
+
+async def test_a_page_is_processed_when_it_arrives():
+    """A page is processed in another thread, before later pages have arrived."""
+    recording, seen = Recording(), []
+
+    async def respond(request):
+        number = int(request.url.params["page[number]"])
+        if number > 1:
+            seen.append(list(recording.ids))
+        body = b'{"data":[{"id":"%c"}],"meta":{"total_results":3}}' % b"abc"[number - 1]
+        return httpx.Response(200, stream=httpx.ByteStream(body))
+
+    transport = httpx.MockTransport(respond)
+    async with connected(transport=transport, processor=recording, page_size=1, concurrency=1) as reader:
+        await reader.fetch()
+
+    assert seen[:3] == [["a"], ["a", "c"], ["a", "c", "b"]]
+    assert threading.get_ident() not in recording.threads
+
+
+async def test_a_restart_processes_changed_pages_only(api):
+    """If the list changes while it is read, only pages that changed are processed when it is read again."""
+    rows, recording = list("abcdefg"), Recording()
+
+    def page(request):
+        number = int(request.url.params["page[number]"])
+        if api.call_count == 3:
+            rows.remove("c")
+        return listing(*rows[number * 2 - 2 : number * 2], total_results=None, total_pages=4)
+
+    api.side_effect = page
+    async with connected(page_size=2, processor=recording) as reader:
+        assert ids(await reader.fetch()) == list("abdefg")
+        assert api.call_count > 2 * 4
+        assert len(set(recording.ids)) == len(recording.ids)
+        assert {"ab", "de", "fg"} <= set(recording.ids)
+        recording.ids.clear()
+        assert ids(await reader.fetch()) == list("abdefg")
+        assert recording.ids == []
 
 
 async def test_a_timeout_does_not_report_a_resolved_failure(api):

@@ -1,27 +1,27 @@
 import asyncio
 import gzip
+import os
 
 import httpx
 import pytest
+from connections import render
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.cache import Cache
-from exporter.collectors.credential_connections import COLLECTOR, Connection
-from exporter.exposition.renderer import Renderer
-from exporter.exposition.response import Format
+from exporter.collectors.credential_connections import Connection
+from exporter.exposition.formats import Format
 from exporter.refresh import View
 from exporter.telemetry import Telemetry
 from exporter.telnyx.errors import Unauthorized
-from exporter.telnyx.pages import Snapshot
 from exporter.web.app import create_app, scrape_timeout
 
-SNAPSHOT = Snapshot(((Connection(id="1", connection_name='a "name"', active=True), Connection(id="2", active=False)),))
+CONNECTIONS = (Connection(id="1", connection_name='a "name"', active=True), Connection(id="2", active=False))
 
 
 async def refresh_ok():
     """Refresh successfully."""
-    return View(Renderer(COLLECTOR)(SNAPSHOT), SNAPSHOT.row_count, 1.7e9)
+    return View(render(CONNECTIONS), 2, 1.7e9)
 
 
 async def refresh_failed():
@@ -78,6 +78,88 @@ async def test_format_and_encoding_are_negotiated(accept, form, parse, encoding)
     assert response.headers["vary"] == "accept, accept-encoding"
     text = (gzip.decompress(raw) if encoding == "gzip" else raw).decode()
     assert values(text, parse)["telnyx_connection_active", "2", ""] == 0
+
+
+LARGE = tuple(Connection(id=str(number), connection_name=os.urandom(30_000).hex()) for number in range(8))
+
+
+async def refresh_large():
+    """Refresh successfully, with connections whose text has many pieces."""
+    return View(render(LARGE), len(LARGE), 1.7e9)
+
+
+class SlowClient:
+    """A client that talks to the application without a server in between, reads slowly, and can disconnect."""
+
+    def __init__(self, encoding, method="GET", *, disconnect_after=None):
+        self.scope = {
+            "type": "http",
+            "method": method,
+            "path": "/metrics",
+            "headers": [(b"accept-encoding", encoding.encode())],
+        }
+        self.pieces = []
+        self.disconnect_after = disconnect_after
+        self.disconnected = asyncio.Event()
+        self.messages = iter([{"type": "http.request"}])
+
+    async def receive(self):
+        """Return the request, and then wait until the client disconnects."""
+        for message in self.messages:
+            return message
+        await self.disconnected.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message):
+        """Take a part of the response."""
+        await asyncio.sleep(0.005)
+        if message["type"] == "http.response.body":
+            self.pieces.append(message["body"])
+            assert message.get("more_body", False) is (len(message["body"]) > 0)
+        if len(self.pieces) == self.disconnect_after:
+            self.disconnected.set()
+
+    async def request(self, cache):
+        """Send the request and receive the response."""
+        async with asyncio.timeout(20):
+            await create_app(lambda: cache, Telemetry(process=False))(self.scope, self.receive, self.send)
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_a_large_response_is_sent_in_pieces(encoding):
+    """A response of many pieces arrives completely and in order, at several clients at the same time."""
+    cache = cache_of(refresh_large)
+    clients = [SlowClient(encoding) for _ in range(3)]
+    async with asyncio.TaskGroup() as group:
+        for client in clients:
+            group.create_task(client.request(cache))
+    for client in clients:
+        data = b"".join(client.pieces)
+        lines = (gzip.decompress(data) if encoding == "gzip" else data).decode().splitlines()
+        infos = [line for line in lines if line.startswith("telnyx_connection_info{")]
+        assert len(client.pieces) > 4
+        assert [row.connection_name in line for row, line in zip(LARGE, infos, strict=True)] == [True] * len(LARGE)
+        assert lines[-1].startswith("telnyx_exporter_build_info")
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+async def test_a_client_that_disconnects_gets_no_more(encoding):
+    """When a client disconnects during a response, no further pieces are created."""
+    client = SlowClient(encoding, disconnect_after=2)
+    await client.request(cache_of(refresh_large))
+    assert 2 < len(client.pieces) <= 4
+    assert client.pieces[-1] == b""
+
+
+async def test_a_head_request_gets_no_body():
+    """The response to HEAD has the headers of GET, and no body is created for it."""
+    client = SlowClient("identity", "HEAD")
+    await client.request(cache_of(refresh_large))
+    assert client.pieces == [b""]
+    async with client_of(cache_of()) as http:
+        head, get = await http.head("/metrics"), await http.get("/metrics")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    assert abs(int(head.headers["content-length"]) - len(get.content)) < 10  # counters can have other numbers
 
 
 async def test_a_scrape_without_a_snapshot_succeeds():
@@ -150,10 +232,9 @@ async def test_readiness_probe_starts_the_first_refresh():
 
 async def test_every_request_uses_the_current_cache():
     """If the cache is replaced between two requests, the second request uses the new cache."""
-    other = Snapshot(((Connection(id="3", active=True),),))
 
     async def refresh_other():
-        return View(Renderer(COLLECTOR)(other), other.row_count, 1.8e9)
+        return View(render((Connection(id="3", active=True),)), 1, 1.8e9)
 
     caches = [cache_of(refresh_other), cache_of()]
     transport = httpx.ASGITransport(create_app(lambda: caches[-1], Telemetry(process=False)))

@@ -149,6 +149,39 @@ async def test_a_client_that_does_not_read_is_disconnected(monkeypatch):
         assert received < SIZE
 
 
+async def test_the_send_timeout_applies_to_the_whole_response(monkeypatch):
+    """A client that reads a response of many pieces too slowly is disconnected, however often it reads a little."""
+    monkeypatch.setattr(protocol, "SEND_TIMEOUT", 0.5)
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(1000):
+            await send({"type": "http.response.body", "body": bytes(2**18), "more_body": True})
+        await send({"type": "http.response.body"})
+
+    async with serving(app) as connect:
+        reader, writer = await connect()
+        writer.write(REQUEST)
+        received = 0
+        with contextlib.suppress(ConnectionResetError):
+            while piece := await reader.read(2**18):
+                received += len(piece)
+                await asyncio.sleep(0.02)  # each piece is read in time
+        assert 2**20 < received < 1000 * 2**18
+
+
+async def test_the_send_timeout_ends_with_the_response(monkeypatch):
+    """A client that has read its response can be idle, and send further requests, for longer than the send timeout."""
+    monkeypatch.setattr(protocol, "SEND_TIMEOUT", 0.5)
+    async with serving() as connect:
+        reader, writer = await connect()
+        for _ in range(2):
+            writer.write(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(SIZE)
+            await asyncio.sleep(0.6)
+
+
 async def test_a_client_that_reads_gets_the_whole_response(monkeypatch):
     """A large response arrives completely."""
     monkeypatch.setattr(protocol, "SEND_TIMEOUT", 10.0)

@@ -1,0 +1,42 @@
+"""Finds what changed between two reads of a list."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from exporter.collectors.index import IndexRecord, PageIndex
+
+
+def find_changes(before: Sequence[PageIndex[Any]], after: Sequence[PageIndex[Any]]) -> Mapping[str, Sequence[str]]:
+    """Return the ids and names of the rows that were added, removed or changed, by kind of change.
+
+    A page that did not change is the same object in both lists and costs nothing.
+    """
+    same = {id(index) for index in before} & {id(index) for index in after}
+    changes: dict[str, list[str]] = defaultdict(list)
+    old: dict[str, IndexRecord] = {}
+    new: dict[str, IndexRecord] = {}
+    # A row that was on page n is usually still near it. Comparing page by page keeps few records in memory.
+    for previous, current in zip_longest(_without(before, same), _without(after, same)):
+        old.update((record.id, record) for record in (previous.records if previous else ()))
+        new.update((record.id, record) for record in (current.records if current else ()))
+        for row_id in [row_id for row_id in new if row_id in old]:
+            was, now = old.pop(row_id), new.pop(row_id)
+            for kind in now.changes_since(was):
+                changes[kind].append(_describe(now))
+    changes["added"] = [_describe(record) for record in new.values()]
+    changes["removed"] = [_describe(record) for record in old.values()]
+    return {kind: rows for kind, rows in changes.items() if rows}
+
+
+def _without(indexes: Iterable[PageIndex[Any]], same: set[int]) -> Iterable[PageIndex[Any]]:
+    return (index for index in indexes if id(index) not in same)
+
+
+def _describe(record: IndexRecord) -> str:
+    return f"{record.id} {record.name}".rstrip()

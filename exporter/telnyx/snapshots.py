@@ -1,0 +1,67 @@
+"""What is kept of a list once its rows were processed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+import msgspec
+
+from exporter.telnyx.pages import Meta, RowT, UnreadableRow
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from exporter.telnyx.pages import Page
+
+ContentT = TypeVar("ContentT")
+_InputT_contra = TypeVar("_InputT_contra", contravariant=True)
+
+
+class PageProcessor(Protocol[_InputT_contra, ContentT]):
+    """Turns the rows of a page into content, which is all that is kept of them."""
+
+    def render_page(self, rows: Sequence[_InputT_contra]) -> ContentT:
+        """Return the content for these rows. Each of them has another id."""
+
+    def remove_rows(self, page: ContentT, ids: Collection[str]) -> ContentT:
+        """Return the content without the rows that have these ids."""
+
+
+class ProcessedPage(msgspec.Struct, Generic[ContentT], frozen=True):
+    """A page whose rows were processed."""
+
+    content: ContentT
+    meta: Meta
+    encoded_rows: bytes
+    """`rows` as JSON, which takes a quarter of the memory."""
+
+    @property
+    def rows(self) -> tuple[str | UnreadableRow, ...]:
+        """The id of each row in order, or the row itself if it is unreadable."""
+        return _rows.decode(self.encoded_rows)
+
+
+class Snapshot(msgspec.Struct, Generic[ContentT], frozen=True):
+    """A whole list, as one refresh read it. It contains each id once."""
+
+    pages: tuple[ContentT, ...]
+    """The content of each page that has rows. A page that did not change is the same object as in the last snapshot."""
+    row_count: int
+    """Number of rows, without the unreadable ones."""
+    unreadable: tuple[UnreadableRow, ...] = ()
+    """Rows that were left out because they could not be decoded."""
+    missing: int = 0
+    """Rows that the list claims to have but that no page contained."""
+
+
+_rows = msgspec.json.Decoder(tuple[str | UnreadableRow, ...])
+
+
+def process(page: Page[RowT], processor: PageProcessor[RowT, ContentT]) -> ProcessedPage[ContentT]:
+    """Process the rows of a page. If several have the same id, the first one counts."""
+    rows: dict[str, RowT] = {}
+    for row in page.rows:
+        if not isinstance(row, UnreadableRow):
+            rows.setdefault(row.id, row)
+    ids = [row if isinstance(row, UnreadableRow) else row.id for row in page.rows]
+    return ProcessedPage(processor.render_page(tuple(rows.values())), page.meta, msgspec.json.encode(ids))

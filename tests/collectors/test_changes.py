@@ -1,0 +1,63 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.collectors.changes import find_changes
+from exporter.collectors.index import IndexRecord, PageIndex
+
+
+class Numbered(IndexRecord, frozen=True, array_like=True):
+    """A record with a number."""
+
+    number: int
+
+    def changes_since(self, previous):
+        """Return whether the number grew or shrank."""
+        if self.number != previous.number:
+            yield "grew" if self.number > previous.number else "shrank"
+
+
+def pages_of(rows, sizes):
+    """Return indexes of pages of these sizes, which have the rows in order. The last one has the rest."""
+    rows, pages = list(rows), []
+    for size in sizes:
+        pages.append(PageIndex(Numbered, rows[:size]))
+        rows = rows[size:]
+    return [*pages, PageIndex(Numbered, rows)]
+
+
+RECORDS = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 2)).map(
+    lambda numbers: [Numbered(row_id, f"name of {row_id}", number) for row_id, number in numbers.items()]
+)
+SIZES = st.lists(st.integers(0, 3), max_size=4)
+
+
+@given(before=RECORDS, after=RECORDS, old_sizes=SIZES, new_sizes=SIZES)
+def test_all_changes_are_found(before, after, old_sizes, new_sizes):
+    """Whatever pages the rows are on, the changes are those between the two lists."""
+    old, new = ({row.id: row for row in rows} for rows in (before, after))
+    expected = {
+        "added": {f"{row} name of {row}" for row in new.keys() - old.keys()},
+        "removed": {f"{row} name of {row}" for row in old.keys() - new.keys()},
+        "grew": {f"{row} name of {row}" for row in new.keys() & old.keys() if new[row].number > old[row].number},
+        "shrank": {f"{row} name of {row}" for row in new.keys() & old.keys() if new[row].number < old[row].number},
+    }
+    found = find_changes(pages_of(before, old_sizes), pages_of(after, new_sizes))
+    assert {kind: set(rows) for kind, rows in found.items()} == {kind: rows for kind, rows in expected.items() if rows}
+    assert all(len(rows) == len(set(rows)) for rows in found.values())
+
+
+def test_unchanged_pages_are_not_read(monkeypatch):
+    """A page that both lists have is not even decompressed, wherever it is."""
+    same, other, first, last = (PageIndex(Numbered, [Numbered(row_id, "", 1)]) for row_id in "abcd")
+    read = []
+    records = PageIndex.records
+    monkeypatch.setattr(PageIndex, "records", property(lambda index: read.append(index) or records.fget(index)))
+    assert find_changes([same, first, other], [other, last, same]) == {"added": ["d"], "removed": ["c"]}
+    assert read == [first, last]
+
+
+def test_changes_are_in_the_order_of_the_list():
+    """Rows of the same kind of change are in list order, with the new name. A row without a name has its id only."""
+    before = [Numbered(row_id, "old", 0) for row_id in "abc"]
+    after = [Numbered("c", "", 1), Numbered("b", "new", 1), Numbered("a", "new", 1)]
+    assert find_changes(pages_of(before, []), pages_of(after, [])) == {"grew": ["c", "b new", "a new"]}

@@ -1,0 +1,40 @@
+import sys
+
+import pytest
+from connections import arbitrary_connections
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.collectors.credential_connections import COLLECTOR
+from exporter.collectors.index import IndexRecord, PageIndex
+
+ROWS = st.lists(arbitrary_connections(st.text(max_size=5)), max_size=3)
+
+
+@given(ROWS)
+@settings(deadline=None, max_examples=40)
+def test_an_index_keeps_its_records(rows):
+    """The records are read back in order, whatever they contain, and as often as they are needed."""
+    records = tuple(map(COLLECTOR.record, rows))
+    index = PageIndex(COLLECTOR.record_type, records)
+    assert index.records == records
+    assert index.records == records
+
+
+def test_an_index_is_small():
+    """The index of a page takes less than a fifth of the memory of its records."""
+    records = [IndexRecord(str(number), f"connection {number}") for number in range(250)]
+    index = PageIndex(IndexRecord, records)
+    assert sys.getsizeof(index._data) < sum(map(sys.getsizeof, records)) / 5
+
+
+def test_a_record_without_further_fields_does_not_change():
+    """The base of all records mentions no changes."""
+    assert list(IndexRecord("1", "a").changes_since(IndexRecord("1", "b"))) == []
+
+
+@pytest.mark.parametrize("kind", [IndexRecord, COLLECTOR.record_type], ids=lambda kind: kind.__name__)
+def test_a_repr_has_no_values(kind):
+    """The repr of a record has none of its values, which can be personal."""
+    values = ["canary-1d3f"] * len(kind.__struct_fields__)
+    assert repr(kind(*values)) == f"<{kind.__name__}>"
