@@ -5,8 +5,11 @@
 The alternatives are:
 
 - prometheus-client, which renders the same metric families
+- zlib, which compresses the same text
 - nginx, which serves the same bytes from a file (requires the Debian packages `nginx-light` and `wrk`)
 - the Telnyx SDK, which reads the same list (requires `pip install telnyx`)
+- Prometheus's json_exporter, which exposes two metrics of the same connections (requires the program in PATH)
+- the least work that is possible: reading and hashing the list, and copying the response in memory
 
 The script skips alternatives that are not installed. All traffic is on loopback. Each result is the median of several
 rounds, followed by the minimum and the maximum.
@@ -17,7 +20,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
-import itertools
 import json
 import os
 import platform
@@ -27,30 +29,35 @@ import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
+import zlib
+from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from processes import KEY, Workload, exporter, free_port, json_exporter, nginx, process_memory, running, wrk
 from prometheus_client import Metric, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
 from exporter.collectors.credential_connections import COLLECTOR, Connection
-from exporter.collectors.families import Gauge, Info
+from exporter.collectors.families import Gauge, Info, RowCount
 from exporter.exposition.formats import Format
 from exporter.exposition.renderer import Renderer
+from exporter.exposition.response import response_body
 from exporter.sandbox import Account
-from exporter.telnyx.pages import PageDecoder, Snapshot
+from exporter.telemetry import Telemetry
+from exporter.telnyx.pages import PageDecoder
+from exporter.telnyx.snapshots import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Sequence
 
     from exporter.collectors.families import Family, LabelValue, MultiGauge, Sample
 
 HERE = Path(__file__).parent
-KEY = "sandbox"
-ENVIRONMENT = {"TELNYX_API_KEY": KEY, "PATH": "/usr/bin:/usr/sbin:/bin"}
 
 
 @dataclass(frozen=True)
@@ -78,55 +85,44 @@ def measure(rounds: int, work: Callable[[], object]) -> Measurement:
     return Measurement(tuple(seconds))
 
 
-def print_row(name: str, ours: Measurement | str, theirs: Measurement | str, ratio: str) -> None:
+def measure_in_turn(rounds: int, *works: Callable[[], float]) -> list[Measurement]:
+    """Return the results of functions that are called in turn, so that noise of the machine affects all of them."""
+    results = [[work() for work in works] for _ in range(rounds)]
+    return [Measurement(tuple(values)) for values in zip(*results, strict=True)]
+
+
+def print_row(name: str, ours: Measurement | str, theirs: Measurement | str, ratio: float | str) -> None:
     """Print a row of the table."""
-    print(f"| {name} | {ours} | {theirs} | {ratio} |", flush=True)
-
-
-# The list that all measurements use
-
-
-@contextlib.contextmanager
-def sandbox(connections: int) -> Iterator[str]:
-    """Run the sandbox API with a list that doesn't change, and yield its base URL."""
-    command = [sys.executable, "-m", "exporter.sandbox", f"--size={connections}", "--step=0", "--rate-limit=0"]
-    process = subprocess.Popen(
-        [*command, "--listen-address=127.0.0.1:0"], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
-    )
-    assert process.stderr is not None
-    try:
-        yield process.stderr.readline().split()[-1]
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def snapshot_of(connections: int) -> Snapshot[Connection]:
-    """Return the list of the sandbox API as a snapshot."""
-    decode = PageDecoder(Connection)
-    rows = list(Account(connections, step=0).encoded_rows())
-    pages = (b'{"data":[' + b",".join(rows[start : start + 250]) + b"]}" for start in range(0, connections, 250))
-    return Snapshot(tuple(decode(page).rows for page in pages))  # type: ignore[misc]  # no row is malformed
+    print(f"| {name} | {ours} | {theirs} | {ratio if isinstance(ratio, str) else f'{ratio:.3g}'} |", flush=True)
 
 
 # Rendering
 
 
+def pages_of(connections: int) -> list[Sequence[Connection]]:
+    """Return the pages of the sandbox API's list."""
+    decode = PageDecoder(Connection)
+    rows = list(Account(connections, step=0).encoded_rows())
+    bodies = (b'{"data":[' + b",".join(rows[start : start + 250]) + b"]}" for start in range(0, connections, 250))
+    return [decode(body).rows for body in bodies]  # type: ignore[misc]  # no row is malformed
+
+
 class PrometheusClientFamilies:
     """The same metric families as objects of prometheus-client, ready to render."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, pages: Sequence[Sequence[Connection]]) -> None:
+        rows = [row for page in pages for row in page]
         snapshot_metrics = [
-            self._metric(family, [({}, sample) for sample in family.samples(snapshot)])
+            self._metric(family, [({}, sample) for sample in self._snapshot_samples(family, rows)])
             for family in COLLECTOR.snapshot_families
         ]
         row_metrics = [
             self._metric(
                 family,
                 [
-                    ({"connection_id": connection.id, "connection_name": connection.connection_name or ""}, sample)
-                    for connection in snapshot.rows
-                    for sample in self._samples(family, connection)
+                    ({"connection_id": row.id, "connection_name": row.connection_name or ""}, sample)
+                    for row in rows
+                    for sample in self._samples(family, row)
                 ],
             )
             for family in COLLECTOR.row_families
@@ -138,13 +134,19 @@ class PrometheusClientFamilies:
         return self._metrics
 
     @staticmethod
-    def _samples(family: Gauge | Info | MultiGauge, connection: Connection) -> Iterable[Sample]:
+    def _snapshot_samples(family: Family, rows: Sequence[Connection]) -> Iterable[Sample]:
+        if not isinstance(family, RowCount):
+            return [((), 0)]
+        return Counter(map(family.get_labels, map(COLLECTOR.record, rows))).items()
+
+    @staticmethod
+    def _samples(family: Gauge | Info | MultiGauge, row: Connection) -> Iterable[Sample]:
         if isinstance(family, Gauge):
-            number = family.get_value(family.source(connection))
+            number = family.get_value(family.source(row))
             return [] if number is None else [((), number)]
         if isinstance(family, Info):
-            return [(family.get_labels(family.source(connection)), 1)]
-        return family.samples(connection)
+            return [(family.get_labels(family.source(row)), 1)]
+        return family.samples(row)
 
     @staticmethod
     def _metric(family: Family, samples: Iterable[tuple[dict[str, str], Sample]]) -> Metric:
@@ -156,158 +158,154 @@ class PrometheusClientFamilies:
         return metric
 
 
-def compare_rendering(connections: int, rounds: int) -> tuple[float, int]:
-    """Compare rendering with prometheus-client. Return its time in seconds, and the length of the text in bytes."""
-    snapshot = snapshot_of(connections)
-    text = Renderer(COLLECTOR)(snapshot).encode(Format.TEXT, gzip=False).data
-    samples = sum(not line.startswith(b"#") for line in text.splitlines())
-    families = PrometheusClientFamilies(snapshot)
-    theirs = measure(rounds, lambda: generate_latest(families))  # type: ignore[arg-type]  # it only calls collect()
-    new = measure(rounds, lambda: Renderer(COLLECTOR)(snapshot))
+def compare_rendering(connections: int, rounds: int) -> float:
+    """Compare rendering with prometheus-client, and compression with zlib. Return prometheus-client's seconds."""
+    pages = pages_of(connections)
+    rendered = [Renderer(COLLECTOR).render_page(page) for page in pages]
+
+    def render(renderer: Renderer, changed: int) -> None:
+        new = [renderer.render_page(page) for page in pages[:changed]]
+        renderer.render(Snapshot((*new, *rendered[changed:]), connections))
+
     renderer = Renderer(COLLECTOR)
-    renderer(snapshot)
-    unchanged = measure(rounds, lambda: renderer(snapshot))
-    copy = (*snapshot.pages[-1][:1], *snapshot.pages[-1][1:])  # an equal page, but not the same object
-    snapshots = itertools.cycle((Snapshot((*snapshot.pages[:-1], copy)), snapshot))
-    changed = measure(rounds, lambda: renderer(next(snapshots)))
-    name = f"render {samples} samples, compared with prometheus-client"
-    print_row(f"{name}: all pages new (s)", new, theirs, f"{theirs.median / new.median:.1f} times")
-    print_row(f"{name}: one page changed (s)", changed, theirs, f"{theirs.median / changed.median:.0f} times")
-    print_row(f"{name}: no page changed (s)", unchanged, theirs, f"{theirs.median / unchanged.median:.0f} times")
-    return theirs.median, len(text)
+    document = renderer.render(Snapshot(tuple(rendered), connections))
+    text = b"".join(response_body(document, Format.TEXT, b"", gzip=False).pieces)
+    samples = sum(not line.startswith(b"#") for line in text.splitlines())
+    families = PrometheusClientFamilies(pages)
+    theirs = measure(rounds, lambda: generate_latest(families))  # type: ignore[arg-type]  # it only calls collect()
+    name = f"render and compress {samples} samples, compared with rendering by prometheus-client"
+    for what, number in (("all pages new", len(pages)), ("one page changed", 1), ("no page changed", 0)):
+        ours = measure(rounds, partial(render, renderer, number))
+        print_row(f"{name}: {what} (s)", ours, theirs, f"{theirs.median / ours.median:.1f} times")
+    compressed = response_body(document, Format.TEXT, b"", gzip=True).length
+    zlib_size = len(zlib.compress(text, 6))
+    print_row(
+        "size of the response, compared with zlib at level 6 (MiB)",
+        f"{compressed / 2**20:.2f}",
+        f"{zlib_size / 2**20:.2f}",
+        compressed / zlib_size,
+    )
+    return theirs.median
+
+
+def compare_own_metrics(series: int, rounds: int) -> None:
+    """Compare rendering the exporter's own metrics with prometheus-client, in the format that Prometheus prefers.
+
+    `series` is a number of additional series.
+    """
+    telemetry, repetitions = Telemetry(), 1 if series else 200
+    for number in range(series):
+        telemetry.record_refresh_failure(1.0, f"reason {number}")
+
+    def seconds(render: Callable[[], object]) -> float:
+        return measure(1, lambda: [render() for _ in range(repetitions)]).median / repetitions
+
+    ours, theirs = measure_in_turn(
+        rounds,
+        lambda: seconds(lambda: telemetry.render(Format.OPENMETRICS)),
+        lambda: seconds(lambda: generate_openmetrics(telemetry)),
+    )
+    name = f"render the exporter's own metrics and {series} more series, compared with prometheus-client (s)"
+    print_row(name, ours, theirs, f"{theirs.median / ours.median:.1f} times")
 
 
 # Scraping
 
 
-class Workload:
-    """A separate process in which the exporter serves one snapshot."""
+class Scraper:
+    """A connection that scrapes with as little work as possible, so that the exporter takes most of the time."""
 
-    def __init__(self, base_url: str) -> None:
-        command = [sys.executable, str(HERE / "workload.py"), "serve", base_url]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self.url = self._process.stdout.readline().strip()
+    def __init__(self, url: str, encoding: str) -> None:
+        host, _, port = url.removeprefix("http://").partition(":")
+        self._connection = socket.create_connection((host, int(port)))
+        self._request = f"GET /metrics HTTP/1.1\r\nhost: x\r\naccept-encoding: {encoding}\r\n\r\n".encode()
+        self._buffer = bytearray(2**20)
 
-    def toggle(self) -> None:
-        """Start or stop refreshes in the background."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write("toggle\n")
-        self._process.stdin.flush()
-        self._process.stdout.readline()
-
-    def resident_memory(self) -> float:
-        """Return the resident memory of the process in MiB."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 2**10  # type: ignore[index]  # Linux always writes it
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.wait()
+    def __call__(self) -> float:
+        """Scrape and return the seconds to the last byte."""
+        started = time.perf_counter()
+        self._connection.sendall(self._request)
+        head, _, rest = self._connection.recv(2**16).partition(b"\r\n\r\n")
+        remaining = int(re.search(rb"content-length: (\d+)", head)[1]) - len(rest)  # type: ignore[index]  # always sent
+        while remaining:
+            remaining -= self._connection.recv_into(self._buffer, min(remaining, len(self._buffer)))
+        return time.perf_counter() - started
 
 
-def wrk(url: str, connections: int, seconds: int = 3) -> tuple[float, float]:
-    """Return the requests per second and the 99th percentile of the response time in seconds."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "30s"]
-    output = subprocess.run(
-        [*command, "-H", "Accept-Encoding: gzip", url], capture_output=True, text=True, check=True
-    ).stdout
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)\s", output)
-    assert rate, output
-    assert p99, output
-    return float(rate[1]), float(p99[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[p99[2]]
-
-
-@contextlib.contextmanager
-def nginx(body: bytes) -> Iterator[str]:
-    """Serve these bytes from a file with nginx, and yield the URL."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        (folder / "metrics").write_bytes(body)
-        (folder / "nginx.conf").write_text(
-            f"daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error;"
-            "events {} http { access_log off; sendfile on; tcp_nopush on;"
-            f"server {{ listen 127.0.0.1:{port}; root {folder}; }} }}"
-        )
-        process = subprocess.Popen(["nginx", "-c", str(folder / "nginx.conf")])
-        time.sleep(0.5)
-        try:
-            yield f"http://127.0.0.1:{port}/metrics"
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def compare_scraping(base_url: str, rounds: int, rendering_seconds: float, text_length: int) -> None:
-    """Compare cached scrapes with rendering on each scrape and with nginx, and measure how much refreshes delay them.
-
-    Also compare the resident memory with the sum of 60 MiB and three times the length of the text.
-    """
-    with Workload(base_url) as workload:
-        host, _, port = workload.url.removeprefix("http://").partition(":")
-        connection = socket.create_connection((host, int(port)))
-        buffer = bytearray(2**20)
-
-        def scrape() -> None:
-            """Scrape with as little work as possible on this side, so that the exporter takes most of the time."""
-            connection.sendall(b"GET /metrics HTTP/1.1\r\nhost: x\r\naccept-encoding: gzip\r\n\r\n")
-            head, _, rest = connection.recv(2**16).partition(b"\r\n\r\n")
-            remaining = int(re.search(rb"content-length: (\d+)", head)[1]) - len(rest)  # type: ignore[index]  # always sent
-            while remaining:
-                remaining -= connection.recv_into(buffer, min(remaining, len(buffer)))
-
-        scrape()
+def compare_scraping(base_url: str, rounds: int, rendering_seconds: float) -> None:
+    """Measure cached scrapes with and without compression, alone and beside other work."""
+    with Workload("serve", base_url) as workload:
+        scrape, scrape_text = Scraper(workload.url, "gzip"), Scraper(workload.url, "identity")
         request = urllib.request.Request(f"{workload.url}/metrics", headers={"accept-encoding": "gzip"})
         body = urllib.request.urlopen(request).read()
-        resident, reference = workload.resident_memory(), 60 + 3 * text_length / 2**20
+        print_row("resident memory (MiB)", f"{workload.memory('VmRSS'):.0f}", "-", "-")
+        seconds, copy = measure_in_turn(max(rounds, 20), scrape, lambda: measure(1, lambda: bytearray(body)).median)
         print_row(
-            "resident memory, compared with 60 MiB plus 3 times the text (MiB)",
-            f"{resident:.0f}",
-            f"{reference:.0f}",
-            f"{resident / reference:.2f}",
-        )
-        seconds = measure(max(rounds, 20), scrape)
-        mebibytes = len(body) / 2**20
-        print_row(
-            "cached scrape, compared with rendering on each scrape (s)",
+            "cached scrape, compared with rendering by prometheus-client (s)",
             seconds,
             f"{rendering_seconds:.3g}",
             f"{rendering_seconds / seconds.median:.0f} times",
         )
+        print_row(
+            "cached scrape, compared with a copy of the response in memory (s)",
+            seconds,
+            copy,
+            seconds.median / copy.median,
+        )
+        workload.reset_peak()
+        before = workload.memory("VmRSS")
+        text_seconds = Measurement(tuple(scrape_text() for _ in range(max(rounds, 20))))
+        print_row(
+            "cached scrape without compression, compared with one with compression (s)",
+            text_seconds,
+            seconds,
+            text_seconds.median / seconds.median,
+        )
+        print_row("memory for a scrape without compression (MiB)", f"{workload.memory('VmHWM') - before:.1f}", "-", "-")
+        with Workload("scrape", workload.url):
+            beside = Measurement(tuple(scrape() for _ in range(max(rounds, 20))))
+        print_row(
+            "cached scrape while another one is sent without compression (s)",
+            beside,
+            seconds,
+            beside.median / seconds.median,
+        )
         if shutil.which("wrk") and shutil.which("nginx"):
-            with nginx(body) as static:
-                ours, theirs = [], []
-                for _ in range(rounds):
-                    ours.append(wrk(f"{workload.url}/metrics", 4)[0])
-                    theirs.append(wrk(static, 4)[0])
-            a, b = Measurement(tuple(ours)), Measurement(tuple(theirs))
-            print_row(
-                f"cached scrapes of {mebibytes:.1f} MiB gzip, compared with nginx (per second)",
-                a,
-                b,
-                f"{a.median / b.median:.2f}",
+            compare_with_nginx(workload, body, rounds)
+
+
+def scrapes_per_second(url: str, connections: int) -> float:
+    """Return the number of responses per second for this many connections."""
+    return wrk(url, connections)[0]
+
+
+def compare_with_nginx(workload: Workload, body: bytes, rounds: int) -> None:
+    """Compare the number of cached scrapes per second with nginx, and measure how much refreshes delay scrapes."""
+    with nginx(body) as static:
+        for connections in (1, 4):
+            ours, theirs = measure_in_turn(
+                rounds,
+                partial(scrapes_per_second, f"{workload.url}/metrics", connections),
+                partial(scrapes_per_second, static, connections),
             )
-            idle, busy = [], []
-            for _ in range(rounds):
-                idle.append(wrk(f"{workload.url}/metrics", 50)[1])
-                workload.toggle()
-                busy.append(wrk(f"{workload.url}/metrics", 50)[1])
-                workload.toggle()
-            a, b = Measurement(tuple(busy)), Measurement(tuple(idle))
-            print_row(
-                "p99 of 50 parallel scrapes during refreshes, compared with no refreshes (s)",
-                a,
-                b,
-                f"{a.median / b.median:.2f}",
-            )
+            size = len(body) / 2**20
+            name = f"cached scrapes of {size:.1f} MiB by {connections} clients, compared with nginx (per second)"
+            print_row(name, ours, theirs, ours.median / theirs.median)
+
+    def busy() -> float:
+        workload.toggle()
+        try:
+            return wrk(f"{workload.url}/metrics", 50)[1]
+        finally:
+            workload.toggle()
+
+    idle, during = measure_in_turn(rounds, lambda: wrk(f"{workload.url}/metrics", 50)[1], busy)
+    print_row(
+        "p99 of 50 parallel scrapes during refreshes, compared with no refreshes (s)",
+        during,
+        idle,
+        during.median / idle.median,
+    )
 
 
 # Refreshing
@@ -322,6 +320,33 @@ def measure_refreshes(base_url: str, rounds: int) -> dict[str, Measurement]:
     return {name: Measurement(tuple(result[name] for result in results)) for name in results[0]}
 
 
+def compare_refreshes(connections: int, rounds: int) -> None:
+    """Compare refreshes with reading and hashing the list, and with a list of ten times the size."""
+    with Workload("api", str(connections)) as api:
+        compare_reading(api.url, connections, rounds)
+        small = measure_refreshes(api.url, rounds)
+    floor = small["floor cpu seconds"]
+    for key, what in (
+        ("new", "all pages new"),
+        ("changed", "one connection changed"),
+        ("unchanged", "nothing changed"),
+    ):
+        ours = small[f"{key} cpu seconds"]
+        name = f"CPU time of a refresh, compared with reading and hashing the list: {what} (s)"
+        print_row(name, ours, floor, ours.median / floor.median)
+    with Workload("api", str(10 * connections)) as api:
+        large = measure_refreshes(api.url, max(1, rounds // 2))
+    for key, what in (
+        ("new seconds", "duration of a refresh (s)"),
+        ("resident MiB", "resident memory after refreshes (MiB)"),
+        ("peak MiB", "peak memory of refreshes (MiB)"),
+        ("peak MiB after removals", "peak memory of refreshes in which all pages change (MiB)"),
+    ):
+        ours, theirs = large[key], small[key]
+        name = f"{what}: {10 * connections} connections, compared with {connections}"
+        print_row(name, ours, theirs, f"{ours.median / theirs.median:.1f} times")
+
+
 SDK = """
 import time, telnyx
 client = telnyx.Telnyx(api_key={key!r}, base_url={url!r})
@@ -331,44 +356,62 @@ print(time.perf_counter() - started)
 """
 
 READ_LIST = """
-import asyncio, time, uvloop
-from exporter.collectors.credential_connections import COLLECTOR
-from exporter.config.settings import FilterSettings
-from exporter.telnyx.client import Client
-from exporter.telnyx.lists import ListReader
+import asyncio, sys, time, uvloop
+sys.path.insert(0, {here!r})
+from workload import create_refresher
 from exporter.logs import configure_logging
 from exporter.telemetry import Telemetry
 configure_logging("error", "logfmt")
 async def main():
-    telemetry = Telemetry()
-    client = Client({url!r}, lambda: {key!r}, telemetry)
-    reader = ListReader(client, COLLECTOR.query(FilterSettings(), page_size=250), telemetry)
+    _, refresh = create_refresher({url!r}, Telemetry())
     started = time.perf_counter()
-    assert (await reader.fetch()).row_count == {size}
+    assert (await refresh()).connection_count == {size}
     print(time.perf_counter() - started)
 uvloop.run(main())
 """
 
 
-def measure_program(program: str, rounds: int) -> Measurement:
-    """Return the seconds that a program prints. Each round runs in a new process."""
-    command = [sys.executable, "-c", program]
-    return Measurement(
-        tuple(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(rounds))
-    )
+def run_program(program: str) -> float:
+    """Return the seconds that a program prints. It runs in a new process."""
+    return float(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
 
 
 def compare_reading(base_url: str, connections: int, rounds: int) -> None:
-    """Compare reading the list with the Telnyx SDK."""
+    """Compare a refresh with reading the list with the Telnyx SDK."""
+    name = "read and render the list, compared with reading by the Telnyx SDK (s)"
     if importlib.util.find_spec("telnyx") is None:
-        print_row("read the list, compared with the Telnyx SDK (s)", "-", "not installed", "-")
+        print_row(name, "-", "not installed", "-")
         return
-    settings = {"key": KEY, "url": base_url, "size": connections}
-    ours = measure_program(READ_LIST.format(**settings), rounds)
-    theirs = measure_program(SDK.format(**settings), rounds)
-    print_row(
-        "read the list, compared with the Telnyx SDK (s)", ours, theirs, f"{theirs.median / ours.median:.1f} times"
+    settings = {"key": KEY, "url": base_url, "size": connections, "here": str(HERE)}
+    ours, theirs = measure_in_turn(
+        rounds, lambda: run_program(READ_LIST.format(**settings)), lambda: run_program(SDK.format(**settings))
     )
+    print_row(name, ours, theirs, f"{theirs.median / ours.median:.1f} times")
+
+
+def compare_with_json_exporter(rounds: int) -> None:
+    """Compare the exporter with json_exporter, which reads the API at each scrape, for one page of connections."""
+    program, name = shutil.which("json_exporter"), "250 connections, compared with json_exporter"
+    if program is None:
+        print_row(name, "-", "not installed", "-")
+        return
+
+    def scrape(url: str) -> Callable[[], float]:
+        return lambda: measure(1, lambda: urllib.request.urlopen(url).read()).median
+
+    with (
+        Workload("api", "250") as api,
+        json_exporter(program, f"{api.url}/credential_connections") as (json_url, json_pid),
+        exporter(api.url, "--cache.ttl=1ms", "--cache.max-stale=1m") as (reading_url, _),
+        exporter(api.url) as (cached_url, pid),
+    ):
+        cached, reading, theirs = measure_in_turn(
+            max(rounds, 20), scrape(cached_url), scrape(reading_url), scrape(json_url)
+        )
+        memory, their_memory = process_memory(pid, "VmRSS"), process_memory(json_pid, "VmRSS")
+    for what, ours in (("cached scrape", cached), ("scrape that reads the API", reading)):
+        print_row(f"{name}: {what} (s)", ours, theirs, f"{theirs.median / ours.median:.1f} times")
+    print_row(f"{name}: resident memory (MiB)", f"{memory:.0f}", f"{their_memory:.0f}", memory / their_memory)
 
 
 # Starting
@@ -376,19 +419,10 @@ def compare_reading(base_url: str, connections: int, rounds: int) -> None:
 
 def start_until_ready() -> None:
     """Start the demo, wait until it is ready, and kill it."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = f"127.0.0.1:{listener.getsockname()[1]}"
-    command = [sys.executable, "-m", "exporter", "--demo", f"--web.listen-address={address}"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        while True:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://{address}/-/ready")
-                return
-            time.sleep(0.005)
-    finally:
-        process.kill()
-        process.wait()
+    address = f"127.0.0.1:{free_port()}"
+    command = (sys.executable, "-m", "exporter", "--demo", f"--web.listen-address={address}")
+    with running(*command, url=f"http://{address}/-/ready"):
+        pass
 
 
 def main() -> None:
@@ -401,25 +435,13 @@ def main() -> None:
     print(f"{size} connections, {rounds} rounds, Python {platform.python_version()}, {os.cpu_count()} processors\n")
     print_row("measurement", "exporter", "compared with", "ratio")
     print_row(*["---"] * 4)
-    rendering_seconds, text_length = compare_rendering(size, rounds)
-    with sandbox(size) as base_url:
-        compare_scraping(base_url, rounds, rendering_seconds, text_length)
-        compare_reading(base_url, size, rounds)
-        small = measure_refreshes(base_url, rounds)
-    new, unchanged = small["new cpu seconds"], small["unchanged cpu seconds"]
-    print_row(
-        "CPU time of a refresh of an unchanged list, compared with an all-new list (s)",
-        unchanged,
-        new,
-        f"{unchanged.median / new.median:.2f}",
-    )
-    with sandbox(10 * size) as base_url:
-        large = measure_refreshes(base_url, max(1, rounds // 2))
-    for key, name, unit in (("new seconds", "duration of a refresh", "s"), ("MiB", "peak memory of refreshes", "MiB")):
-        a, b = large[key], small[key]
-        print_row(
-            f"{name}, {10 * size} connections compared with {size} ({unit})", a, b, f"{a.median / b.median:.1f} times"
-        )
+    rendering_seconds = compare_rendering(size, rounds)
+    compare_own_metrics(0, rounds)
+    compare_own_metrics(10_000, rounds)
+    with Workload("api", str(size)) as api:
+        compare_scraping(api.url, rounds, rendering_seconds)
+    compare_refreshes(size, rounds)
+    compare_with_json_exporter(rounds)
     print_row("startup until ready with --demo (s)", measure(rounds, start_until_ready), "-", "-")
     version = [sys.executable, "-m", "exporter", "--version"]
     print_row(
@@ -428,4 +450,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(KeyboardInterrupt):
+        main()

@@ -1,18 +1,33 @@
 """Run parts of the exporter in a separate process. `run.py` starts this script.
 
-python benchmarks/workload.py refresh BASE_URL   measure time, CPU time and memory of refreshes: all new, then unchanged
+python benchmarks/workload.py api SIZE           serve a list that changes only on request: POST /change, POST /remove
+python benchmarks/workload.py refresh BASE_URL   measure time, CPU time and memory of refreshes, and print them as JSON
 python benchmarks/workload.py serve BASE_URL     serve one snapshot; each line on stdin starts or stops refreshes
+python benchmarks/workload.py scrape URL         scrape without compression, over and over
+
+Each of them but `refresh` prints one line when it is ready, and ends with its standard input.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import http.client
 import json
-import resource
+import re
 import sys
+import threading
 import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import uvloop
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
 
 from exporter.cache import Cache
 from exporter.collectors.credential_connections import COLLECTOR
@@ -21,33 +36,104 @@ from exporter.exposition.formats import Format
 from exporter.exposition.renderer import Renderer
 from exporter.logs import configure_logging
 from exporter.refresh import Refresher, View
+from exporter.sandbox import Account
+from exporter.sandbox import create_app as create_api
 from exporter.telemetry import Telemetry
 from exporter.telnyx.client import Client
 from exporter.telnyx.lists import ListReader
 from exporter.web import server
 from exporter.web.app import create_app
 
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
 KEY = "sandbox"
+QUERY = COLLECTOR.query(FilterSettings(), page_size=250)
+
+
+def memory(field: str) -> float:
+    """Return a field of this process's status in MiB: `VmRSS` is the resident memory, and `VmHWM` its peak."""
+    return int(re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 2**10  # type: ignore[index]  # Linux always writes it
+
+
+def create_client(base_url: str, telemetry: Telemetry) -> Client:
+    """Return a client that waits long enough for the largest list."""
+    return Client(base_url, lambda: KEY, telemetry, timeout=300.0)
 
 
 def create_refresher(base_url: str, telemetry: Telemetry) -> tuple[Client, Refresher]:
     """Return a client and a refresher with empty caches."""
-    client = Client(base_url, lambda: KEY, telemetry)
-    reader = ListReader(client, COLLECTOR.query(FilterSettings(), page_size=250), telemetry)
-    return client, Refresher(reader, Renderer(COLLECTOR), telemetry)
+    client, renderer = create_client(base_url, telemetry), Renderer(COLLECTOR)
+    return client, Refresher(ListReader(client, QUERY, renderer, telemetry), renderer, telemetry)
+
+
+async def serve_api(size: str) -> None:
+    """Serve the sandbox until standard input ends."""
+    account = Account(int(size), step=0)
+    changes = 0
+
+    async def change(_: Request) -> Response:
+        nonlocal changes
+        changes += 1
+        row = account.rows[changes * 7919 % len(account.rows)]
+        account.update(row["id"], active=not row["active"])
+        return PlainTextResponse("changed")
+
+    async def remove(_: Request) -> Response:
+        account.remove(account.rows[0]["id"])
+        return PlainTextResponse("removed")
+
+    routes = [Route("/change", change, methods=["POST"]), Route("/remove", remove, methods=["POST"])]
+    app = Starlette(routes=[*routes, Mount("/", create_api(account, api_key=KEY, rate_limit=0))])
+    listener = server.listen("127.0.0.1:0")
+    async with server.serving(app, listener):
+        print(f"{server.local_url(listener)}/v2", flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+async def read_and_hash(client: Client) -> None:
+    """Read all pages and hash their bodies: the least that a refresh has to do."""
+    session = client.session()
+    first = json.loads(await session.get(QUERY.path, {"page[number]": 1, "page[size]": 250, **QUERY.params}))
+    numbers = iter(range(1, first["meta"]["total_pages"] + 1))
+
+    async def work() -> None:
+        for number in numbers:
+            params = {"page[number]": number, "page[size]": 250, **QUERY.params}
+            hashlib.sha256(await session.get(QUERY.path, params)).digest()
+
+    await asyncio.gather(*(work() for _ in range(client.concurrency)))
+
+
+def post(base_url: str, action: str) -> None:
+    """Let the API change its list."""
+    request = urllib.request.Request(f"{base_url.removesuffix('/v2')}/{action}", method="POST")
+    urllib.request.urlopen(request).close()
 
 
 async def refresh(base_url: str) -> None:
-    """Refresh with empty caches and then twice with an unchanged list, and print the measurements as JSON."""
+    """Refresh with empty caches, with an unchanged list, and with one changed connection, and print the results."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # as the command does
     client, refresher = create_refresher(base_url, Telemetry())
     measurements: dict[str, float] = {}
-    for name in ("new", "unchanged", "unchanged"):
-        wall_start, cpu_start = time.perf_counter(), time.process_time()
+
+    async def refresh_and_encode() -> None:
         view = await refresher()
-        view.document.encode(Format.TEXT, gzip=True)
+        view.document.blocks(Format.OPENMETRICS)
+
+    for name in ("new", "unchanged", "unchanged", "changed", "changed", "floor"):
+        if name == "changed":
+            await asyncio.to_thread(post, base_url, "change")
+        wall_start, cpu_start = time.perf_counter(), time.process_time()
+        await (read_and_hash(client) if name == "floor" else refresh_and_encode())
         measurements[f"{name} seconds"] = time.perf_counter() - wall_start
         measurements[f"{name} cpu seconds"] = time.process_time() - cpu_start
-    measurements["MiB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    measurements["resident MiB"], measurements["peak MiB"] = memory("VmRSS"), memory("VmHWM")
+    for _ in range(2):  # all pages change, because all rows move
+        await asyncio.to_thread(post, base_url, "remove")
+        await refresh_and_encode()
+    measurements["peak MiB after removals"] = memory("VmHWM")
     await client.close()
     print(json.dumps(measurements))
 
@@ -57,6 +143,7 @@ async def serve(base_url: str) -> None:
 
     Each of these refreshes starts with empty caches, and its result is discarded.
     """
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     telemetry = Telemetry()
     client, refresher = create_refresher(base_url, telemetry)
     cache: Cache[View] = Cache(refresher, ttl=1e6, max_stale=1e6)
@@ -78,7 +165,24 @@ async def serve(base_url: str) -> None:
             print("idle", flush=True)
 
 
+async def scrape(url: str) -> None:
+    """Scrape without compression until standard input ends."""
+    threading.Thread(target=_scrape_forever, args=(url,), daemon=True).start()
+    await asyncio.to_thread(sys.stdin.read)
+
+
+def _scrape_forever(url: str) -> None:
+    connection = http.client.HTTPConnection(urlsplit(url).netloc)
+    buffer = bytearray(2**20)
+    print("ready", flush=True)
+    while True:
+        connection.request("GET", "/metrics")
+        response = connection.getresponse()
+        while response.readinto(buffer):
+            pass
+
+
 if __name__ == "__main__":
     configure_logging("error", "logfmt")
-    work = {"refresh": refresh, "serve": serve}[sys.argv[1]]
+    work = {"api": serve_api, "refresh": refresh, "serve": serve, "scrape": scrape}[sys.argv[1]]
     uvloop.run(work(sys.argv[2]))

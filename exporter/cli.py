@@ -36,7 +36,7 @@ from exporter.web.web_config import SOURCE as WEB_SOURCE
 from exporter.web.web_config import WebConfigFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 
     from starlette.types import ASGIApp
 
@@ -93,7 +93,7 @@ def _discard(stream: TextIO) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _write_stdout(*pieces: bytes | memoryview) -> None:
+def _write_stdout(pieces: Iterable[bytes | memoryview]) -> None:
     if sys.stdout is None:
         raise UsageError("standard output: is closed")
     try:
@@ -184,7 +184,7 @@ def _account(settings: Settings, base_url: str, api_key: Callable[[], str], tele
 
 async def _check_config(settings: Settings, api_key: Callable[[], str], telemetry: Telemetry) -> int:
     await _account(settings, settings.base_url, api_key, telemetry).close()
-    _write_stdout(b"ok\n")
+    _write_stdout([b"ok\n"])
     return 0
 
 
@@ -200,7 +200,7 @@ async def _poll_once(settings: Settings, api_key: Callable[[], str], telemetry: 
             status = 1
         finally:
             await account.close()
-    _write_stdout(*response_body(document, Format.TEXT, telemetry.render(Format.TEXT), gzip=False).pieces)
+    _write_stdout(response_body(document, Format.TEXT, telemetry.render(Format.TEXT), gzip=False).pieces)
     return status
 
 

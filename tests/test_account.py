@@ -4,6 +4,7 @@ import pytest
 from connections import text_of
 from fake_api import FakeApi, connections, silence
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from exporter.account import Account, CurrentAccount
 from exporter.config.flags import OPTIONS
@@ -121,6 +122,20 @@ async def test_reload_keeps_the_snapshot_if_the_exposed_data_is_the_same(api, ch
     up = f"telnyx_up {float(kept)}".encode()
     assert up in TELEMETRY.render(Format.TEXT)
     await current.close()
+
+
+async def test_reload_does_not_hide_changes(api):
+    """The first refresh after a reload logs which connections changed since the last refresh before it."""
+    first, second = account_of(api), account_of(api, telnyx=TelnyxSettings(page_size=2))
+    await first.cache.get(10.0)
+    second.adopt_snapshot(first)
+    api.rows[1]["active"] = False
+    with capture_logs() as logs:
+        await second.refresh()
+    (line,) = [line for line in logs if line["event"] == "connections changed"]
+    assert line["disabled"] == "2 connection 2"
+    await first.close()
+    await second.close()
 
 
 async def test_metrics_expose_the_current_cache_settings(api):

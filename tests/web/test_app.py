@@ -1,6 +1,7 @@
 import asyncio
 import gzip
 import os
+import threading
 
 import httpx
 import pytest
@@ -10,6 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.cache import Cache
 from exporter.collectors.credential_connections import Connection
+from exporter.exposition import response as response_module
+from exporter.exposition.blocks import decompress
 from exporter.exposition.formats import Format
 from exporter.refresh import View
 from exporter.telemetry import Telemetry
@@ -120,9 +123,14 @@ class SlowClient:
             self.disconnected.set()
 
     async def request(self, cache):
-        """Send the request and receive the response."""
-        async with asyncio.timeout(20):
-            await create_app(lambda: cache, Telemetry(process=False))(self.scope, self.receive, self.send)
+        """Send the request and receive the response. Nothing of it goes on afterwards."""
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            app = create_app(lambda: cache, Telemetry(process=False))
+            task = group.create_task(app(self.scope, self.receive, self.send))
+            others = asyncio.all_tasks() - {task}
+            await task
+            await asyncio.sleep(0.01)
+            assert asyncio.all_tasks() <= others
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
@@ -140,6 +148,24 @@ async def test_a_large_response_is_sent_in_pieces(encoding):
         assert len(client.pieces) > 4
         assert [row.connection_name in line for row, line in zip(LARGE, infos, strict=True)] == [True] * len(LARGE)
         assert lines[-1].startswith("telnyx_exporter_build_info")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "refresh", "in_thread"),
+    [("identity", refresh_large, True), ("identity", refresh_ok, False), ("gzip", refresh_large, False)],
+    ids=["large", "small", "gzip"],
+)
+async def test_a_large_response_is_decompressed_in_another_thread(monkeypatch, encoding, refresh, in_thread):
+    """Decompression of a large response doesn't keep the event loop from serving others."""
+    threads = set()
+
+    def record(*arguments):
+        threads.add(threading.get_ident())
+        return decompress(*arguments)
+
+    monkeypatch.setattr(response_module, "decompress", record)
+    await SlowClient(encoding).request(cache_of(refresh))
+    assert threads == set() if encoding == "gzip" else (threading.get_ident() in threads) is not in_thread
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])

@@ -149,17 +149,26 @@ async def test_a_client_that_does_not_read_is_disconnected(monkeypatch):
         assert received < SIZE
 
 
+PIECE = 2**20
+
+
+def pieces(count):
+    """Return an application whose response has this many pieces."""
+
+    async def app(scope, receive, send):
+        length = str(count * PIECE).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        for _ in range(count):
+            await send({"type": "http.response.body", "body": bytes(PIECE), "more_body": True})
+        await send({"type": "http.response.body"})
+
+    return app
+
+
 async def test_the_send_timeout_applies_to_the_whole_response(monkeypatch):
     """A client that reads a response of many pieces too slowly is disconnected, however often it reads a little."""
     monkeypatch.setattr(protocol, "SEND_TIMEOUT", 0.5)
-
-    async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        for _ in range(1000):
-            await send({"type": "http.response.body", "body": bytes(2**18), "more_body": True})
-        await send({"type": "http.response.body"})
-
-    async with serving(app) as connect:
+    async with serving(pieces(1000)) as connect:
         reader, writer = await connect()
         writer.write(REQUEST)
         received = 0
@@ -167,18 +176,37 @@ async def test_the_send_timeout_applies_to_the_whole_response(monkeypatch):
             while piece := await reader.read(2**18):
                 received += len(piece)
                 await asyncio.sleep(0.02)  # each piece is read in time
-        assert 2**20 < received < 1000 * 2**18
+        assert 2**20 < received < 1000 * PIECE
+
+
+async def test_the_send_timeout_applies_to_each_response(monkeypatch):
+    """A client that read its first response but not the second is disconnected, although all of it was written."""
+    monkeypatch.setattr(protocol, "SEND_TIMEOUT", 0.5)
+    request = b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n"
+    async with serving() as connect:
+        reader, writer = await connect()
+        writer.write(request)
+        await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(SIZE)
+        writer.write(request)
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(1.0)
+        received = 0
+        with contextlib.suppress(ConnectionResetError):
+            while piece := await reader.read(2**20):
+                received += len(piece)
+        assert received < SIZE
 
 
 async def test_the_send_timeout_ends_with_the_response(monkeypatch):
     """A client that has read its response can be idle, and send further requests, for longer than the send timeout."""
     monkeypatch.setattr(protocol, "SEND_TIMEOUT", 0.5)
-    async with serving() as connect:
+    async with serving(pieces(100)) as connect:
         reader, writer = await connect()
         for _ in range(2):
-            writer.write(b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n")
+            writer.write(REQUEST)
             await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(SIZE)
+            await reader.readexactly(100 * PIECE)
             await asyncio.sleep(0.6)
 
 
