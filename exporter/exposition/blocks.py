@@ -7,6 +7,7 @@ joined blocks are the deflate data of the joined texts. `isal` compresses nine t
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,6 +21,8 @@ _LEVEL = 1
 _RAW_DEFLATE = -isal_zlib.MAX_WBITS
 _INPUT_BYTES = 32 * 2**10
 """How much to decompress at once. This is about 256 KiB of sample lines."""
+_MIN_MAP_BYTES = 64 * 2**10
+"""Size from which a buffer is a memory map."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,23 +56,34 @@ def compress(*texts: bytes) -> tuple[Block, ...]:
     """Return a block for each text. The block of an empty text has no data, not even a flush."""
     deflate = isal_zlib.compressobj(_LEVEL, wbits=_RAW_DEFLATE)
     parts = [deflate.compress(text) + deflate.flush(isal_zlib.Z_FULL_FLUSH) if text else b"" for text in texts]
-    views = _split(b"".join(parts), map(len, parts))
+    views = _split(_concatenate(parts), map(len, parts))
     return tuple(Block(view, isal_zlib.crc32(text), len(text)) for view, text in zip(views, texts, strict=True))
 
 
 def join(blocks: Sequence[Block]) -> Block:
     """Return one block with the text of all blocks, and let these share its buffer so that no data is held twice."""
-    buffer = b"".join([block.data for block in blocks])
+    buffer = _concatenate([block.data for block in blocks])
     totals = Totals().followed_by(blocks)
     for block, view in zip(blocks, _split(buffer, [len(block.data) for block in blocks]), strict=True):
         block.data = view
-    return Block(memoryview(buffer), totals.crc, totals.length)
+    return Block(buffer, totals.crc, totals.length)
 
 
-def _split(buffer: bytes, sizes: Iterable[int]) -> Iterator[memoryview]:
-    start, view = 0, memoryview(buffer)
+def _concatenate(parts: Sequence[bytes | memoryview]) -> memoryview:
+    """Join parts in a new buffer. A large one is a memory map, because it would leave a hole in the heap one day."""
+    size = sum(map(len, parts))
+    if size < _MIN_MAP_BYTES:
+        return memoryview(b"".join(parts))
+    buffer = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for part in parts:
+        buffer.write(part)
+    return memoryview(buffer).toreadonly()
+
+
+def _split(buffer: memoryview, sizes: Iterable[int]) -> Iterator[memoryview]:
+    start = 0
     for size in sizes:
-        yield view[start : start + size]
+        yield buffer[start : start + size]
         start += size
 
 

@@ -1,4 +1,6 @@
 import itertools
+import mmap
+import random
 import zlib
 
 import pytest
@@ -41,10 +43,10 @@ def test_an_empty_text_takes_no_bytes():
 
 
 @given(TEXTS, st.randoms())
-def test_blocks_can_follow_each_other_in_any_order(texts, random):
+def test_blocks_can_follow_each_other_in_any_order(texts, order):
     """Blocks are the deflate data of their texts, in any order and any number of times. Totals describe the whole."""
     pairs = [*zip(compress(*texts), texts, strict=True), *zip(compress(*texts), texts, strict=True)]
-    random.shuffle(pairs)
+    order.shuffle(pairs)
     blocks, text = [block for block, _ in pairs], b"".join(text for _, text in pairs)
     half = len(blocks) // 2
     assert inflate(blocks) == text
@@ -63,6 +65,15 @@ def test_join(texts):
     assert [text_of(block) for block in blocks] == texts
     assert all(block.data.obj is again.data.obj for block in blocks)
     assert (joined.crc, joined.length) == (zlib.crc32(b"".join(texts)), sum(map(len, texts)))
+
+
+@pytest.mark.parametrize(("size", "kind"), [(70_000, mmap.mmap), (60_000, bytes)], ids=["large", "small"])
+def test_large_buffers_are_not_in_the_heap(size, kind):
+    """A large buffer is a memory map, which goes back to the system when it is freed. No buffer can be written to."""
+    first, second = compress(random.randbytes(size // 2), random.randbytes(size // 2))
+    assert type(first.data.obj) is kind
+    assert first.data.readonly
+    assert second.data.obj is first.data.obj
 
 
 @pytest.mark.parametrize("text", [LINES, bytes(len(LINES)), b"x"], ids=["lines", "zeros", "one byte"])
