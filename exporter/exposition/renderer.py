@@ -1,8 +1,8 @@
 """Renders the rows of a page to blocks, one for each metric family.
 
 A line has three parts: the family's name, the identity labels, which all series of a row share, and a suffix with the
-other labels and the number. Identity labels are rendered once per row, and a suffix once per distinct combination of
-values on the page, of which there are few.
+other labels and the number. Identity labels are rendered once per row. Suffixes are cached, because most families have
+few distinct combinations of values.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Batch:
     """The samples of each row family."""
 
 
-_BATCH_PAGES = 32
+_BATCH_PAGES = 16
 """Pages to join: enough that a response consists of few parts, and few enough that one changed page costs little."""
 
 
@@ -56,6 +56,7 @@ class Renderer:
 
     def __init__(self, collector: Collector[Any]) -> None:
         self._collector = collector
+        self._suffixes = {family.name: _SuffixCache(family) for family in collector.row_families}
         self._batches: dict[tuple[int, ...], _Batch] = {}
         """The joined pages of the last snapshot by the identities of the pages."""
         self._identity_template = "{" + ",".join(f'{label}="%s"' for label in collector.identity_labels)
@@ -109,7 +110,7 @@ class Renderer:
         identities = [self._render_identity(row) for row in rows]
         sources = _SourceCache(rows)
         for family in self._collector.row_families:
-            suffixes = _SuffixCache(family)
+            suffixes = self._suffixes[family.name]
             if isinstance(family, Gauge):
                 numbers = map(family.get_value, sources[family.source])
                 lines = [
@@ -133,6 +134,10 @@ class Renderer:
         return (self._identity_template % tuple([escape(value or "") for value in self._identity(row)])).encode()
 
 
+_MAX_SUFFIXES = 1000
+"""Maximum number of suffixes to cache for a family. In some, such as creation times, nearly all are distinct."""
+
+
 class _SuffixCache(dict[Any, bytes]):
     """Caches the ends of lines, after the identity labels, by their values. Each is rendered when it is first needed.
 
@@ -149,6 +154,8 @@ class _SuffixCache(dict[Any, bytes]):
         else:
             values, number = (key, 1) if isinstance(self._family, Info) else key
             suffix = (self._template % (*map(_label_text, values), number)).encode()
+        if len(self) >= _MAX_SUFFIXES:
+            self.clear()
         self[key] = suffix
         return suffix
 
