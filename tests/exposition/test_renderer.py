@@ -107,7 +107,9 @@ def test_cached_suffixes_are_bounded(monkeypatch):
     """However many distinct values the rows have, each line is right, and few ends of lines are cached."""
     monkeypatch.setattr(renderer_module, "_MAX_SUFFIXES", 3)
     renderer = Renderer(COLLECTOR)
-    rows = [Connection(id=str(number), webhook_timeout_secs=number % 5, tags=(f"t{number}",)) for number in range(50)]
+    rows = [
+        Connection(id=str(number), webhook_timeout_secs=number % 5, tags=(f"t{number}", "a")) for number in range(50)
+    ]
     assert text_of(render(rows[:20], rows[20:], renderer=renderer)) == text_of(render(rows))
     assert max(map(len, renderer._suffixes.values())) == 3
 
