@@ -137,7 +137,7 @@ class PrometheusClientFamilies:
     def _snapshot_samples(family: Family, rows: Sequence[Connection]) -> Iterable[Sample]:
         if not isinstance(family, RowCount):
             return [((), 0)]
-        return Counter(map(family.get_labels, map(COLLECTOR.record, rows))).items()
+        return Counter(map(family.get_labels, map(COLLECTOR.index_record, rows))).items()
 
     @staticmethod
     def _samples(family: Gauge | Info | MultiGauge, row: Connection) -> Iterable[Sample]:

@@ -107,8 +107,7 @@ def _write_stdout(pieces: Iterable[bytes | memoryview]) -> None:
 def _run(coroutine: Coroutine[None, None, int]) -> int:
     stamina.instrumentation.set_on_retry_hooks(())  # the exporter has its own log and metrics
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        # One thread renders, compresses, checks passwords and reloads. More would not be faster, and each would keep
-        # its own memory.
+        # One thread renders, compresses and reloads. More would not be faster, and each would keep its own memory.
         runner.get_loop().set_default_executor(ThreadPoolExecutor(1))
         return runner.run(coroutine)
 

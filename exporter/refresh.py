@@ -99,9 +99,15 @@ class Refresher:
         return View(document, snapshot.row_count, now)
 
     def _render(self, snapshot: Snapshot[RenderedPage]) -> tuple[Document, Mapping[str, Sequence[str]]]:
-        """Return the document, and the changes since the last success."""
+        """Return the document, and the changes since the last success.
+
+        A row that is left out, or was, is neither added nor removed. Nor is any row if one of the snapshots lacks rows.
+        """
         pages = self._pages if self._pages is not None else snapshot.pages
-        changes = find_changes([page.index for page in pages], [page.index for page in snapshot.pages])
+        unknown = self._unreadable | {row.id for row in snapshot.unreadable}
+        changes = find_changes([page.index for page in pages], [page.index for page in snapshot.pages], unknown)
+        if snapshot.missing or self._missing:
+            changes = {kind: rows for kind, rows in changes.items() if kind not in {"added", "removed"}}
         return self._renderer.render(snapshot), changes
 
     def _log_success(

@@ -331,6 +331,35 @@ async def test_changes_are_logged(fetcher, refresher, logs, pages, changes):
     assert await refresh(refresher, logs) == [REFRESHED]
 
 
+UNREADABLE_TWO = snapshot_of((ZERO, ONE), unreadable=(UnreadableRow("2", "x"),))
+
+
+@pytest.mark.parametrize(
+    "incomplete", [UNREADABLE_TWO, snapshot_of((ZERO, ONE), missing=1)], ids=["unreadable", "missing"]
+)
+async def test_a_row_that_is_left_out_is_not_removed(fetcher, refresher, logs, incomplete):
+    """A row that is left out of a snapshot is logged as neither removed nor, when it is back, as added."""
+    await refresh(refresher, logs)
+    fetcher.result = incomplete
+    assert CHANGED not in await refresh(refresher, logs)
+    assert CHANGED not in await refresh(refresher, logs)
+    fetcher.result = THREE
+    assert CHANGED not in await refresh(refresher, logs)
+
+
+async def test_other_changes_of_an_incomplete_list_are_logged(fetcher, refresher, logs):
+    """If a list lacks rows, changes of the others are logged. So are added rows if others are only unreadable."""
+    await refresh(refresher, logs)
+    fetcher.result = snapshot_of((replace(ZERO, active=False), ONE), missing=1)
+    assert CHANGED in await refresh(refresher, logs)
+    assert logs[1] == {"log_level": "info", "event": "connections changed", "disabled": "0 pbx 0"}
+    fetcher.result = THREE
+    await refresh(refresher, logs)
+    fetcher.result = snapshot_of((ZERO, ONE, Connection(id="3")), unreadable=(UnreadableRow("2", "x"),))
+    assert CHANGED in await refresh(refresher, logs)
+    assert logs[1] == {"log_level": "info", "event": "connections changed", "added": "3"}
+
+
 async def test_changes_during_an_outage_are_logged_after_it(fetcher, refresher, logs):
     """After an outage, the changes since the last success are logged."""
     await refresh(refresher, logs)

@@ -7,15 +7,21 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from exporter.collectors.index import IndexRecord, PageIndex
 
 
-def find_changes(before: Sequence[PageIndex[Any]], after: Sequence[PageIndex[Any]]) -> Mapping[str, Sequence[str]]:
+_MAX_NAME_LENGTH = 100
+
+
+def find_changes(
+    before: Sequence[PageIndex[Any]], after: Sequence[PageIndex[Any]], unknown: Collection[str | None] = ()
+) -> Mapping[str, Sequence[str]]:
     """Return the ids and names of the rows that were added, removed or changed, by kind of change.
 
-    A page that did not change is the same object in both lists and costs nothing.
+    Rows whose id is in `unknown` count as neither added nor removed. A page that did not change is the same object in
+    both lists and costs nothing.
     """
     same = {id(index) for index in before} & {id(index) for index in after}
     changes: dict[str, list[str]] = defaultdict(list)
@@ -29,8 +35,8 @@ def find_changes(before: Sequence[PageIndex[Any]], after: Sequence[PageIndex[Any
             was, now = old.pop(row_id), new.pop(row_id)
             for kind in now.changes_since(was):
                 changes[kind].append(_describe(now))
-    changes["added"] = [_describe(record) for record in new.values()]
-    changes["removed"] = [_describe(record) for record in old.values()]
+    changes["added"] = [_describe(record) for record in new.values() if record.id not in unknown]
+    changes["removed"] = [_describe(record) for record in old.values() if record.id not in unknown]
     return {kind: rows for kind, rows in changes.items() if rows}
 
 
@@ -39,4 +45,4 @@ def _without(indexes: Iterable[PageIndex[Any]], same: set[int]) -> Iterable[Page
 
 
 def _describe(record: IndexRecord) -> str:
-    return f"{record.id} {record.name}".rstrip()
+    return f"{record.id} {record.name[:_MAX_NAME_LENGTH]}".rstrip()

@@ -24,9 +24,9 @@ class Collector(Generic[RowT]):
     path: str
     """Path of the list endpoint below the base URL."""
     row_type: type[RowT]
-    record_type: type[IndexRecord]
-    record: Callable[[RowT], IndexRecord]
-    """Returns the index record of a row, which has the type `record_type`."""
+    index_type: type[IndexRecord]
+    index_record: Callable[[RowT], IndexRecord]
+    """Returns the index record of a row, which has the type `index_type`."""
     params: Callable[[FilterSettings], Mapping[str, str]]
     """Returns the query parameters: the filters that are set, and a sort order.
 

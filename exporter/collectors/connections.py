@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ConnectionRecord(IndexRecord, frozen=True, gc=False, array_like=True):
-    """What is kept of a connection."""
+    """The attributes of a connection that are counted, or whose changes are logged."""
 
     record_type: str
     active: bool | None

@@ -161,7 +161,7 @@ class Connection(Row, frozen=True, gc=False, kw_only=True):
         return self.noise_suppression_details.engine if self.noise_suppression_details else None
 
 
-def _record(row: Connection) -> ConnectionRecord:
+def _index_record(row: Connection) -> ConnectionRecord:
     return ConnectionRecord(
         id=row.id,
         name=row.connection_name or "",
@@ -270,8 +270,8 @@ def _params(filters: FilterSettings) -> Mapping[str, str]:
 COLLECTOR = Collector(
     path="/credential_connections",
     row_type=Connection,
-    record_type=ConnectionRecord,
-    record=_record,
+    index_type=ConnectionRecord,
+    index_record=_index_record,
     params=_params,
     identity_labels={"connection_id": "id", "connection_name": "connection_name"},
     snapshot_families=_SNAPSHOT_FAMILIES,

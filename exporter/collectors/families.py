@@ -56,7 +56,10 @@ class RowCount(Family):
     """The number of rows with each combination of label values. It has no identity labels."""
 
     attributes: tuple[str, ...]
-    """Two or more attributes of the index record, which are the values of the labels. They must not be None."""
+    """Two or more attributes of the index record, which are the values of the labels.
+
+    A text must not be None, because None and an empty text are the same label value.
+    """
     documented: tuple[tuple[LabelValue, ...], ...]
     """Combinations that are exposed even if no row has them."""
 

@@ -1,4 +1,4 @@
-"""The index of a page: a small record for each row, which remains when the row itself is gone."""
+"""The index of a page: a small record for each row, which is kept after the row is discarded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class IndexRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What is kept of a row. Collectors add fields."""
+    """The attributes of a row that later steps need. Collectors add fields."""
 
     id: str
     name: str

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _LEVEL = 1
-"""Level 0 compresses less, and levels 2 and 3 hardly more."""
+"""Level 0 compresses much less than level 1. Levels 2 and 3 compress hardly better."""
 _RAW_DEFLATE = -isal_zlib.MAX_WBITS
-_INPUT_BYTES = 32 * 2**10
-"""How much to decompress at once. This is about 256 KiB of sample lines."""
+_INPUT_BYTES = 16 * 2**10
+"""How much to decompress at once. This is about 128 KiB of sample lines."""
 _MIN_MAP_BYTES = 64 * 2**10
 """Size from which a buffer is a memory map."""
 
@@ -36,7 +36,7 @@ class Block:
 
 
 class Totals(NamedTuple):
-    """Of joined blocks: CRC-32 and length in bytes of the text, and length of the compressed data."""
+    """CRC-32 and length of the text of joined blocks, and the length of their compressed data. Lengths are in bytes."""
 
     crc: int = 0
     length: int = 0
@@ -70,7 +70,7 @@ def join(blocks: Sequence[Block]) -> Block:
 
 
 def _concatenate(parts: Sequence[bytes | memoryview]) -> memoryview:
-    """Join parts in a new buffer. A large one is a memory map, because it would leave a hole in the heap one day."""
+    """Join parts in a new buffer. A large one is a memory map, because freeing many of them would fragment the heap."""
     size = sum(map(len, parts))
     if size < _MIN_MAP_BYTES:
         return memoryview(b"".join(parts))

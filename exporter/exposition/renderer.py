@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RenderedPage:
-    """What remains of a page when its rows are gone."""
+    """A page as blocks, index and counts. Its rows are discarded."""
 
     blocks: Sequence[Block]
     """The samples of each row family."""
@@ -63,8 +63,8 @@ class Renderer:
         self._identity = attrgetter(*collector.identity_labels.values())
 
     def render_page(self, rows: Sequence[Any]) -> RenderedPage:
-        """Render rows, each of which has another id."""
-        return self._page(self._render_rows(rows), [self._collector.record(row) for row in rows])
+        """Render rows with distinct ids."""
+        return self._page(self._render_rows(rows), [self._collector.index_record(row) for row in rows])
 
     def remove_rows(self, page: RenderedPage, ids: Collection[str]) -> RenderedPage:
         """Return the page as if it had been rendered without the rows that have these ids."""
@@ -103,7 +103,7 @@ class Renderer:
             for family in self._collector.snapshot_families
             if isinstance(family, RowCount)
         }
-        return RenderedPage(compress(*texts), PageIndex(self._collector.record_type, records), counts)
+        return RenderedPage(compress(*texts), PageIndex(self._collector.index_type, records), counts)
 
     def _render_rows(self, rows: Sequence[Any]) -> Iterable[bytes]:
         """Return the lines of each row family."""

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from exporter.collectors.families import Family
 
-PIECE_BYTES = 256 * 2**10
-"""Approximate size of a piece: large enough that the number of pieces doesn't matter, and little memory."""
+PIECE_BYTES = 128 * 2**10
+"""Approximate size of a piece. A client that reads slowly keeps one in memory."""
 
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _END_OF_DEFLATE = b"\x03\x00"

@@ -1,4 +1,4 @@
-"""What is kept of a list once its rows were processed."""
+"""Lists and pages whose rows were processed and discarded."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _InputT_contra = TypeVar("_InputT_contra", contravariant=True)
 
 
 class PageProcessor(Protocol[_InputT_contra, ContentT]):
-    """Turns the rows of a page into content, which is all that is kept of them."""
+    """Turns the rows of a page into its content. The rows are then discarded."""
 
     def render_page(self, rows: Sequence[_InputT_contra]) -> ContentT:
-        """Return the content for these rows. Each of them has another id."""
+        """Return the content for these rows, which have distinct ids."""
 
     def remove_rows(self, page: ContentT, ids: Collection[str]) -> ContentT:
         """Return the content without the rows that have these ids."""

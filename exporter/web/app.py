@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +16,7 @@ from exporter.exposition.response import EMPTY, PIECE_BYTES, response_body
 from exporter.web.status_page import render_page
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from exporter.cache import Cache, Entry
     from exporter.exposition.formats import Format
-    from exporter.exposition.response import Piece
+    from exporter.exposition.response import Body, Piece
     from exporter.refresh import View
 
 DEFAULT_TIMEOUT = 10.0
@@ -107,7 +106,7 @@ class _MetricsEndpoint:
         self._current_cache = current_cache
         self._own_metrics = own_metrics
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's signature
         headers = Headers(scope=scope)
         form = choose_format(headers.get("accept", ""))
         gzip = accepts_gzip(headers.get("accept-encoding", ""))
@@ -124,38 +123,20 @@ class _MetricsEndpoint:
         ]
         await send({"type": "http.response.start", "status": 200, "headers": response_headers})
         if scope["method"] != "HEAD":
-            in_thread = not gzip and body.length > PIECE_BYTES  # decompression takes time
-            await _send_pieces(_ahead(body.pieces) if in_thread else _iterate(body.pieces), receive, send)
+            async for piece in _iterate(body, in_thread=not gzip):
+                # This waits until the transport has sent most of the last piece. After a disconnect, it does nothing.
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _send_pieces(pieces: AsyncGenerator[Piece], receive: Receive, send: Send) -> None:
-    """Send pieces until the client disconnects. `send` waits until the transport has sent most of the last piece."""
-    disconnect = asyncio.create_task(_wait_for_disconnect(receive))
-    async with contextlib.aclosing(pieces):
-        async for piece in pieces:
-            if disconnect.done():
-                break
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-    disconnect.cancel()
-
-
-async def _wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-async def _iterate(pieces: Iterator[Piece]) -> AsyncGenerator[Piece]:
-    for piece in pieces:
-        yield piece
-
-
-async def _ahead(pieces: Iterator[Piece]) -> AsyncGenerator[Piece]:
-    """Yield pieces that a worker thread creates, each while the one before it is sent."""
-    following = asyncio.create_task(asyncio.to_thread(next, pieces, None))
-    while (piece := await following) is not None:
-        following = asyncio.create_task(asyncio.to_thread(next, pieces, None))
-        yield piece
+async def _iterate(body: Body, *, in_thread: bool) -> AsyncIterator[Piece]:
+    """Return the pieces of a body. `in_thread` creates each piece of a large body in a worker thread."""
+    if in_thread and body.length > PIECE_BYTES:
+        while (piece := await asyncio.to_thread(next, body.pieces, None)) is not None:
+            yield piece
+    else:
+        for piece in body.pieces:
+            yield piece
 
 
 def scrape_timeout(header: str) -> float:

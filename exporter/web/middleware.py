@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import bcrypt
@@ -28,6 +29,8 @@ MAX_QUEUED_CHECKS = 64
 """Requests that wait for their password to be checked, one at a time. Further requests get status 503."""
 _MAX_PASSWORD_BYTES = 72
 """bcrypt ignores the rest of a password."""
+_THREAD = ThreadPoolExecutor(1)
+"""Checks passwords, which takes long, so that refreshes and responses don't wait for the thread that they share."""
 
 _log = structlog.get_logger()
 
@@ -142,7 +145,9 @@ class BasicAuth:
                 if self._is_cached(user, digest):  # checked while this request waited
                     return True
                 stored = self._hashes.get(user, self._costliest_hash)
-                valid = await asyncio.to_thread(self._check_password, password[:_MAX_PASSWORD_BYTES], stored)
+                valid = await asyncio.get_running_loop().run_in_executor(
+                    _THREAD, self._check_password, password[:_MAX_PASSWORD_BYTES], stored
+                )
         finally:
             self._queued -= 1
         if valid and user in self._hashes:

@@ -56,6 +56,18 @@ def test_unchanged_pages_are_not_read(monkeypatch):
     assert read == [first, last]
 
 
+def test_unknown_rows_are_neither_added_nor_removed():
+    """A row whose state is unknown in one of the lists is not mentioned, but other changes of it are."""
+    before, after = [Numbered("a", "", 0), Numbered("b", "", 0)], [Numbered("b", "", 1), Numbered("c", "", 0)]
+    assert find_changes(pages_of(before, []), pages_of(after, []), {"a", "b", "c", None}) == {"grew": ["b"]}
+    assert find_changes(pages_of(before, []), pages_of(after, []), {"a"}) == {"added": ["c"], "grew": ["b"]}
+
+
+def test_long_names_are_cut():
+    """Of a long name, only the beginning is in the log."""
+    assert find_changes([], [PageIndex(Numbered, [Numbered("a", "x" * 101, 0)])]) == {"added": ["a " + "x" * 100]}
+
+
 def test_changes_are_in_the_order_of_the_list():
     """Rows of the same kind of change are in list order, with the new name. A row without a name has its id only."""
     before = [Numbered(row_id, "old", 0) for row_id in "abc"]

@@ -15,8 +15,8 @@ ROWS = st.lists(arbitrary_connections(st.text(max_size=5)), max_size=3)
 @settings(deadline=None, max_examples=40)
 def test_an_index_keeps_its_records(rows):
     """The records are read back in order, whatever they contain, and as often as they are needed."""
-    records = tuple(map(COLLECTOR.record, rows))
-    index = PageIndex(COLLECTOR.record_type, records)
+    records = tuple(map(COLLECTOR.index_record, rows))
+    index = PageIndex(COLLECTOR.index_type, records)
     assert index.records == records
     assert index.records == records
 
@@ -33,7 +33,7 @@ def test_a_record_without_further_fields_does_not_change():
     assert list(IndexRecord("1", "a").changes_since(IndexRecord("1", "b"))) == []
 
 
-@pytest.mark.parametrize("kind", [IndexRecord, COLLECTOR.record_type], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [IndexRecord, COLLECTOR.index_type], ids=lambda kind: kind.__name__)
 def test_a_repr_has_no_values(kind):
     """The repr of a record has none of its values, which can be personal."""
     values = ["canary-1d3f"] * len(kind.__struct_fields__)

@@ -1,7 +1,6 @@
 import gzip as gzip_module
 import os
 import subprocess
-import threading
 import zlib
 
 import pytest
@@ -76,7 +75,7 @@ def label_text(value):
 def samples_of(family, source):
     """Return the samples of a family for a snapshot or a connection, from the family's declaration."""
     if isinstance(family, RowCount):
-        records = [COLLECTOR.record(connection) for page in source.pages for connection in page]
+        records = [COLLECTOR.index_record(connection) for page in source.pages for connection in page]
         counts = dict.fromkeys(family.documented, 0)
         for values in map(family.get_labels, records):
             counts[values] = counts.get(values, 0) + 1
@@ -324,21 +323,3 @@ def test_the_header_of_the_first_source_counts():
     """If the help texts of two sources differ, the response has that of the first one."""
     document = Document(source("telnyx_a", b"", help_text="One."), source("telnyx_a", b"", help_text="Two."))
     assert text_of(document).splitlines() == [b"# HELP telnyx_a One.", b"# TYPE telnyx_a gauge"]
-
-
-def test_threads_can_share_a_document():
-    """Threads that create a response at the same time all get the same text."""
-    document = render(*([connection] for connection in FIFTY), collector=SELECTION)
-    start, results = threading.Barrier(8), []
-
-    def create(*, gzip):
-        start.wait()
-        data = response(document, Format.TEXT, b"own 1\n", gzip=gzip)
-        results.append(gzip_module.decompress(data) if gzip else data)
-
-    threads = [threading.Thread(target=create, kwargs={"gzip": bool(number % 2)}) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert results == [text_of(document) + b"own 1\n"] * 8

@@ -2,6 +2,7 @@ import asyncio
 import base64
 import contextlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import bcrypt
 import httpx
@@ -84,6 +85,19 @@ async def test_passwords(credentials, status):
         responses = [await http.get("/metrics", auth=credentials) for _ in range(2)]
     assert [response.status_code for response in responses] == [status] * 2
     assert len(check.hashes) == (1 if status == 200 else 2)
+
+
+async def test_password_checks_have_their_own_thread():
+    """A password is checked even if the thread that refreshes and responses share is busy, and doesn't keep it busy."""
+    release = threading.Event()
+    with ThreadPoolExecutor(1) as shared:
+        asyncio.get_running_loop().set_default_executor(shared)
+        busy = asyncio.create_task(asyncio.to_thread(release.wait, 10))
+        async with client(Current(**USERS)) as http, asyncio.timeout(5):
+            assert (await http.get("/metrics", auth=RIGHT)).status_code == 200
+        assert not busy.done()
+        release.set()
+        await busy
 
 
 @pytest.mark.parametrize(
