@@ -90,7 +90,7 @@ def running(*command: str, url: str, **environment: str) -> Iterator[subprocess.
             time.sleep(0.01)
         yield process
     finally:
-        process.kill()
+        process.terminate()  # nginx would leave its worker process behind if it were killed
         process.wait()
 
 
