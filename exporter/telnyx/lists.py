@@ -14,10 +14,9 @@ from exporter.telnyx.pagination import read_list
 from exporter.telnyx.snapshots import ContentT, ProcessedPage, process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from exporter.telnyx.client import Client
-    from exporter.telnyx.pages import Page
     from exporter.telnyx.snapshots import PageProcessor, Snapshot
 
 
@@ -50,7 +49,7 @@ class _CachedPage(NamedTuple, Generic[ContentT]):
 class ListReader(Generic[RowT, ContentT]):
     """Reads a list. The client's timeout bounds a whole `fetch`, including retries and waits.
 
-    Pages are decoded and processed in a worker thread when they arrive, while others are on the way.
+    New and changed pages are decoded and processed in a worker thread when they arrive, while others are on the way.
     """
 
     def __init__(
@@ -74,8 +73,13 @@ class ListReader(Generic[RowT, ContentT]):
 
         async def read_page(number: int) -> ProcessedPage[ContentT]:
             body = await session.get(self._query.path, self._params(number))
-            known = [cached[number] for cached in (pages, self._cached) if number in cached]
-            pages[number] = await asyncio.to_thread(self._process, body, number, known)
+            digest = hashlib.sha256(body).digest()
+            for known in (pages.get(number), self._cached.get(number)):
+                if known is not None and known.digest == digest:
+                    pages[number] = known
+                    break
+            else:
+                pages[number] = _CachedPage(digest, await asyncio.to_thread(self._process, body, number))
             return pages[number].page
 
         with contextlib.suppress(TimeoutError):
@@ -93,16 +97,11 @@ class ListReader(Generic[RowT, ContentT]):
     def _params(self, number: int) -> dict[str, str | int]:
         return {"page[number]": number, "page[size]": self._query.page_size, **self._query.params}
 
-    def _process(self, body: bytes, number: int, known: Iterable[_CachedPage[ContentT]]) -> _CachedPage[ContentT]:
-        digest = hashlib.sha256(body).digest()
-        for cached in known:
-            if cached.digest == digest:
-                return cached
-        return _CachedPage(digest, process(self._decode_page(body, number), self._processor))
-
-    def _decode_page(self, body: bytes, number: int) -> Page[RowT]:
+    def _process(self, body: bytes, number: int) -> ProcessedPage[ContentT]:
         try:
-            return self._decode(body)
+            page = self._decode(body)
         except ValueError as error:
             problem = str(error)
+        else:
+            return process(page, self._processor)
         raise Malformed(f"page {number} can't be decoded: {problem}")
