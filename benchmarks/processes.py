@@ -45,7 +45,7 @@ class Workload:
         self._read_line()
 
     def memory(self, field: str) -> float:
-        """Return a field of the process's status in MiB: `VmRSS` is the resident memory, and `VmHWM` its peak."""
+        """Return a field of the process's status, see `process_memory`."""
         return process_memory(self._process.pid, field)
 
     def reset_peak(self) -> None:
@@ -61,7 +61,7 @@ class Workload:
 
 
 def process_memory(pid: int, field: str) -> float:
-    """Return a field of a process's status in MiB."""
+    """Return a field of a process's status in MiB: `VmRSS` is the resident memory, and `VmHWM` its peak."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(rf"{field}:\s+(\d+)", status)[1]) / 2**10  # type: ignore[index]  # Linux always writes it
 

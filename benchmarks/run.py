@@ -91,9 +91,19 @@ def measure_in_turn(rounds: int, *works: Callable[[], float]) -> list[Measuremen
     return [Measurement(tuple(values)) for values in zip(*results, strict=True)]
 
 
-def print_row(name: str, ours: Measurement | str, theirs: Measurement | str, ratio: float | str) -> None:
+def print_row(name: str, ours: object, theirs: object = "-", ratio: str = "-") -> None:
     """Print a row of the table."""
-    print(f"| {name} | {ours} | {theirs} | {ratio if isinstance(ratio, str) else f'{ratio:.3g}'} |", flush=True)
+    print(f"| {name} | {ours} | {theirs} | {ratio} |", flush=True)
+
+
+def print_ratio(name: str, ours: Measurement, theirs: Measurement) -> None:
+    """Print a row with our median divided by theirs."""
+    print_row(name, ours, theirs, f"{ours.median / theirs.median:.3g}")
+
+
+def print_speed(name: str, ours: Measurement, theirs: Measurement) -> None:
+    """Print a row that says how many times as fast as theirs ours is. Both are seconds."""
+    print_row(name, ours, theirs, f"{theirs.median / ours.median:.1f} times")
 
 
 # Rendering
@@ -158,8 +168,8 @@ class PrometheusClientFamilies:
         return metric
 
 
-def compare_rendering(connections: int, rounds: int) -> float:
-    """Compare rendering with prometheus-client, and compression with zlib. Return prometheus-client's seconds."""
+def compare_rendering(connections: int, rounds: int) -> Measurement:
+    """Compare rendering with prometheus-client, and compression with zlib. Return the time of prometheus-client."""
     pages = pages_of(connections)
     rendered = [Renderer(COLLECTOR).render_page(page) for page in pages]
 
@@ -176,16 +186,16 @@ def compare_rendering(connections: int, rounds: int) -> float:
     name = f"render and compress {samples} samples, compared with rendering by prometheus-client"
     for what, number in (("all pages new", len(pages)), ("one page changed", 1), ("no page changed", 0)):
         ours = measure(rounds, partial(render, renderer, number))
-        print_row(f"{name}: {what} (s)", ours, theirs, f"{theirs.median / ours.median:.1f} times")
+        print_speed(f"{name}: {what} (s)", ours, theirs)
     compressed = response_body(document, Format.TEXT, b"", gzip=True).length
     zlib_size = len(zlib.compress(text, 6))
     print_row(
         "size of the response, compared with zlib at level 6 (MiB)",
         f"{compressed / 2**20:.2f}",
         f"{zlib_size / 2**20:.2f}",
-        compressed / zlib_size,
+        f"{compressed / zlib_size:.3g}",
     )
-    return theirs.median
+    return theirs
 
 
 def compare_own_metrics(series: int, rounds: int) -> None:
@@ -206,7 +216,7 @@ def compare_own_metrics(series: int, rounds: int) -> None:
         lambda: seconds(lambda: generate_openmetrics(telemetry)),
     )
     name = f"render the exporter's own metrics and {series} more series, compared with prometheus-client (s)"
-    print_row(name, ours, theirs, f"{theirs.median / ours.median:.1f} times")
+    print_speed(name, ours, theirs)
 
 
 # Scraping
@@ -232,44 +242,24 @@ class Scraper:
         return time.perf_counter() - started
 
 
-def compare_scraping(base_url: str, rounds: int, rendering_seconds: float) -> None:
+def compare_scraping(base_url: str, rounds: int, rendering: Measurement) -> None:
     """Measure cached scrapes with and without compression, alone and beside other work."""
     with Workload("serve", base_url) as workload:
         scrape, scrape_text = Scraper(workload.url, "gzip"), Scraper(workload.url, "identity")
         request = urllib.request.Request(f"{workload.url}/metrics", headers={"accept-encoding": "gzip"})
         body = urllib.request.urlopen(request).read()
-        print_row("resident memory (MiB)", f"{workload.memory('VmRSS'):.0f}", "-", "-")
+        print_row("resident memory (MiB)", f"{workload.memory('VmRSS'):.0f}")
         seconds, copy = measure_in_turn(max(rounds, 20), scrape, lambda: measure(1, lambda: bytearray(body)).median)
-        print_row(
-            "cached scrape, compared with rendering by prometheus-client (s)",
-            seconds,
-            f"{rendering_seconds:.3g}",
-            f"{rendering_seconds / seconds.median:.0f} times",
-        )
-        print_row(
-            "cached scrape, compared with a copy of the response in memory (s)",
-            seconds,
-            copy,
-            seconds.median / copy.median,
-        )
+        print_speed("cached scrape, compared with rendering by prometheus-client (s)", seconds, rendering)
+        print_ratio("cached scrape, compared with a copy of the response in memory (s)", seconds, copy)
         workload.reset_peak()
         before = workload.memory("VmRSS")
-        text_seconds = Measurement(tuple(scrape_text() for _ in range(max(rounds, 20))))
-        print_row(
-            "cached scrape without compression, compared with one with compression (s)",
-            text_seconds,
-            seconds,
-            text_seconds.median / seconds.median,
-        )
-        print_row("memory for a scrape without compression (MiB)", f"{workload.memory('VmHWM') - before:.1f}", "-", "-")
+        (text_seconds,) = measure_in_turn(max(rounds, 20), scrape_text)
+        print_ratio("cached scrape without compression, compared with one with compression (s)", text_seconds, seconds)
+        print_row("memory for a scrape without compression (MiB)", f"{workload.memory('VmHWM') - before:.1f}")
         with Workload("scrape", workload.url):
-            beside = Measurement(tuple(scrape() for _ in range(max(rounds, 20))))
-        print_row(
-            "cached scrape while another one is sent without compression (s)",
-            beside,
-            seconds,
-            beside.median / seconds.median,
-        )
+            (beside,) = measure_in_turn(max(rounds, 20), scrape)
+        print_ratio("cached scrape while another one is sent without compression (s)", beside, seconds)
         if shutil.which("wrk") and shutil.which("nginx"):
             compare_with_nginx(workload, body, rounds)
 
@@ -290,7 +280,7 @@ def compare_with_nginx(workload: Workload, body: bytes, rounds: int) -> None:
             )
             size = len(body) / 2**20
             name = f"cached scrapes of {size:.1f} MiB by {connections} clients, compared with nginx (per second)"
-            print_row(name, ours, theirs, ours.median / theirs.median)
+            print_ratio(name, ours, theirs)
 
     def busy() -> float:
         workload.toggle()
@@ -300,12 +290,7 @@ def compare_with_nginx(workload: Workload, body: bytes, rounds: int) -> None:
             workload.toggle()
 
     idle, during = measure_in_turn(rounds, lambda: wrk(f"{workload.url}/metrics", 50)[1], busy)
-    print_row(
-        "p99 of 50 parallel scrapes during refreshes, compared with no refreshes (s)",
-        during,
-        idle,
-        during.median / idle.median,
-    )
+    print_ratio("p99 of 50 parallel scrapes during refreshes, compared with no refreshes (s)", during, idle)
 
 
 # Refreshing
@@ -333,7 +318,7 @@ def compare_refreshes(connections: int, rounds: int) -> None:
     ):
         ours = small[f"{key} cpu seconds"]
         name = f"CPU time of a refresh, compared with reading and hashing the list: {what} (s)"
-        print_row(name, ours, floor, ours.median / floor.median)
+        print_ratio(name, ours, floor)
     with Workload("api", str(10 * connections)) as api:
         large = measure_refreshes(api.url, max(1, rounds // 2))
     for key, what in (
@@ -344,7 +329,7 @@ def compare_refreshes(connections: int, rounds: int) -> None:
     ):
         ours, theirs = large[key], small[key]
         name = f"{what}: {10 * connections} connections, compared with {connections}"
-        print_row(name, ours, theirs, f"{ours.median / theirs.median:.1f} times")
+        print_ratio(name, ours, theirs)
 
 
 SDK = """
@@ -380,20 +365,20 @@ def compare_reading(base_url: str, connections: int, rounds: int) -> None:
     """Compare a refresh with reading the list with the Telnyx SDK."""
     name = "read and render the list, compared with reading by the Telnyx SDK (s)"
     if importlib.util.find_spec("telnyx") is None:
-        print_row(name, "-", "not installed", "-")
+        print_row(name, "-", "not installed")
         return
     settings = {"key": KEY, "url": base_url, "size": connections, "here": str(HERE)}
     ours, theirs = measure_in_turn(
         rounds, lambda: run_program(READ_LIST.format(**settings)), lambda: run_program(SDK.format(**settings))
     )
-    print_row(name, ours, theirs, f"{theirs.median / ours.median:.1f} times")
+    print_speed(name, ours, theirs)
 
 
 def compare_with_json_exporter(rounds: int) -> None:
     """Compare the exporter with json_exporter, which reads the API at each scrape, for one page of connections."""
     program, name = shutil.which("json_exporter"), "250 connections, compared with json_exporter"
     if program is None:
-        print_row(name, "-", "not installed", "-")
+        print_row(name, "-", "not installed")
         return
 
     def scrape(url: str) -> Callable[[], float]:
@@ -410,8 +395,8 @@ def compare_with_json_exporter(rounds: int) -> None:
         )
         memory, their_memory = process_memory(pid, "VmRSS"), process_memory(json_pid, "VmRSS")
     for what, ours in (("cached scrape", cached), ("scrape that reads the API", reading)):
-        print_row(f"{name}: {what} (s)", ours, theirs, f"{theirs.median / ours.median:.1f} times")
-    print_row(f"{name}: resident memory (MiB)", f"{memory:.0f}", f"{their_memory:.0f}", memory / their_memory)
+        print_speed(f"{name}: {what} (s)", ours, theirs)
+    print_row(f"{name}: resident memory (MiB)", f"{memory:.0f}", f"{their_memory:.0f}", f"{memory / their_memory:.3g}")
 
 
 # Starting
@@ -436,19 +421,17 @@ def main() -> None:
     print(f"{size} connections, {rounds} rounds, Python {platform.python_version()}, {os.cpu_count()} processors\n")
     print_row("measurement", "exporter", "compared with", "ratio")
     print_row(*["---"] * 4)
-    rendering_seconds = compare_rendering(size, rounds)
+    rendering = compare_rendering(size, rounds)
     compare_own_metrics(0, rounds)
     compare_own_metrics(10_000, rounds)
     with Workload("api", str(size)) as api:
-        compare_scraping(api.url, rounds, rendering_seconds)
+        compare_scraping(api.url, rounds, rendering)
     compare_refreshes(size, rounds)
     compare_with_json_exporter(rounds)
     (startup,) = measure_in_turn(rounds, start_until_ready)
-    print_row("startup until ready with --demo (s)", startup, "-", "-")
+    print_row("startup until ready with --demo (s)", startup)
     version = [sys.executable, "-m", "exporter", "--version"]
-    print_row(
-        "--version (s)", measure(rounds, lambda: subprocess.run(version, capture_output=True, check=True)), "-", "-"
-    )
+    print_row("--version (s)", measure(rounds, lambda: subprocess.run(version, capture_output=True, check=True)))
 
 
 if __name__ == "__main__":

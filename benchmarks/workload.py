@@ -14,17 +14,17 @@ import asyncio
 import hashlib
 import http.client
 import json
-import re
+import os
 import sys
 import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import uvloop
+from processes import KEY, process_memory
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
@@ -48,13 +48,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-KEY = "sandbox"
 QUERY = COLLECTOR.query(FilterSettings(), page_size=250)
-
-
-def memory(field: str) -> float:
-    """Return a field of this process's status in MiB: `VmRSS` is the resident memory, and `VmHWM` its peak."""
-    return int(re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 2**10  # type: ignore[index]  # Linux always writes it
 
 
 def create_client(base_url: str, telemetry: Telemetry) -> Client:
@@ -95,13 +89,15 @@ async def serve_api(size: str) -> None:
 async def read_and_hash(client: Client) -> None:
     """Read all pages and hash their bodies: the least that a refresh has to do."""
     session = client.session()
-    first = json.loads(await session.get(QUERY.path, {"page[number]": 1, "page[size]": 250, **QUERY.params}))
-    numbers = iter(range(1, first["meta"]["total_pages"] + 1))
+
+    async def read(number: int) -> bytes:
+        return await session.get(QUERY.path, {"page[number]": number, "page[size]": QUERY.page_size, **QUERY.params})
+
+    numbers = iter(range(1, json.loads(await read(1))["meta"]["total_pages"] + 1))
 
     async def work() -> None:
         for number in numbers:
-            params = {"page[number]": number, "page[size]": 250, **QUERY.params}
-            hashlib.sha256(await session.get(QUERY.path, params)).digest()
+            hashlib.sha256(await read(number)).digest()
 
     await asyncio.gather(*(work() for _ in range(client.concurrency)))
 
@@ -129,11 +125,12 @@ async def refresh(base_url: str) -> None:
         await (read_and_hash(client) if name == "floor" else refresh_and_encode())
         measurements[f"{name} seconds"] = time.perf_counter() - wall_start
         measurements[f"{name} cpu seconds"] = time.process_time() - cpu_start
-    measurements["resident MiB"], measurements["peak MiB"] = memory("VmRSS"), memory("VmHWM")
+    for name, field in (("resident MiB", "VmRSS"), ("peak MiB", "VmHWM")):
+        measurements[name] = process_memory(os.getpid(), field)
     for _ in range(2):  # all pages change, because all rows move
         await asyncio.to_thread(post, base_url, "remove")
         await refresh_and_encode()
-    measurements["peak MiB after removals"] = memory("VmHWM")
+    measurements["peak MiB after removals"] = process_memory(os.getpid(), "VmHWM")
     await client.close()
     print(json.dumps(measurements))
 

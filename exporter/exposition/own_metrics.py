@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Counter
 
-from exporter.exposition.formats import Format, escape, header
+from exporter.exposition.formats import SAMPLE_SUFFIXES, Format, escape, header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
     from prometheus_client.registry import Collector
 
-_SUFFIXES = {"counter": "_total", "info": "_info"}
 _NUMBERS = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
 
 
 def family_name(metric: Metric) -> str:
     """Return the name of a prometheus-client metric in the Prometheus text format."""
-    return metric.name + _SUFFIXES.get(metric.type, "")
+    return metric.name + SAMPLE_SUFFIXES.get(metric.type, "")
 
 
 class OwnMetricsRenderer:
