@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from exporter.collectors.index import IndexRecord, PageIndex
 
-
 _MAX_NAME_LENGTH = 100
+"""Maximum number of characters of a name to log."""
 
 
 def find_changes(

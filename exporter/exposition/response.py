@@ -87,7 +87,7 @@ def _header(form: Format, family: Family) -> bytes:
 
 
 def _group(parts: Iterable[Piece]) -> Iterator[Piece]:
-    """Join small parts. A large part is a piece of its own, because copying it would take time."""
+    """Join small parts to pieces. Return large parts as they are, because copying them takes time."""
     small: list[Piece] = []
     size = 0
     for part in parts:

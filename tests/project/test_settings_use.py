@@ -10,7 +10,7 @@ PACKAGE = Path(exporter.__file__).parent
 
 
 def attributes_in(code):
-    """Return all attributes in code, each as its name after the name of its owner, without an `s` at its end.
+    """Return the attributes in code as pairs of the owner's name, without a final `s`, and the attribute's name.
 
     `settings.cache.ttl` and `cache.ttl` are both `("cache", "ttl")`, and `filters.fqdn` is `("filter", "fqdn")`.
     """
