@@ -38,10 +38,11 @@ from exporter.logs import configure_logging
 from exporter.refresh import Refresher, View
 from exporter.sandbox import Account
 from exporter.sandbox import create_app as create_api
+from exporter.server.listeners import listen, local_url
+from exporter.server.serving import serving
 from exporter.telemetry import Telemetry
 from exporter.telnyx.client import Client
 from exporter.telnyx.lists import ListReader
-from exporter.web import server
 from exporter.web.app import create_app
 
 if TYPE_CHECKING:
@@ -80,9 +81,9 @@ async def serve_api(size: str) -> None:
 
     routes = [Route("/change", change, methods=["POST"]), Route("/remove", remove, methods=["POST"])]
     app = Starlette(routes=[*routes, Mount("/", create_api(account, api_key=KEY, rate_limit=0))])
-    listener = server.listen("127.0.0.1:0")
-    async with server.serving(app, listener):
-        print(f"{server.local_url(listener)}/v2", flush=True)
+    listener = listen("127.0.0.1:0")
+    async with serving(app, listener):
+        print(f"{local_url(listener)}/v2", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
 
@@ -148,9 +149,9 @@ async def serve(base_url: str) -> None:
     await client.close()
     lines: asyncio.Queue[str] = asyncio.Queue()
     asyncio.get_running_loop().add_reader(sys.stdin, lambda: lines.put_nowait(sys.stdin.readline()))
-    listener = server.listen("127.0.0.1:0")
-    async with server.serving(create_app(lambda: cache, telemetry), listener):
-        print(server.local_url(listener), flush=True)
+    listener = listen("127.0.0.1:0")
+    async with serving(create_app(lambda: cache, telemetry), listener):
+        print(local_url(listener), flush=True)
         while await lines.get():
             print("busy", flush=True)
             while lines.empty():

@@ -27,9 +27,12 @@ from exporter.config.reload import Reloader
 from exporter.exposition.formats import Format
 from exporter.exposition.response import EMPTY, response_body
 from exporter.logs import configure_logging
+from exporter.server.incidents import IncidentLog
+from exporter.server.listeners import inherit_sockets, listen, local_url
+from exporter.server.serving import serving
+from exporter.server.signals import on_signals
 from exporter.telemetry import Telemetry
 from exporter.telnyx.errors import TelnyxError
-from exporter.web import server
 from exporter.web.app import create_app
 from exporter.web.middleware import WebConfigMiddleware
 from exporter.web.web_config import SOURCE as WEB_SOURCE
@@ -144,7 +147,7 @@ def _listening_sockets(settings: Settings) -> Iterator[Sequence[socket.socket]]:
         listeners = []
         for address in settings.web.listen_address:
             try:
-                listeners.append(stack.enter_context(server.listen(address)))
+                listeners.append(stack.enter_context(listen(address)))
             except (OSError, UnicodeError) as error:
                 reason = getattr(error, "strerror", None) or error
                 raise BindError(f"--web.listen-address={address!r}: {reason}") from None
@@ -153,7 +156,7 @@ def _listening_sockets(settings: Settings) -> Iterator[Sequence[socket.socket]]:
 
 def _inherit_sockets() -> Sequence[socket.socket]:
     try:
-        if listeners := server.inherit_sockets():
+        if listeners := inherit_sockets():
             return listeners
     except (OSError, ValueError) as error:
         raise UsageError(f"--web.systemd-socket: {error}") from None
@@ -166,9 +169,9 @@ async def _api_server(settings: Settings) -> AsyncIterator[str]:
     if not settings.demo:
         yield settings.base_url
         return
-    listener = server.listen("127.0.0.1:0")
-    async with server.serving(sandbox.create_app(sandbox.Account(), api_key=_DEMO_KEY), listener):
-        yield f"{server.local_url(listener)}/v2"
+    listener = listen("127.0.0.1:0")
+    async with serving(sandbox.create_app(sandbox.Account(), api_key=_DEMO_KEY), listener):
+        yield f"{local_url(listener)}/v2"
 
 
 def _account(settings: Settings, base_url: str, api_key: Callable[[], str], telemetry: Telemetry) -> Account:
@@ -238,8 +241,8 @@ async def _serve(
     stop, reload_requested = asyncio.Event(), asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         # Signal handlers come first, so that SIGTERM stops the process cleanly at any moment from here on.
-        stack.enter_context(server.on_signals((signal.SIGTERM, signal.SIGINT), stop.set))
-        stack.enter_context(server.on_signals((signal.SIGHUP,), reload_requested.set))
+        stack.enter_context(on_signals((signal.SIGTERM, signal.SIGINT), stop.set))
+        stack.enter_context(on_signals((signal.SIGHUP,), reload_requested.set))
         base_url = await stack.enter_async_context(_api_server(settings))
         account = CurrentAccount(
             _account(settings, base_url, api_key, telemetry),
@@ -257,11 +260,12 @@ async def _serve(
             metrics_path=path,
             reload=reload if settings.web.enable_lifecycle else None,
         )
+        incidents = IncidentLog(telemetry.count_incident)
         if web_config is not None:
             await stack.enter_async_context(_background(web_config.watch(telemetry)))
-            app = WebConfigMiddleware(app, lambda: web_config.config)
+            app = WebConfigMiddleware(app, lambda: web_config.config, incidents)
         tls = None if web_config is None else web_config.tls
-        await stack.enter_async_context(server.serving(app, *listeners, tls=tls))
+        await stack.enter_async_context(serving(app, *listeners, observer=incidents, tls=tls))
         stack.push_async_callback(account.close)  # closed before the server, so that waiting scrapes are served at once
         if settings.demo:
             _log.info("running a demo with generated connections; no Telnyx account is read")
@@ -291,5 +295,5 @@ def _rebuild_account(arguments: Sequence[str], first: Settings, base_url: str, t
 def _endpoints(listener: socket.socket, scheme: str, path: str) -> dict[str, str]:
     if listener.family is socket.AF_UNIX:
         return {"socket": os.fsdecode(listener.getsockname()), "metrics": path}
-    url = server.local_url(listener, scheme)
+    url = local_url(listener, scheme)
     return {"page": f"{url}/", "metrics": f"{url}{path}"}

@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from exporter import __version__
 from exporter.exposition.own_metrics import OwnMetricsRenderer
+from exporter.server.incidents import ConnectionClosed, HandshakeFailed, RequestRefused
 from exporter.telnyx.errors import REASONS
 from exporter.telnyx.responses import RateLimit
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from exporter.cache import Entry
     from exporter.exposition.formats import Format
     from exporter.refresh import View
+    from exporter.server.incidents import Incident
 
 REVISION = os.environ.get("EXPORTER_REVISION", "unknown")
 """The commit of this build. The container image sets it."""
@@ -75,6 +77,23 @@ class Telemetry:
         self._cache_requests = counter("telnyx_exporter_cache_requests_total", "Scrapes that queried the cache.")
         self._cache_hits = counter("telnyx_exporter_cache_hits_total", "Scrapes that found a fresh snapshot.")
         self._stale_responses = counter("telnyx_exporter_stale_responses_total", "Scrapes that got a stale snapshot.")
+        self._incidents = {
+            ConnectionClosed: counter(
+                "telnyx_exporter_connections_closed_total",
+                "Connections that the exporter closed at a limit or a timeout, by reason.",
+                ["reason"],
+            ),
+            RequestRefused: counter(
+                "telnyx_exporter_requests_refused_total", "Requests that the exporter refused, by reason.", ["reason"]
+            ),
+            HandshakeFailed: counter(
+                "telnyx_exporter_tls_handshake_failures_total",
+                "Failed TLS handshakes with clients, by reason.",
+                ["reason"],
+            ),
+        }
+        for incident in (*ConnectionClosed, *RequestRefused, *HandshakeFailed):
+            self._incidents[type(incident)].labels(incident.value)
         build = Info("telnyx_exporter_build", "Version and build of the exporter.", registry=self._registry)
         build.info({"version": __version__, "revision": REVISION, "pythonversion": platform.python_version()})
         if process:
@@ -133,6 +152,10 @@ class Telemetry:
             self._cache_hits.inc()
         if entry.stale:
             self._stale_responses.inc()
+
+    def count_incident(self, incident: Incident) -> None:
+        """Count an incident that a client caused."""
+        self._incidents[type(incident)].labels(incident.value).inc()
 
     def collect(self) -> Iterator[Metric]:
         """Return all metric families, whether they are exposed or not."""

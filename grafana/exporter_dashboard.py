@@ -10,6 +10,7 @@ from panels import (
     ORANGE,
     RED,
     WARN_ABOVE_ZERO,
+    WIDTH,
     build_dashboard,
     graph,
     map_values,
@@ -159,6 +160,26 @@ def exporter() -> Dashboard:
                     ("Restarts", "sum(increase(telnyx_list_restarts_total[$__rate_interval]))"),
                     ("Malformed", "sum(max without (instance, pod) (telnyx_connections_malformed))"),
                     ("Missing", "sum(max without (instance, pod) (telnyx_connections_missing))"),
+                ),
+            ),
+        ),
+        (
+            "Clients",
+            (
+                graph(
+                    "Refused clients by reason",
+                    "Connections that the exporter closed, requests that it refused, and TLS handshakes that failed."
+                    " The runbook of TelnyxExporterClientsRefused explains the reasons.",
+                    *(
+                        (f"{kind}: {{{{reason}}}}", f"sum by (reason) (rate({counter}[$__rate_interval]))")
+                        for kind, counter in (
+                            ("Connection", "telnyx_exporter_connections_closed_total"),
+                            ("Request", "telnyx_exporter_requests_refused_total"),
+                            ("Handshake", "telnyx_exporter_tls_handshake_failures_total"),
+                        )
+                    ),
+                    unit="ops",
+                    width=WIDTH,
                 ),
             ),
         ),

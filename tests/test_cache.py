@@ -1,42 +1,16 @@
 import asyncio
-import selectors
 from dataclasses import replace
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from virtual_time import VirtualLoop
 
 from exporter.cache import MAX_BACKOFF, MAX_RETRY_AFTER, Cache, Entry
 
 MOMENT = 2.0**-10
 """The shortest time that the tests distinguish. Like all times in the tests, it is exact as a float."""
-
-
-class SkippingSelector(selectors.SelectSelector):
-    """A selector that advances its clock instead of sleeping."""
-
-    now = 1000.0
-
-    def select(self, timeout=None):
-        """Return the ready events. If there are none, skip the timeout."""
-        ready = super().select(0)
-        if not ready:
-            assert timeout is not None, "nothing is left to wait for"
-            self.now += timeout
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time jumps to the next timer when nothing else is ready to run."""
-
-    def __init__(self):
-        self._skipping = SkippingSelector()
-        super().__init__(self._skipping)
-
-    def time(self):
-        """Return the virtual time in seconds."""
-        return self._skipping.now
 
 
 @pytest.fixture

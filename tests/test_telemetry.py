@@ -12,6 +12,7 @@ from exporter.exposition.formats import Format
 from exporter.exposition.own_metrics import family_name
 from exporter.exposition.response import EMPTY
 from exporter.refresh import View
+from exporter.server.incidents import ConnectionClosed, HandshakeFailed, RequestRefused
 from exporter.telemetry import REVISION, Telemetry
 from exporter.telnyx.responses import RateLimit
 
@@ -26,6 +27,11 @@ REASONS = (
     "malformed",
     "internal",
 )
+INCIDENTS = {
+    "telnyx_exporter_connections_closed_total": ConnectionClosed,
+    "telnyx_exporter_requests_refused_total": RequestRefused,
+    "telnyx_exporter_tls_handshake_failures_total": HandshakeFailed,
+}
 BUILD = (
     "telnyx_exporter_build_info",
     ("pythonversion", platform.python_version()),
@@ -52,6 +58,9 @@ FAMILIES = {
     "telnyx_exporter_cache_requests_total": ("counter", ()),
     "telnyx_exporter_cache_hits_total": ("counter", ()),
     "telnyx_exporter_stale_responses_total": ("counter", ()),
+    "telnyx_exporter_connections_closed_total": ("counter", ("reason",)),
+    "telnyx_exporter_requests_refused_total": ("counter", ("reason",)),
+    "telnyx_exporter_tls_handshake_failures_total": ("counter", ("reason",)),
     "telnyx_exporter_build_info": ("info", ("pythonversion", "revision", "version")),
 }
 
@@ -97,6 +106,7 @@ def test_initial_values(telemetry):
     assert series(telemetry) == {
         **{(name,): 0 for name in zeros},
         **{("telnyx_refresh_failures_total", ("reason", reason)): 0 for reason in REASONS},
+        **{(name, ("reason", reason.value)): 0 for name, reasons in INCIDENTS.items() for reason in reasons},
         **{("telnyx_api_request_duration_seconds_bucket", ("le", bound)): 0 for bound in BUCKETS},
         BUILD: 1,
     }
@@ -144,6 +154,14 @@ def test_failure(telemetry, reason):
         ("telnyx_refresh_failures_total", ("reason", reason)): 1,
     }
     assert series(telemetry)["telnyx_last_success_timestamp_seconds",] == 1_517_610_327.5
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [(name, reason) for name, reasons in INCIDENTS.items() for reason in reasons]
+)
+def test_incident(telemetry, name, reason):
+    """An incident that a client of the exporter caused is counted by reason."""
+    assert changes(telemetry, lambda: telemetry.count_incident(reason)) == {(name, ("reason", reason.value)): 1}
 
 
 SUCCESSFUL = ("telnyx_exporter_config_last_reload_successful",)

@@ -35,7 +35,10 @@ class ConfigObserver(Protocol):
 
 
 class Reloader:
-    """Reloads all sources. A source that is invalid does not affect the others. Concurrent calls run one by one."""
+    """Reloads all sources. A source that is invalid does not affect the others.
+
+    All calls during a reload share the next one. Cancelling a caller does not cancel the reload.
+    """
 
     def __init__(
         self, sources: Mapping[str, Source], observer: ConfigObserver, *, clock: Callable[[], float] = time.time
@@ -44,10 +47,19 @@ class Reloader:
         self._observer = observer
         self._clock = clock
         self._lock = asyncio.Lock()
+        self._running: asyncio.Task[None] | None = None
+        self._next: asyncio.Task[None] | None = None
+        """The reload that starts when the running one ends."""
 
     async def __call__(self) -> None:
         """Reload. If a source is invalid, raise `ValueError` with one line that states the result of each source."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._reload_all())
+        await asyncio.shield(self._next)
+
+    async def _reload_all(self) -> None:
         async with self._lock:
+            self._running, self._next = self._next, None  # a source that changes from now on needs another reload
             problems = {name: await self._reload(name, source) for name, source in self._sources.items()}
         if any(problems.values()):
             results = (f"{name}: {problem or 'reloaded'}" for name, problem in problems.items())

@@ -56,7 +56,8 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 def _parse_number(text: str | None) -> float | None:
     """Parse a plain decimal number, as headers use it. Return None for anything else."""
-    return float(text) if text is not None and re.fullmatch(r"\d{1,18}(\.\d{1,18})?", text.strip(), re.ASCII) else None
+    number = (text or "").strip(" \t")
+    return float(number) if re.fullmatch(r"\d{1,18}(\.\d{1,18})?", number, re.ASCII) else None
 
 
 async def read_body(response: httpx.Response, limit: int) -> bytes:

@@ -12,11 +12,12 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
 
 from exporter.exposition.negotiation import accepts_gzip, choose_format
-from exporter.exposition.response import EMPTY, PIECE_BYTES, response_body
+from exporter.exposition.response import EMPTY, response_body
+from exporter.server.connections import MAX_UNREAD
 from exporter.web.status_page import render_page
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -24,13 +25,18 @@ if TYPE_CHECKING:
 
     from exporter.cache import Cache, Entry
     from exporter.exposition.formats import Format
-    from exporter.exposition.response import Body, Piece
+    from exporter.exposition.response import Piece
     from exporter.refresh import View
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds that a scrape waits for a refresh if the scraper does not send its timeout."""
 TIMEOUT_MARGIN = 0.5
 """Seconds reserved for sending the response before the scraper's timeout."""
+
+_SMALL_BODY = 2**20
+"""Bytes that can be decompressed without delaying other requests noticeably."""
+_MAX_LARGE_BODIES = MAX_UNREAD + 8
+"""Large bodies that are decompressed at the same time: more than those whose clients don't read."""
 
 _SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
@@ -105,6 +111,7 @@ class _MetricsEndpoint:
     def __init__(self, current_cache: Callable[[], Cache[View]], own_metrics: ExporterMetrics) -> None:
         self._current_cache = current_cache
         self._own_metrics = own_metrics
+        self._large_bodies = asyncio.Semaphore(_MAX_LARGE_BODIES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's signature
         headers = Headers(scope=scope)
@@ -123,20 +130,19 @@ class _MetricsEndpoint:
         ]
         await send({"type": "http.response.start", "status": 200, "headers": response_headers})
         if scope["method"] != "HEAD":
-            async for piece in _iterate(body, in_thread=not gzip):
-                # This waits until the transport has sent most of the last piece. After a disconnect, it does nothing.
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            if gzip or body.length <= _SMALL_BODY:
+                for piece in body.pieces:
+                    await _send_piece(send, piece)
+            else:
+                async with self._large_bodies:
+                    while (text := await asyncio.to_thread(next, body.pieces, None)) is not None:
+                        await _send_piece(send, text)
         await send({"type": "http.response.body", "body": b""})
 
 
-async def _iterate(body: Body, *, in_thread: bool) -> AsyncIterator[Piece]:
-    """Return the pieces of a body. `in_thread` creates each piece of a large body in a worker thread."""
-    if in_thread and body.length > PIECE_BYTES:
-        while (piece := await asyncio.to_thread(next, body.pieces, None)) is not None:
-            yield piece
-    else:
-        for piece in body.pieces:
-            yield piece
+async def _send_piece(send: Send, piece: Piece) -> None:
+    """Send a piece of a body, after waiting until the transport has sent most of the last one."""
+    await send({"type": "http.response.body", "body": piece, "more_body": True})
 
 
 def scrape_timeout(header: str) -> float:

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import hashlib
-import hmac
-import secrets
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import bcrypt
-import structlog
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
+
+from exporter.server.incidents import RequestRefused
+from exporter.web.basic_auth import BasicAuth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from exporter.server.incidents import IncidentObserver
     from exporter.web.web_config import RateLimit, WebConfig
 
 OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
 """Paths without authentication and rate limit, because health probes have no password."""
-MAX_QUEUED_CHECKS = 64
-"""Requests that wait for their password to be checked, one at a time. Further requests get status 503."""
-_MAX_PASSWORD_BYTES = 72
-"""bcrypt ignores the rest of a password."""
-_THREAD = ThreadPoolExecutor(1)
-"""Checks passwords, which takes long, so that refreshes and responses don't wait for the thread that they share."""
 
-_log = structlog.get_logger()
-
-
-class TooManyChecks(Exception):
-    """Too many passwords are waiting to be checked."""
+_CHALLENGE = {"www-authenticate": 'Basic realm="telnyx-exporter", charset="UTF-8"'}
+_RESPONSES = {
+    RequestRefused.RATE_LIMIT: PlainTextResponse("Too Many Requests\n", 429),
+    RequestRefused.PASSWORD_QUEUE: PlainTextResponse("Too many passwords are waiting to be checked\n", 503),
+    RequestRefused.NO_CREDENTIALS: PlainTextResponse("Unauthorized\n", 401, _CHALLENGE),
+    RequestRefused.WRONG_CREDENTIALS: PlainTextResponse("Unauthorized\n", 401, _CHALLENGE),
+}
 
 
 class WebConfigMiddleware:
@@ -49,45 +42,42 @@ class WebConfigMiddleware:
         self,
         app: ASGIApp,
         current_config: Callable[[], WebConfig],
+        observer: IncidentObserver,
         *,
         check_password: Callable[[bytes, bytes], bool] = bcrypt.checkpw,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._current_config = current_config
-        self._check_password = check_password
+        self._observer = observer
+        self._auth = BasicAuth(check_password)
         self._clock = clock
         self._apply(current_config())
 
     def _apply(self, config: WebConfig) -> None:
-        """Use another configuration. Cached logins and the state of the rate limit are dropped."""
+        """Use another configuration. The state of the rate limit is reset."""
         self._config = config
-        self._auth = BasicAuth(config.basic_auth_users, self._check_password)
+        self._auth.set_users(config.basic_auth_users)
         self._bucket = TokenBucket(config.rate_limit, self._clock)
         headers = config.http_server_config.headers
         self._headers = {name.lower().encode(): value.encode() for name, value in headers.items() if value}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Reject a request, or pass it to the application."""
+        """Refuse a request, or pass it to the application."""
         config = self._current_config()
         if config is not self._config:
             self._apply(config)
-        rejection = None if scope["path"] in OPEN_PATHS else await self._reject(scope)
-        if rejection is not None:
-            _log.debug("request rejected", status=rejection.status_code, client=(scope.get("client") or [""])[0])
-        await (rejection or self._app)(scope, receive, _with_headers(self._headers, send))
+        app, client = self._app, (scope.get("client") or ("", 0))[0]
+        refusal = None if scope["path"] in OPEN_PATHS else await self._refusal(scope, client)
+        if refusal is not None:
+            self._observer.record_incident(refusal, client)
+            app = _RESPONSES[refusal]
+        await app(scope, receive, _with_headers(self._headers, send))
 
-    async def _reject(self, scope: Scope) -> PlainTextResponse | None:
-        """Return the response for a request that is not allowed, or None."""
+    async def _refusal(self, scope: Scope, client: str) -> RequestRefused | None:
         if not self._bucket.try_acquire():
-            return PlainTextResponse("too many requests\n", 429)
-        try:
-            if await self._auth.authenticate(Headers(scope=scope).get("authorization", "")):
-                return None
-        except TooManyChecks:
-            return PlainTextResponse("too many passwords to check\n", 503)
-        challenge = {"www-authenticate": 'Basic realm="telnyx-exporter", charset="UTF-8"'}
-        return PlainTextResponse("unauthorized\n", 401, challenge)
+            return RequestRefused.RATE_LIMIT
+        return await self._auth.authenticate(Headers(scope=scope).get("authorization", ""), client)
 
 
 def _with_headers(headers: Mapping[bytes, bytes], send: Send) -> Send:
@@ -100,70 +90,6 @@ def _with_headers(headers: Mapping[bytes, bytes], send: Send) -> Send:
         await send(message)
 
     return send_with_headers
-
-
-class BasicAuth:
-    """Checks passwords against bcrypt hashes and caches successful logins.
-
-    Only the last valid password of each user is cached, as a hash with a random key, so failed attempts can't evict it.
-    Every other password is checked with bcrypt, one at a time.
-    """
-
-    def __init__(self, hashes: Mapping[str, str], check_password: Callable[[bytes, bytes], bool]) -> None:
-        self._hashes = {name.encode(): value.encode() for name, value in hashes.items()}
-        self._costliest_hash = max(self._hashes.values(), key=lambda value: value[4:6], default=b"")
-        """Used for unknown users, so that they take as long as the slowest known user."""
-        self._check_password = check_password
-        self._cache_key = secrets.token_bytes()
-        self._cached_digests: dict[bytes, bytes] = {}
-        self._lock = asyncio.Lock()
-        self._queued = 0
-
-    async def authenticate(self, authorization: str) -> bool:
-        """Return whether the header has a valid user and password. Without any users, every request is valid.
-
-        Raises `TooManyChecks` if too many passwords are waiting to be checked.
-        """
-        if not self._hashes:
-            return True
-        credentials = _decode(authorization)
-        if credentials is None:
-            return False
-        user, password = credentials
-        digest = hashlib.blake2b(user + b":" + password, key=self._cache_key).digest()
-        return self._is_cached(user, digest) or await self._verify(user, password, digest)
-
-    def _is_cached(self, user: bytes, digest: bytes) -> bool:
-        return hmac.compare_digest(self._cached_digests.get(user, b""), digest)
-
-    async def _verify(self, user: bytes, password: bytes, digest: bytes) -> bool:
-        if self._queued >= MAX_QUEUED_CHECKS:
-            raise TooManyChecks
-        self._queued += 1
-        try:
-            async with self._lock:
-                if self._is_cached(user, digest):  # checked while this request waited
-                    return True
-                stored = self._hashes.get(user, self._costliest_hash)
-                valid = await asyncio.get_running_loop().run_in_executor(
-                    _THREAD, self._check_password, password[:_MAX_PASSWORD_BYTES], stored
-                )
-        finally:
-            self._queued -= 1
-        if valid and user in self._hashes:
-            self._cached_digests[user] = digest
-            return True
-        return False
-
-
-def _decode(authorization: str) -> tuple[bytes, bytes] | None:
-    """Return user and password of a basic auth header, or None if it is not one."""
-    scheme, _, encoded = authorization.partition(" ")
-    try:
-        user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
-    except ValueError:
-        return None
-    return (user, password) if colon and scheme.lower() == "basic" else None
 
 
 class TokenBucket:

@@ -6,11 +6,14 @@ import contextlib
 import ipaddress
 import os
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from exporter.config.files import read_file
+from exporter.server.tls_protocol import ServerTLS
+from exporter.web.go_yaml import Bool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,6 +36,8 @@ _UNVERIFIED = "is not supported: Python's ssl verifies every certificate that it
 
 _CURVES = {"CurveP256": "prime256v1", "CurveP384": "secp384r1", "CurveP521": "secp521r1", "X25519": "X25519"}
 
+_DEFAULT_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Without CBC, whose padding has been attacked many times."""
 _CIPHERS = {
     "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA": "ECDHE-ECDSA-AES128-SHA",
     "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA": "ECDHE-ECDSA-AES256-SHA",
@@ -65,12 +70,6 @@ def _one_of(table: Mapping[str, Any], rejected: Mapping[str, str] | None = None)
     return BeforeValidator(find)
 
 
-def _one_curve(curves: tuple[str, ...]) -> tuple[str, ...]:
-    if len(curves) > 1:
-        raise ValueError("can contain only one curve: Python's ssl supports no order of curves")
-    return curves
-
-
 _Version = Annotated[ssl.TLSVersion, _one_of(_VERSIONS, {"TLS10": _OLD, "TLS11": _OLD})]
 _ClientAuth = Annotated[
     ssl.VerifyMode,
@@ -85,6 +84,14 @@ class Section(BaseModel):
     """A mapping in the web configuration file. Unknown keys are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _use_defaults(cls, values: Any) -> Any:
+        """Use the default of a key that has no value."""
+        return (
+            {key: value for key, value in values.items() if value is not None} if isinstance(values, dict) else values
+        )
 
 
 class TLSConfig(Section):
@@ -101,8 +108,8 @@ class TLSConfig(Section):
     min_version: _Version = ssl.TLSVersion.TLSv1_2
     max_version: _Version = ssl.TLSVersion.TLSv1_3
     cipher_suites: tuple[Annotated[str, _one_of(_CIPHERS)], ...] = ()
-    prefer_server_cipher_suites: bool = True
-    curve_preferences: Annotated[tuple[Annotated[str, _one_of(_CURVES)], ...], AfterValidator(_one_curve)] = ()
+    prefer_server_cipher_suites: Bool = True
+    curve_preferences: tuple[Annotated[str, _one_of(_CURVES)], ...] = ()
 
     @model_validator(mode="after")
     def _check_complete(self) -> Self:
@@ -151,11 +158,17 @@ def _read_pem(key: str, path: Path, max_bytes: int) -> str:
     return content.decode("ascii", "ignore")  # PEM is ASCII; any other text in the file is a comment
 
 
-def create_context(tls: TLSConfig) -> ssl.SSLContext:
-    """Create the server's TLS context. The configuration must include the file contents.
+def create_server_tls(tls: TLSConfig) -> ServerTLS:
+    """Create what the server needs for TLS. The configuration must include the file contents.
 
     Raises `ValueError` for an unusable certificate or key, without quoting it.
     """
+    # Python's ssl sets only one curve for a context. With several, the server tries one context after the other.
+    contexts = [_create_context(tls, curve) for curve in tls.curve_preferences or ("",)]
+    return ServerTLS(tuple(contexts), partial(_has_allowed_name, frozenset(tls.client_allowed_sans)))
+
+
+def _create_context(tls: TLSConfig, curve: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version, context.maximum_version = tls.min_version, tls.max_version
     context.set_alpn_protocols(["http/1.1"])
@@ -167,15 +180,15 @@ def create_context(tls: TLSConfig) -> ssl.SSLContext:
         context.load_cert_chain(cert, key, password="")  # otherwise OpenSSL would prompt on the terminal
     if tls.client_auth_type is not ssl.CERT_NONE:
         _verify_clients(context, tls)
+    ciphers = ":".join(filter(None, tls.cipher_suites))
     with _translate_errors("cipher_suites", "OpenSSL supports none of them"):
-        if ciphers := ":".join(filter(None, tls.cipher_suites)):
-            context.set_ciphers(ciphers)
-        elif tls.cipher_suites:
-            context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.set_ciphers(ciphers or _DEFAULT_CIPHERS)
+    if tls.cipher_suites and not ciphers:
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
     if not tls.prefer_server_cipher_suites:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    with _translate_errors("curve_preferences", "OpenSSL does not support it"):
-        for curve in tls.curve_preferences:
+    if curve:
+        with _translate_errors("curve_preferences", "OpenSSL does not support it"):
             context.set_ecdh_curve(curve)
     return context
 
@@ -189,17 +202,10 @@ def _verify_clients(context: ssl.SSLContext, tls: TLSConfig) -> None:
             context.load_verify_locations(cadata=tls.client_ca)
         else:
             context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
-    if allowed := frozenset(tls.client_allowed_sans):
 
-        class CheckedConnection(ssl.SSLObject):
-            """A connection whose handshake fails without an allowed name."""
 
-            def do_handshake(self) -> None:
-                super().do_handshake()
-                if allowed.isdisjoint(_alternative_names(self.getpeercert() or {})):
-                    raise ssl.SSLCertVerificationError("no allowed subject alternative name")
-
-        context.sslobject_class = CheckedConnection
+def _has_allowed_name(allowed: frozenset[str], certificate: Mapping[str, Any]) -> bool:
+    return not allowed or not allowed.isdisjoint(_alternative_names(certificate))
 
 
 def _alternative_names(certificate: Mapping[str, Any]) -> Iterator[str]:

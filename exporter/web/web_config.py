@@ -16,15 +16,15 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from exporter.config.files import read_file
-from exporter.config.values import Duration
-from exporter.web.tls import Section, TLSConfig, create_context
+from exporter.web.go_yaml import Bool, Duration, Int, Text, to_plain
+from exporter.web.tls import Section, TLSConfig, create_server_tls
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
     from pathlib import Path
 
     from exporter.config.reload import ConfigObserver
+    from exporter.server.tls_protocol import ServerTLS
 
 SOURCE = "web"
 """The name of this configuration source."""
@@ -47,9 +47,9 @@ _log = structlog.get_logger()
 def _check_headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if name not in _HEADERS:
-            raise ValueError(f"{name!r} is not one of {', '.join(_HEADERS)}")
+            raise ValueError(f'HTTP header "{name}" can not be configured, only {", ".join(_HEADERS)}')
         if value and _HEADERS[name] and value not in _HEADERS[name]:
-            raise ValueError(f"{name} must be {' or '.join(_HEADERS[name])}")
+            raise ValueError(f"invalid value for {name}: must be {' or '.join(_HEADERS[name])}")
         if not value.isascii() or not value.isprintable():
             raise ValueError(f"{name} contains a control character or a character outside ASCII")
     return headers
@@ -70,16 +70,16 @@ def _check_users(users: Any) -> Any:
 class HTTP(Section):
     """`http_server_config`."""
 
-    http2: bool = True
+    http2: Bool = True
     """Ignored: the exporter does not offer HTTP/2, so clients use HTTP/1.1."""
-    headers: Annotated[dict[str, str], AfterValidator(_check_headers)] = Field(default_factory=dict)
+    headers: Annotated[dict[str, Text], AfterValidator(_check_headers)] = Field(default_factory=dict)
 
 
 class RateLimit(Section):
     """`rate_limit`: a token bucket of `burst` requests that gains one per interval, in seconds; 0 means no limit."""
 
     interval: Duration = 0.0
-    burst: int = Field(default=0, ge=0)
+    burst: Int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
     def _check_burst(self) -> Self:
@@ -101,7 +101,7 @@ def load(path: Path) -> WebConfig:
     """Load a file. Raises `ValueError` with one line that states key and reason and quotes no secret."""
     try:
         text = read_file(path, _MAX_BYTES).decode()
-        config = WebConfig.model_validate(_to_plain(yaml.compose(text, Loader=yaml.SafeLoader)) or {})
+        config = WebConfig.model_validate(to_plain(yaml.compose(text, Loader=yaml.SafeLoader)) or {})
     except OSError as error:
         raise ValueError(error.strerror) from None
     except UnicodeDecodeError:
@@ -116,30 +116,12 @@ def load(path: Path) -> WebConfig:
     return config.model_copy(update={"tls_server_config": config.tls_server_config.with_file_contents(path.parent)})
 
 
-def _to_plain(node: yaml.Node | None) -> Any:
-    """Convert a document to mappings, lists and uninterpreted text. The schema interprets the text.
-
-    A key without a value is left out.
-    """
-    if isinstance(node, yaml.SequenceNode):
-        return [_to_plain(item) for item in node.value]
-    if not isinstance(node, yaml.MappingNode):
-        return None if node is None or node.tag == "tag:yaml.org,2002:null" else node.value
-    plain: dict[str, Any] = {}
-    for key, value in node.value:
-        if not isinstance(key, yaml.ScalarNode) or key.value in plain:
-            raise ValueError(f"line {key.start_mark.line + 1}: a key is duplicated or not text")
-        plain[key.value] = _to_plain(value)
-    return {name: value for name, value in plain.items() if value is not None}
-
-
 _REASONS = {
     "extra_forbidden": "unknown key",
     "model_type": "must be a mapping",
     "dict_type": "must be a mapping",
     "tuple_type": "must be a list",
     "string_type": "must be text",
-    "bool_parsing": "must be true or false",
     "int_parsing": "must be a whole number",
 }
 
@@ -163,20 +145,18 @@ class WebConfigFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._problem = ""
-        self.config, self._context = _load_with_context(path)
+        self.config, self._tls = _load_with_tls(path)
 
     @property
-    def tls(self) -> Callable[[], ssl.SSLContext] | None:
-        """A function that returns the TLS context for a new connection, or None without TLS."""
-        first = self._context
-        return None if first is None else lambda: self._context or first
+    def tls(self) -> Callable[[], ServerTLS] | None:
+        """A function that returns the TLS configuration for a new connection, or None without TLS."""
+        first = self._tls
+        return None if first is None else lambda: self._tls or first
 
     async def reload(self) -> None:
         """Read the file, and those it refers to, again. Raises `ValueError` if they are invalid."""
         try:
-            self.config, self._context = await asyncio.to_thread(
-                _load_with_context, self._path, self.config, self._context
-            )
+            self.config, self._tls = await asyncio.to_thread(_load_with_tls, self._path, self.config, self._tls)
         except ValueError as error:
             self._problem = str(error)
             raise ValueError(f"{self._path}: {error}") from None
@@ -202,17 +182,17 @@ class WebConfigFile:
                 )
 
 
-def _load_with_context(
-    path: Path, previous: WebConfig | None = None, context: ssl.SSLContext | None = None
-) -> tuple[WebConfig, ssl.SSLContext | None]:
-    """Load a file and create its TLS context. If nothing changed, return the previous ones."""
+def _load_with_tls(
+    path: Path, previous: WebConfig | None = None, previous_tls: ServerTLS | None = None
+) -> tuple[WebConfig, ServerTLS | None]:
+    """Load a file and create what the server needs for TLS. If nothing changed, return the previous ones."""
     config = load(path)
     if config == previous:
-        return previous, context
+        return previous, previous_tls
     tls = config.tls_server_config
     if previous is not None and (tls is None) != (previous.tls_server_config is None):
         raise ValueError("tls_server_config: can't be added or removed while the exporter runs: restart it")
     if previous is not None and previous.basic_auth_users and not config.basic_auth_users:
         # The file may have been truncated, and the exporter must not become open by accident.
         raise ValueError("basic_auth_users: can't all be removed while the exporter runs: restart it")
-    return config, create_context(tls) if tls is not None else None
+    return config, create_server_tls(tls) if tls is not None else None

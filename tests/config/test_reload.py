@@ -89,12 +89,28 @@ async def test_all_problems_are_reported_in_one_line(reload, sources):
         await reload()
 
 
-async def test_concurrent_reloads_run_one_after_the_other(reload, sources, recorder):
-    """A reload during another waits for it, then reads everything again: a source may have changed in between."""
-    source = sources["settings"]
-    source.unblocked.clear()
-    calls = [asyncio.create_task(reload()) for _ in range(2)]
-    await asyncio.sleep(0)
-    source.unblocked.set()
+async def start(reload):
+    """Start a reload, and return its task when it waits for a source."""
+    call = asyncio.create_task(reload())
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return call
+
+
+async def test_calls_during_a_reload_share_the_next_one(reload, sources):
+    """Calls during a reload wait for one more, which reads everything again: a source may have changed in between."""
+    sources["settings"].unblocked.clear()
+    calls = [await start(reload) for _ in range(5)]
+    sources["settings"].unblocked.set()
     await asyncio.gather(*calls)
+    assert [source.reloads for source in sources.values()] == [2, 2]
+
+
+async def test_a_reload_is_not_cancelled_with_its_caller(reload, sources, recorder):
+    """If the caller is cancelled, the reload goes on, because a configuration must not be applied halfway."""
+    sources["settings"].unblocked.clear()
+    call = await start(reload)
+    call.cancel()
+    sources["settings"].unblocked.set()
+    await reload()
     assert recorder.events == [("settings", 42.0), ("web", 42.0)] * 2

@@ -18,10 +18,11 @@ from exporter.collectors.credential_connections import COLLECTOR
 from exporter.config.settings import FilterSettings
 from exporter.exposition.renderer import Renderer
 from exporter.refresh import Refresher, requested_wait
+from exporter.server.listeners import listen, local_url
+from exporter.server.serving import serving
 from exporter.telemetry import Telemetry
 from exporter.telnyx.client import Client
 from exporter.telnyx.lists import ListReader
-from exporter.web import server
 from exporter.web.app import create_app
 
 TTL, MAX_STALE, TIMEOUT = 30.0, 600.0, 2.0
@@ -102,7 +103,7 @@ class Exporter:
         return Scrape(response, time.perf_counter() - started)
 
     async def pipeline(self, times):
-        """Send this many pipelined scrapes on one connection, and return the statuses."""
+        """Send this many scrapes in one write, and return the status of every response."""
         request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n"
         async with asyncio.timeout(5):
             reader, writer = await asyncio.open_connection(*self.address)
@@ -110,7 +111,7 @@ class Exporter:
             responses = await reader.read()
             writer.close()
             await writer.wait_closed()
-        return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) OK\r\n", responses)]
+        return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", responses)]
 
     def expire(self):
         """Advance the clock by the TTL, so that the snapshot is stale."""
@@ -173,11 +174,11 @@ def anyio_backend():
 async def shared_server():
     """Yield a server for exporters that try each request at most twice, without a delay."""
     stamina.instrumentation.set_on_retry_hooks(())  # as the command does
-    listener = server.listen("127.0.0.1:0")
-    async with httpx.AsyncClient(base_url=server.local_url(listener), trust_env=False) as http:
+    listener = listen("127.0.0.1:0")
+    async with httpx.AsyncClient(base_url=local_url(listener), trust_env=False) as http:
         shared_server = SharedServer(listener.getsockname(), http)
         with stamina.set_testing(True, attempts=2):
-            async with server.serving(shared_server, listener):
+            async with serving(shared_server, listener):
                 yield shared_server
     stamina.instrumentation.set_on_retry_hooks(None)
 

@@ -22,6 +22,7 @@ KEY = "KEY-of-tests"
 NEVER_FIRING = {
     "TelnyxConnectionsMissing": "the sandbox's list is always complete",
     "TelnyxExporterAbsent": "exporters are running",
+    "TelnyxExporterClientsRefused": "its clients are well-behaved",
     "TelnyxExporterMisconfigured": "their configuration is valid",
     "TelnyxRateLimited": "the tests stay below the rate limit of the sandbox",
     "TelnyxSnapshotStale": "it takes ten minutes to fire",

@@ -105,7 +105,7 @@ OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 def test_the_number_of_series_is_as_documented(rows, samples):
     """The documented cardinality is correct: per connection, codec and tag, and for the exporter itself."""
     most, exporter_series = re.search(
-        r"up to (\d+) series, and one more for each codec and each tag; the exporter has (\d+)", OPERATIONS
+        r"up to (\d+) series, plus one for each codec and one for each tag. The exporter has (\d+)", OPERATIONS
     ).groups()
     per_connection = Counter(sample.labels["connection_id"] for sample in samples if "connection_id" in sample.labels)
     optional_series = {row["id"]: len(row["inbound"]["codecs"]) + len(row["tags"]) for row in rows}

@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 
 from exporter.sandbox import create_app
-from exporter.web import server
+from exporter.server.listeners import listen, local_url
 
 START_TIMEOUT = 30.0
 """Seconds to wait for a program to start or for an effect to show."""
@@ -76,23 +76,23 @@ def sandbox(account, api_key):
     """Serve an account from a thread of this process, where a test can change it, and yield the base URL."""
     config = uvicorn.Config(create_app(account, api_key=api_key), log_config=None, log_level="warning", lifespan="off")
     api = uvicorn.Server(config)
-    with server.listen("127.0.0.1:0") as listener:
+    with listen("127.0.0.1:0") as listener:
         thread = threading.Thread(target=api.run, args=([listener],))
         thread.start()
         try:
-            yield f"{server.local_url(listener)}/v2"
+            yield f"{local_url(listener)}/v2"
         finally:
             api.should_exit = True
             thread.join(START_TIMEOUT)
 
 
 @contextlib.contextmanager
-def exporter(folder, *flags, **environment):
-    """Run the exporter and yield its URL."""
+def exporter(folder, *flags, wrapper=(), **environment):
+    """Run the exporter, or a wrapper program that runs it, and yield its URL."""
     log = folder / "exporter.log"
-    command = (sys.executable, "-m", "exporter", "--web.listen-address=127.0.0.1:0", *flags)
+    command = (*wrapper, sys.executable, "-m", "exporter", "--web.listen-address=127.0.0.1:0", *flags)
     with running(*command, log=log, **environment):
-        yield wait_until(lambda: re.search(r"page=(http://\S+)/", log.read_text()), "listening")[1]
+        yield wait_until(lambda: re.search(r"page=(https?://\S+)/", log.read_text()), "listening")[1]
 
 
 @contextlib.contextmanager

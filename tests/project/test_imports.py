@@ -18,6 +18,7 @@ ORDER = (
     "exposition",
     "collectors",
     "telnyx",
+    "server",
     "config",
     "cache",
     "logs",

@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import bcrypt
 import httpx
 import pytest
-import structlog
+from raw_clients import Incidents
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from exporter.server.incidents import RequestRefused
 from exporter.web.middleware import WebConfigMiddleware
 from exporter.web.web_config import WebConfig
 
@@ -56,7 +57,8 @@ class Current:
 
 
 def client(current, *, peer=("192.0.2.7", 4711), **options):
-    transport = httpx.ASGITransport(WebConfigMiddleware(APP, current, **options), client=peer)
+    incidents = options.pop("incidents", Incidents())
+    transport = httpx.ASGITransport(WebConfigMiddleware(APP, current, incidents, **options), client=peer)
     return httpx.AsyncClient(transport=transport, base_url="http://exporter")
 
 
@@ -147,8 +149,8 @@ async def test_health_checks_stay_open(path):
             assert (await http.get(path)).status_code == 200
 
 
-async def test_a_reload_clears_cached_logins():
-    """When the users change, cached logins are dropped."""
+async def test_a_changed_hash_clears_a_cached_login():
+    """When the hash of a user changes, the cached login is dropped."""
     current = Current(**USERS)
     async with client(current, check_password=(check := PasswordCheck())) as http:
         assert (await http.get("/metrics", auth=RIGHT)).status_code == 200
@@ -159,9 +161,19 @@ async def test_a_reload_clears_cached_logins():
     assert check.hashes == [ALICE, BOB, ALICE]
 
 
+async def test_a_reload_keeps_other_cached_logins():
+    """A reload keeps the logins of users whose hash stays the same, so that nobody can keep them from logging in."""
+    current = Current(**USERS)
+    async with client(current, check_password=(check := PasswordCheck())) as http:
+        assert (await http.get("/metrics", auth=RIGHT)).status_code == 200
+        current.set(basic_auth_users={"alice": ALICE, "carol": BOB}, rate_limit={"interval": "1s", "burst": 9})
+        assert (await http.get("/metrics", auth=RIGHT)).status_code == 200
+    assert check.hashes == [ALICE]
+
+
 async def test_passwords_are_not_cached():
     """A cached login contains neither the password nor its bcrypt hash."""
-    middleware = WebConfigMiddleware(APP, Current(**USERS))
+    middleware = WebConfigMiddleware(APP, Current(**USERS), Incidents())
     transport = httpx.ASGITransport(middleware)
     async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as http:
         await http.get("/metrics", auth=RIGHT)
@@ -178,9 +190,23 @@ async def test_concurrent_requests_share_one_check():
     assert len(check.hashes) == 1
 
 
-async def test_queued_checks_are_limited(monkeypatch):
-    """If too many passwords wait to be checked, further ones get status 503. Cached logins still succeed."""
-    monkeypatch.setattr("exporter.web.middleware.MAX_QUEUED_CHECKS", 2)
+@pytest.mark.parametrize(("peer", "address"), [(("192.0.2.7", 4711), "192.0.2.7"), (None, "")], ids=["TCP", "Unix"])
+async def test_refused_requests_are_recorded(peer, address):
+    """Refused requests are recorded with their reason and the address of the client."""
+    current = Current(**USERS, rate_limit={"interval": "1h", "burst": 3})
+    async with client(current, peer=peer, incidents=(incidents := Incidents())) as http:
+        responses = [await http.get("/metrics", auth=guess) for guess in (RIGHT, ("alice", "gue55"), None, RIGHT)]
+    assert [response.status_code for response in responses] == [200, 401, 401, 429]
+    assert incidents == [
+        (RequestRefused.WRONG_CREDENTIALS, address, ""),
+        (RequestRefused.NO_CREDENTIALS, address, ""),
+        (RequestRefused.RATE_LIMIT, address, ""),
+    ]
+
+
+async def test_too_many_passwords_get_status_503(monkeypatch):
+    """If too many passwords wait to be checked, a request gets status 503. Cached logins still succeed."""
+    monkeypatch.setattr("exporter.web.basic_auth.MAX_QUEUED_CHECKS", 1)
     release, checking = threading.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -190,28 +216,18 @@ async def test_queued_checks_are_limited(monkeypatch):
             release.wait(10)
         return bcrypt.checkpw(password, stored)
 
-    async with client(Current(**USERS), check_password=slow) as http, contextlib.AsyncExitStack() as stack:
+    incidents = Incidents()
+    http = client(Current(**USERS), check_password=slow, incidents=incidents)
+    async with http, contextlib.AsyncExitStack() as stack:
         stack.callback(release.set)
         assert (await http.get("/metrics", auth=RIGHT)).status_code == 200
-        waiting = [asyncio.create_task(http.get("/metrics", auth=("alice", "wrong"))) for _ in range(2)]
+        waiting = [asyncio.create_task(http.get("/metrics", auth=("alice", "wrong"))) for _ in range(3)]
         await checking.wait()
-        await asyncio.sleep(0.1)  # until the second request waits, too
-        assert (await http.get("/metrics", auth=("alice", "wrong"))).status_code == 503
+        assert (await waiting[-1]).status_code == 503
         assert (await http.get("/metrics", auth=RIGHT)).status_code == 200
         release.set()
-        assert [(await task).status_code for task in waiting] == [401] * 2
-
-
-@pytest.mark.parametrize(
-    ("peer", "logged"), [(("192.0.2.7", 4711), "192.0.2.7"), (None, "")], ids=["TCP", "Unix socket"]
-)
-async def test_rejected_requests_are_logged_at_debug_level(peer, logged):
-    """Rejected requests are logged, so that operators can find guesses and failed scrapes. Passwords are not logged."""
-    with structlog.testing.capture_logs() as logs:
-        async with client(Current(**USERS), peer=peer) as http:
-            for guess in (RIGHT, ("alice", "gue55")):
-                await http.get("/metrics", auth=guess)
-    assert logs == [{"event": "request rejected", "log_level": "debug", "status": 401, "client": logged}]
+        assert [(await task).status_code for task in waiting] == [401, 401, 503]
+    assert incidents.count((RequestRefused.PASSWORD_QUEUE, "192.0.2.7", "")) == 1
 
 
 async def test_headers():

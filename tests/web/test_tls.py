@@ -6,7 +6,7 @@ import pytest
 from certificates import authority, identity
 from cryptography import x509
 
-from exporter.web.tls import MAX_PEM, TLSConfig, _alternative_names, create_context
+from exporter.web.tls import MAX_PEM, TLSConfig, _alternative_names, create_server_tls
 
 CA = authority("ca")
 SERVER = identity("server", x509.DNSName("localhost"), by=CA)
@@ -14,9 +14,15 @@ CLIENT = identity("client", x509.DNSName("prometheus"), by=CA)
 STRANGER = identity("stranger", by=authority("other"))
 
 
+def server_tls(**keys):
+    """Return a server's TLS configuration with these additional keys."""
+    return create_server_tls(TLSConfig.model_validate({"cert": SERVER.pem, "key": SERVER.key_pem, **keys}))
+
+
 def server_context(**keys):
-    """Return a server's context with these additional keys."""
-    return create_context(TLSConfig.model_validate({"cert": SERVER.pem, "key": SERVER.key_pem, **keys}))
+    """Return a server's only context with these additional keys."""
+    (context,) = server_tls(**keys).contexts
+    return context
 
 
 def client_context(folder, certificate=None):
@@ -100,14 +106,21 @@ def test_allowed_names(tmp_path, san, name):
     """A client needs one allowed name, of any kind, that matches exactly."""
     client = client_context(tmp_path, identity("client", x509.DNSName("else"), san, by=CA))
     policy = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca": CA.pem}
-    assert admits(server_context(**policy, client_allowed_sans=["one", name]), client)
-    assert not admits(server_context(**policy, client_allowed_sans=["one", f"{name}x"]), client)
+    _, server = handshake(server_context(**policy), client)
+    assert server_tls(**policy, client_allowed_sans=["one", name]).is_allowed(server.getpeercert())
+    assert not server_tls(**policy, client_allowed_sans=["one", f"{name}x"]).is_allowed(server.getpeercert())
 
 
 def test_a_client_without_names_is_not_allowed(tmp_path):
     """The common name of a certificate is not checked against the allowed names."""
     policy = {"client_auth_type": "RequireAndVerifyClientCert", "client_ca": CA.pem, "client_allowed_sans": ["client"]}
-    assert not admits(server_context(**policy), client_context(tmp_path, identity("client", by=CA)))
+    _, server = handshake(server_context(**policy), client_context(tmp_path, identity("client", by=CA)))
+    assert not server_tls(**policy).is_allowed(server.getpeercert())
+
+
+def test_without_allowed_names_every_client_is_allowed():
+    """Without a list of names, clients are allowed with any certificate, or none."""
+    assert server_tls().is_allowed({})
 
 
 def test_unsupported_names_are_ignored():
@@ -144,6 +157,21 @@ def test_cipher_suites(tmp_path, prefer, chosen):
     client.set_ciphers("ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384")
     _, server = handshake(server_context(cipher_suites=suites, prefer_server_cipher_suites=prefer), client)
     assert chosen in server.cipher()[0]
+
+
+def test_cbc_suites_are_off_by_default(tmp_path):
+    """CBC cipher suites are not used unless they are configured."""
+    client = client_context(tmp_path)
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    client.set_ciphers("ECDHE-ECDSA-AES128-SHA:ECDHE-ECDSA-AES256-SHA384")
+    assert not admits(server_context(), client)
+    assert admits(server_context(cipher_suites=["TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA"]), client)
+    assert not [suite["name"] for suite in server_context().get_ciphers() if "CBC" in suite["description"]]
+
+
+def test_several_curves_make_several_contexts():
+    """Each curve has its own context, in the configured order."""
+    assert len(server_tls(curve_preferences=["X25519", "CurveP256"]).contexts) == 2
 
 
 @pytest.mark.parametrize("curve", ["CurveP256", "CurveP384", "CurveP521", "X25519"])

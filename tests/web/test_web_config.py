@@ -46,6 +46,7 @@ def indented(pem):
 GOOD = {
     "empty": "",
     "sections without a value": "tls_server_config:\nbasic_auth_users: ~\nhttp_server_config: null\n",
+    "keys without a value": "http_server_config: {http2: ~, headers: {X-Frame-Options: ~}}\nrate_limit: {burst: ~}\n",
     "sample": f'{TLS}basic_auth_users:\n  alice: {HASH}\n  bob: {HASH}\nrate_limit:\n  interval: "1s"\n  burst: 20\n',
     "users without TLS": f"basic_auth_users:\n  alice: {HASH}\n  123: {HASH.replace('2y', '2a')}\n",
     "inline": f"tls_server_config:\n  cert: {indented(SERVER.pem)}  key: {indented(SERVER.key_pem)}",
@@ -74,6 +75,7 @@ GOOD = {
     ),
     "versions": tls("min_version: TLS12", "max_version: TLS12", "prefer_server_cipher_suites: false"),
     "one curve": tls("min_version: TLS13", "curve_preferences:", "- CurveP521"),
+    "several curves": tls("curve_preferences: [CurveP256, X25519]"),
     "no HTTP/2": f"{TLS}http_server_config:\n  http2: false\n",
     "HTTP/2": f"{TLS}http_server_config:\n  http2: true\n",
     "headers": """\
@@ -198,21 +200,21 @@ BAD = {
         tls("curve_preferences: [CurveP257]"),
         "tls_server_config.curve_preferences.0: 'CurveP257' is not one of CurveP256, CurveP384, CurveP521, X25519",
     ),
-    "several curves": (
-        tls("curve_preferences: [CurveP256, X25519]"),
-        "tls_server_config.curve_preferences: can contain only one curve: Python's ssl supports no order of curves",
-    ),
     "not a boolean": (
         "http_server_config:\n  http2: maybe\n",
-        "http_server_config.http2: must be true or false",
+        "http_server_config.http2: must be true or false, without quotes",
+    ),
+    "quoted boolean": (
+        'http_server_config:\n  http2: "true"\n',
+        "http_server_config.http2: must be true or false, without quotes",
     ),
     "other header": (
         "http_server_config:\n  headers:\n    Content-Type: foo\n",
-        f"http_server_config.headers: 'Content-Type' is not one of {HEADERS}",
+        f'http_server_config.headers: HTTP header "Content-Type" can not be configured, only {HEADERS}',
     ),
     "header value": (
         "http_server_config:\n  headers:\n    X-Frame-Options: foo\n",
-        "http_server_config.headers: X-Frame-Options must be deny or sameorigin",
+        "http_server_config.headers: invalid value for X-Frame-Options: must be deny or sameorigin",
     ),
     "header with a line break": (
         'http_server_config:\n  headers:\n    X-XSS-Protection: "a\\r\\nb: c"\n',
@@ -224,6 +226,10 @@ BAD = {
     ),
     "name and hash swapped": (
         f"basic_auth_users:\n  {HASH}: john\n",
+        "basic_auth_users: the password of user 1 is not a bcrypt hash; create one with htpasswd -nBC 10",
+    ),
+    "user without a password": (
+        "basic_auth_users:\n  john:\n",
         "basic_auth_users: the password of user 1 is not a bcrypt hash; create one with htpasswd -nBC 10",
     ),
     "password that is a list": (
@@ -240,7 +246,15 @@ BAD = {
     ),
     "invalid interval": (
         "rate_limit:\n  interval: soon\n  burst: 1\n",
-        "rate_limit.interval: must be a duration such as 90s, 1m30s or 500ms",
+        "rate_limit.interval: must be a duration such as 1s, 0.5s, 100ms or 1m30s",
+    ),
+    "days": (
+        "rate_limit:\n  interval: 1d\n  burst: 1\n",
+        "rate_limit.interval: must be a duration such as 1s, 0.5s, 100ms or 1m30s",
+    ),
+    "quoted burst": (
+        'rate_limit:\n  interval: 1s\n  burst: "1"\n',
+        "rate_limit.burst: must be a whole number, without quotes",
     ),
     "invalid burst": ("rate_limit:\n  burst: some\n", "rate_limit.burst: must be a whole number"),
     "no burst": ("rate_limit:\n  interval: 1s\n", "rate_limit: needs a burst, or no request would be allowed"),
@@ -320,7 +334,7 @@ def certificate(web):
     """Return the server certificate that a new connection gets."""
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = ssl.create_default_context(cadata=CA.pem).wrap_bio(down, up, server_hostname="localhost")
-    server = web.tls().wrap_bio(up, down, server_side=True)
+    server = web.tls().contexts[0].wrap_bio(up, down, server_side=True)
     for end in (client, server, client):
         with contextlib.suppress(ssl.SSLWantReadError):
             end.do_handshake()
