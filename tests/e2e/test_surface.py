@@ -105,7 +105,7 @@ def test_invalid_requests(address, sent):
 
 
 def listening_addresses(pid):
-    """Return the TCP and UDP ports and the socket paths that a process listens on, according to the kernel."""
+    """Return the kernel's list of what a process listens on: `("tcp6", 10142)`, `("unix", "/run/a.sock")`."""
     inodes = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(OSError):
@@ -115,11 +115,11 @@ def listening_addresses(pid):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             _, local, _, state, *rest = line.split()
             if state == listening and rest[5] in inodes:
-                found.add(int(local.rpartition(":")[2], 16))
+                found.add((table, int(local.rpartition(":")[2], 16)))
     for line in Path(f"/proc/{pid}/net/unix").read_text().splitlines()[1:]:
         _, _, _, flags, _, _, inode, *path = line.split()
         if inode in inodes and int(flags, 16) & 0x10000:
-            found.add(path[0])
+            found.add(("unix", path[0]))
     return found
 
 
@@ -132,7 +132,9 @@ def test_open_ports(tmp_path, demo):
     command = (sys.executable, "-m", "exporter", addresses, *flags)
     with running(*command, log=log, TELNYX_API_KEY=KEY) as process:
         wait_until(lambda: "socket=" in log.read_text(), "listening")
-        configured = {int(port) for port in re.findall(r"page=http://\S+:(\d+)/", log.read_text())} | {str(path)}
+        urls = re.findall(r"page=http://(\S+):(\d+)/", log.read_text())
+        # IPv4 and IPv6 may use the same port.
+        configured = {("tcp6" if "[" in host else "tcp", int(port)) for host, port in urls} | {("unix", str(path))}
         others = listening_addresses(process.pid) - configured
         assert configured <= listening_addresses(process.pid)
     assert len(configured) == 3
