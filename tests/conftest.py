@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import settings
 
 E2E = Path(__file__).parent / "e2e"
 PROGRAM_HELPERS = {"programs", "chart"}
 """The helper modules that run other programs."""
+
+settings.register_profile("without deadline", deadline=None)  # a busy machine can be slow at any moment
+settings.load_profile("without deadline")
 
 
 @pytest.fixture

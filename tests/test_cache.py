@@ -586,4 +586,4 @@ class CacheMachine(RuleBasedStateMachine):
 
 
 TestAnyOrder = CacheMachine.TestCase
-TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=50)

@@ -519,7 +519,6 @@ CONNECTIONS = arbitrary_connections(st.text())
 
 @given(st.lists(CONNECTIONS, max_size=3, unique_by=lambda connection: connection.id))
 @settings(
-    deadline=None,
     max_examples=60,
     phases=set(Phase) - {Phase.shrink, Phase.explain},  # these phases would take minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

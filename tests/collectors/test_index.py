@@ -12,7 +12,7 @@ ROWS = st.lists(arbitrary_connections(st.text(max_size=5)), max_size=3)
 
 
 @given(ROWS)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_an_index_keeps_its_records(rows):
     """The records are read back in order, whatever they contain, and as often as they are needed."""
     records = tuple(map(COLLECTOR.index_record, rows))

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import tarfile
-import time
 from email.parser import HeaderParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -273,11 +272,9 @@ def test_the_container_runs_as_any_user_with_a_key_file(image, tmp_path):
 
 
 def test_sigterm_stops_the_container(image):
-    """SIGTERM, which stops a container, ends the exporter within five seconds and with status 0."""
+    """SIGTERM, which stops a container, ends the exporter with status 0 before podman kills it after five seconds."""
     with running(image, "--demo") as name:
-        started = time.monotonic()
-        podman("stop", "--time=20", name)
-        assert time.monotonic() - started < 5
+        podman("stop", "--time=5", name)
         state = inspect(name)["State"]
         assert (state["Status"], state["ExitCode"]) == ("exited", 0)
         assert "msg=stopping" in logs(name)

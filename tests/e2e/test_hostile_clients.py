@@ -147,9 +147,11 @@ def test_slowhttptest(tmp_path, mode):
 
 
 @pytest.mark.parametrize(
-    ("source", "timeout"), [("127.0.0.2", 2.0), ("127.0.0.1", 60.0)], ids=["another address", "the same address"]
+    ("source", "count", "timeout"),
+    [("127.0.0.2", 300, 2.0), ("127.0.0.1", 100, 60.0)],
+    ids=["another address", "the same address"],
 )
-def test_a_flood_of_wrong_passwords(tmp_path, source, timeout):
+def test_a_flood_of_wrong_passwords(tmp_path, source, count, timeout):
     """While another client guesses passwords from the start, the right one is accepted, and from then on at once.
 
     A client with another address is not delayed. One with the same address waits for its turn.
@@ -158,7 +160,7 @@ def test_a_flood_of_wrong_passwords(tmp_path, source, timeout):
     (tmp_path / "web.yml").write_text(f"basic_auth_users: {{prometheus: {hashed}}}\n")
     with (
         exporter(tmp_path, "--demo", "--web.config.file=web.yml") as url,
-        attacker("guess_passwords", port_of(url), 300, source),
+        attacker("guess_passwords", port_of(url), count, source),
     ):
         wait_until(lambda: "request refused" in (tmp_path / "exporter.log").read_text(), "the attack")
         time.sleep(1)

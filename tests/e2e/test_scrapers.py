@@ -132,7 +132,7 @@ async def test_clients_that_never_read_do_not_delay_scrapes(api, exporter):
         await exporter.http.get("/metrics", headers={"accept-encoding": "identity"})
         for _ in range(20):
             await stack.enter_async_context(connect(exporter.address, GET + b"\r\n", reading=False))
-        assert (await exporter.http.get("/-/healthy", timeout=1)).status_code == 200
+        assert (await exporter.http.get("/-/healthy", timeout=TIMEOUT)).status_code == 200
         exporter.expire()
         api.rows = connections(3)
         assert (await exporter.scrape()).ids == ["1", "2", "3"]
@@ -311,7 +311,7 @@ encodings = st.lists(st.sampled_from(["gzip", "identity", "*", "br", ";q=", "0",
 timeouts = st.floats().map(str) | st.integers().map(str) | st.sampled_from(["1e9", "-1", "nan", "inf", "²", "1_0", ""])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     accept=header | accepts,
     encoding=header | encodings,
@@ -328,7 +328,7 @@ async def test_any_headers_and_query_get_metrics(accept, encoding, scrape_timeou
     assert {"telnyx_up", "telnyx_connection_active"} <= {family.name for family in parse(response.text)}
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(target=st.binary(max_size=20), field=st.binary(max_size=20), value=st.binary(max_size=20))
 async def test_any_bytes_get_a_200_or_a_4xx(target, field, value, exporter):
     """Any bytes in the target and the headers get a 200, a 4xx or no response, and nothing else."""

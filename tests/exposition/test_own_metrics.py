@@ -56,7 +56,7 @@ class Values:
     numbers=st.lists(NUMBERS, min_size=4, max_size=4),
     help_text=TEXT.map(str.strip),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_rendering_matches_prometheus_client(form, texts, numbers, help_text):
     """Whatever help, labels and numbers metrics have, they are read back like prometheus-client's own rendering."""
     counter = Counter("a_total", help_text, ["x", "y"], registry=None)

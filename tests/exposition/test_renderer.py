@@ -124,7 +124,6 @@ def test_a_page_has_an_index():
 
 
 ANY = settings(
-    deadline=None,
     max_examples=60,
     phases=set(Phase) - {Phase.shrink, Phase.explain},  # these phases would take minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -48,7 +48,6 @@ SNAPSHOTS = st.builds(
     missing=st.integers(0, 3),
 )
 ANY = settings(
-    deadline=None,
     max_examples=40,
     phases=set(Phase) - {Phase.shrink, Phase.explain},  # these phases would take minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -146,7 +145,6 @@ def test_special_characters_are_parsed_exactly(form, text):
 
 @FORMATS
 @given(texts=st.tuples(TEXT, TEXT, TEXT, TEXT))
-@settings(deadline=None)
 def test_any_text_is_parsed_exactly(form, texts):
     """Any text in any label is parsed exactly."""
     assert round_trip(form, *texts) == texts
@@ -272,7 +270,6 @@ def test_pages_do_not_show(gzip):
 
 
 @given(all_own_metrics=st.lists(st.binary(), max_size=4), text=TEXT)
-@settings(deadline=None)
 def test_a_document_can_be_sent_again(all_own_metrics, text):
     """Each response has the same document, whatever own metrics follow it, and however much of others was sent."""
     document = render([Connection(id="1", connection_name=text)], collector=SELECTION)

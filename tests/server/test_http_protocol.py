@@ -170,12 +170,12 @@ async def test_the_send_timeout_applies_to_the_whole_response(monkeypatch):
             while piece := await reader.read(2**18):
                 received += len(piece)
                 await asyncio.sleep(0.02)  # each piece is read in time
-        assert 2**20 < received < 1000 * PIECE
+        assert 2**18 < received < 1000 * PIECE
 
 
 async def test_the_send_timeout_applies_to_each_response(monkeypatch):
     """A client that read its first response but not the second is disconnected, although all of it was written."""
-    monkeypatch.setattr(protocol, "SEND_TIMEOUT", 0.5)
+    monkeypatch.setattr(protocol, "SEND_TIMEOUT", 2.0)
     request = b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n"
     async with serve(APP) as connect:
         reader, writer = await connect()
@@ -184,19 +184,19 @@ async def test_the_send_timeout_applies_to_each_response(monkeypatch):
         await reader.readexactly(SIZE)
         writer.write(request)
         await reader.readuntil(b"\r\n\r\n")
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(2.5)
         assert len(await read_until_closed(reader)) < SIZE
 
 
 async def test_the_send_timeout_ends_with_the_response(monkeypatch):
     """A client that has read its response can be idle, and send further requests, for longer than the send timeout."""
     monkeypatch.setattr(protocol, "SEND_TIMEOUT", 0.5)
-    async with serve(pieces(10)) as connect:
+    async with serve(pieces(2)) as connect:
         reader, writer = await connect()
         for _ in range(2):
             writer.write(REQUEST)
             await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(10 * PIECE)
+            await reader.readexactly(2 * PIECE)
             await asyncio.sleep(0.6)
 
 

@@ -566,7 +566,7 @@ STEPS = list(product(range(3), CHANGES))
     past_end=st.sampled_from(PAST_END),
     steps=st.lists(st.sampled_from(STEPS), max_size=30),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 async def test_no_row_that_is_kept_is_ever_missed(meta_fields, *, rows, size, concurrency, past_end, steps):
     """Whatever is added and removed during the read, each row that exists all the time is in the snapshot once."""
     api = ChangingApi([f"old{number}" for number in range(rows)], size, meta_fields, past_end)

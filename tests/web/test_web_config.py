@@ -373,8 +373,9 @@ async def test_a_file_can_be_reloaded_at_once(path):
     assert web.config is config
 
 
-async def test_the_watch_does_not_repeat_the_error_of_a_reload(path, watched):
+async def test_the_watch_does_not_repeat_the_error_of_a_reload(path, watched, monkeypatch):
     """The watch doesn't log an error that `reload` has already raised. It logs when the file is valid again."""
+    monkeypatch.setattr(web_config, "POLL_INTERVAL", 0.5)  # the reload comes first
     with structlog.testing.capture_logs() as logs:
         async with watched("") as (web, events):
             path.write_text("nonsense: 1\n")
