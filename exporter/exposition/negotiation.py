@@ -21,6 +21,8 @@ _FORMATS = {
     ("*/*", ""): Format.TEXT,
 }
 
+_MAX_PARTS = 20
+"""Items of a header, and parameters of an item, that are parsed. Scrapers send fewer, and thousands take too long."""
 _QUALITY = re.compile(r"0(?:\.\d{0,3})?|1(?:\.0{0,3})?", re.ASCII)
 
 
@@ -47,8 +49,8 @@ def accepts_gzip(accept_encoding: str) -> bool:
 
 def _parse(header: str) -> Iterator[tuple[str, dict[str, str]]]:
     """Return the items of a header, each with its parameters."""
-    for item in header.lower().split(","):
-        name, *parameters = (part.strip() for part in item.split(";"))
+    for item in header.lower().split(",", _MAX_PARTS)[:_MAX_PARTS]:
+        name, *parameters = (part.strip() for part in item.split(";", _MAX_PARTS)[:_MAX_PARTS])
         pairs = (parameter.partition("=") for parameter in parameters)
         yield name, {key.strip(): value.strip().strip('"') for key, _, value in pairs}
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from exporter.server.connections import Limits
     from exporter.server.incidents import IncidentObserver
 
-MAX_REQUEST_BYTES = 64 * 2**10
-"""Maximum size of a request in bytes, headers and body together."""
+MAX_REQUEST_BYTES = 16 * 2**10
+"""Maximum size of a request in bytes, headers and body together. Requests that wait for responses count together."""
 MAX_HEADERS = 100
 """Maximum number of headers of a request. In memory, a short header takes over ten times its size."""
 MAX_PIPELINED = 8
@@ -55,7 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._send_timer: asyncio.TimerHandle | None = None
         """Runs from the first time that the client reads more slowly than the exporter writes."""
         self._received = 0
-        """Bytes since the last complete request."""
+        """Bytes of the requests that are incomplete or wait for the responses to earlier ones."""
         self._final_data: bytes | None = None
         """What to send before closing the connection, after the responses in progress. None while it stays open."""
         self._response: tuple[RequestResponseCycle, asyncio.Task[None]] | None = None
@@ -110,14 +110,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self.app = refuse
 
     def _start_request_timer(self) -> None:
-        self._request_timer = self.loop.call_later(REQUEST_TIMEOUT, self.close_now, ConnectionClosed.REQUEST_TIMEOUT)
+        if self._request_timer is None:
+            reason = ConnectionClosed.REQUEST_TIMEOUT
+            self._request_timer = self.loop.call_later(REQUEST_TIMEOUT, self.close_now, reason)
 
     def data_received(self, data: bytes) -> None:
-        """Process data, unless it makes the request too large. If no request is open, start its timer."""
+        """Process data, unless it makes the request too large."""
         if self._final_data is not None:
             return
-        if self._request_timer is None:
-            self._start_request_timer()
+        if not self._has_open_response:
+            self._start_request_timer()  # even empty lines, which begin no request, end uvicorn's limit on idle time
         self._received += len(data)
         if self._received > MAX_REQUEST_BYTES:
             self._refuse(RequestRefused.TOO_LARGE, "Request too large.")
@@ -158,6 +160,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.write(final_data)
             self.transport.close()
 
+    def on_message_begin(self) -> None:
+        """Start the timer of the request."""
+        super().on_message_begin()
+        self._start_request_timer()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header, or raise `ValueError` if there are too many."""
         if len(self.headers) == MAX_HEADERS:
@@ -178,7 +185,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Stop the timer of the request: it is now the exporter's turn."""
         super().on_message_complete()
-        self._received = 0
+        self._forget_received()
         self.is_new = False
         self.idle_since = self.loop.time()
         _cancel(self._request_timer)
@@ -187,6 +194,10 @@ class BoundedProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
+
+    def _forget_received(self) -> None:
+        if not self.pipeline:
+            self._received = 0
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         """Start a response as uvicorn does, but keep its task, because uvicorn never cancels it."""
@@ -211,6 +222,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Stop the timer of the response if the client has read it, or start it if the connection closes after that."""
         super().on_response_complete()
+        self._forget_received()
         if self._final_data is not None:
             self._close_after_responses(self._final_data)
         if self.transport.is_closing():

@@ -45,8 +45,6 @@ class RequestRefused(Enum):
     """The request had no user and password."""
     WRONG_CREDENTIALS = "wrong_credentials"
     """The user or the password was wrong."""
-    PASSWORD_QUEUE = "password_queue"  # noqa: S105 -- not a password
-    """Too many passwords were waiting to be checked."""
     RATE_LIMIT = "rate_limit"
     """The rate limit of the web configuration was exceeded."""
 

@@ -30,6 +30,8 @@ GRACE_PERIOD = 4
 """Seconds for scrapes in flight to finish when the exporter stops."""
 _MAX_UNSENT_BYTES = 2**16
 """Bytes of a response that the kernel holds for a client that does not read. By default, it would hold 4 MiB."""
+_MAX_ACCEPTS = 32
+"""Connections to accept before requests are processed. With more, slow readers could take more memory at once."""
 _ACCEPT_RETRY_DELAY = 0.01
 """Seconds until the next attempt after a connection could not be accepted."""
 
@@ -80,36 +82,79 @@ async def serving(
         return http if tls is None else TLSProtocol(http, tls(), observer)
 
     serve_task = asyncio.create_task(server.serve(sockets=[]))
-    acceptors = [asyncio.create_task(_accept(listener, create_protocol, limits)) for listener in listeners]
+    acceptors = [_Acceptor(listener, create_protocol, limits) for listener in listeners]
     try:
         yield
     finally:
-        for task in acceptors:
-            task.cancel()
+        for acceptor in acceptors:
+            await acceptor.close()
         server.should_exit = True
         abort_timer = asyncio.get_running_loop().call_later(GRACE_PERIOD, _abort, server)
         await serve_task
         abort_timer.cancel()
 
 
-async def _accept(listener: socket.socket, create_protocol: Callable[[], asyncio.Protocol], limits: Limits) -> None:
-    """Accept connections. Without a file descriptor for another one, the event loop's own servers would refuse it."""
-    loop = asyncio.get_running_loop()
-    logged: set[int | None] = set()
-    with listener:
-        while True:
+class _Acceptor:
+    """Accepts the connections of a listening socket.
+
+    The event loop's own servers would refuse connections for a second when the process has no file descriptor left.
+    """
+
+    def __init__(
+        self, listener: socket.socket, create_protocol: Callable[[], asyncio.Protocol], limits: Limits
+    ) -> None:
+        self._listener = listener
+        self._create_protocol = create_protocol
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._logged: set[int | None] = set()
+        self._start()
+
+    async def close(self) -> None:
+        """Close the listening socket. Accepted connections stay open."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._loop.remove_reader(self._listener)
+        self._listener.close()
+        await asyncio.gather(*self._tasks)
+
+    def _start(self) -> None:
+        self._loop.add_reader(self._listener, self._accept)
+
+    def _accept(self) -> None:
+        """Accept the connections that wait. One by one, they would wait for the requests of all others in between."""
+        for _ in range(_MAX_ACCEPTS):
             try:
-                connection, _ = await loop.sock_accept(listener)
-                await loop.connect_accepted_socket(create_protocol, connection)
+                connection, _ = self._listener.accept()
+            except BlockingIOError:
+                return
             except ConnectionError:  # the client has disconnected already
-                await asyncio.sleep(0)
+                continue
             except OSError as error:
-                if error.errno not in logged:
-                    logged.add(error.errno)
-                    _log.warning("a connection can't be accepted; the log shows each reason once", reason=str(error))
-                if error.errno in {errno.EMFILE, errno.ENFILE}:
-                    limits.open.make_room(ConnectionClosed.FILE_DESCRIPTORS)
-                await asyncio.sleep(_ACCEPT_RETRY_DELAY)
+                self._pause(error)
+                return
+            connection.settimeout(0)
+            task = self._loop.create_task(self._connect(connection))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._create_protocol, connection)
+        except OSError:  # the client has disconnected already
+            connection.close()
+
+    def _pause(self, error: OSError) -> None:
+        """Accept no connection for a moment, because the next attempt would fail, too."""
+        if error.errno not in self._logged:
+            self._logged.add(error.errno)
+            _log.warning("a connection can't be accepted; the log shows each reason once", reason=str(error))
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            self._limits.open.make_room(ConnectionClosed.FILE_DESCRIPTORS)
+        self._loop.remove_reader(self._listener)
+        self._timer = self._loop.call_later(_ACCEPT_RETRY_DELAY, self._start)
 
 
 def _abort(server: uvicorn.Server) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _READ_SIZE = 2**16
 _HEADER_SIZE = 5
 """Bytes of the header of a TLS record: type, version, and the length of the rest in two bytes."""
+_MAX_RECORD_SIZE = _HEADER_SIZE + 2**14 + 2048
+"""Maximum size of a TLS record in bytes: that of TLS 1.2, which is larger than that of TLS 1.3."""
 _MAX_RECORDS_WITHOUT_DATA = 8
 """Records without application data that a connection may contain. Key updates are such records, and take much CPU."""
 _FAILURES = {
@@ -128,8 +130,11 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Encrypt and send data."""
         rest = memoryview(data)
-        while rest and not self.is_closing():
-            rest = rest[self._tls.write(rest) :]
+        try:
+            while rest and not self.is_closing():
+                rest = rest[self._tls.write(rest) :]
+        except ssl.SSLError:  # OpenSSL needs the rest of the message first
+            self._fail(HandshakeFailed.PROTOCOL, "an incomplete key update or other handshake message")
         self._flush()
 
     def close(self) -> None:
@@ -200,9 +205,9 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
         self._received += data
         while not self._has_ended and not self.is_closing():
             size = _HEADER_SIZE + int.from_bytes(self._received[_HEADER_SIZE - 2 : _HEADER_SIZE], "big")
-            if len(self._received) < size:
+            if len(self._received) < size <= _MAX_RECORD_SIZE:
                 return
-            self._incoming.write(self._received[:size])
+            self._incoming.write(self._received[:size])  # OpenSSL rejects a larger record by its header
             del self._received[:size]
             self._decrypt_record()
         self._received.clear()

@@ -16,8 +16,6 @@ from exporter.server.incidents import RequestRefused
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-MAX_QUEUED_CHECKS = 512
-"""Maximum number of requests that wait for a password check: as many as there are connections."""
 _MAX_PASSWORD_BYTES = 72
 """bcrypt ignores the rest of a password."""
 _THREAD = ThreadPoolExecutor(1)
@@ -38,7 +36,7 @@ class BasicAuth:
         """Used for unknown users, so that they take as long as the slowest known user."""
         self._cache_key = secrets.token_bytes()
         self._cached_digests: dict[bytes, bytes] = {}
-        self._lock = FairLock(MAX_QUEUED_CHECKS)
+        self._lock = FairLock()
 
     def set_users(self, hashes: Mapping[str, str]) -> None:
         """Change the users. Logins stay cached for users whose hash stays the same."""
@@ -66,8 +64,7 @@ class BasicAuth:
         return hmac.compare_digest(self._cached_digests.get(user, b""), digest)
 
     async def _verify(self, user: bytes, password: bytes, digest: bytes, client: str) -> RequestRefused | None:
-        if not await self._lock.acquire(client_network(client)):
-            return RequestRefused.PASSWORD_QUEUE
+        await self._lock.acquire(client_network(client))
         try:
             if self._is_cached(user, digest):  # checked while this request waited
                 return None
@@ -96,29 +93,26 @@ def _decode(authorization: str) -> tuple[bytes, bytes] | None:
 class FairLock:
     """A lock that clients acquire in turn, however often each of them waits for it.
 
-    If more than `max_waiting` requests wait, the newest one of the client with the most is turned away.
+    Each connection has one request at a time, so the limit on connections limits the requests that wait.
     """
 
-    def __init__(self, max_waiting: int) -> None:
-        self._max_waiting = max_waiting
+    def __init__(self) -> None:
         self._is_locked = False
-        self._queues: dict[str, dict[asyncio.Future[bool], None]] = {}
+        self._queues: dict[str, dict[asyncio.Future[None], None]] = {}
         """The waiting requests of each client, in order. The first client is next."""
 
-    async def acquire(self, client: str) -> bool:
-        """Wait for the lock and return True, or return False if too many wait."""
+    async def acquire(self, client: str) -> None:
+        """Wait for the lock."""
         if not self._is_locked:
             self._is_locked = True
-            return True
-        acquired: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            return
+        acquired: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queues.setdefault(client, {})[acquired] = None
-        if sum(map(len, self._queues.values())) > self._max_waiting:
-            self._turn_away()
         try:
-            return await acquired
+            await acquired
         except asyncio.CancelledError:  # the client has disconnected
             self._remove(client, acquired)
-            if not acquired.cancelled() and acquired.result():
+            if not acquired.cancelled():
                 self.release()
             raise
 
@@ -133,16 +127,9 @@ class FairLock:
                 self._queues[client] = self._queues.pop(client)  # the client's next turn is the last one
             if not acquired.done():  # else it is being cancelled
                 self._is_locked = True
-                acquired.set_result(True)
+                acquired.set_result(None)
 
-    def _turn_away(self) -> None:
-        client = max(self._queues, key=lambda name: len(self._queues[name]))
-        acquired = next(reversed(self._queues[client]))
-        self._remove(client, acquired)
-        if not acquired.done():
-            acquired.set_result(False)
-
-    def _remove(self, client: str, acquired: asyncio.Future[bool]) -> None:
+    def _remove(self, client: str, acquired: asyncio.Future[None]) -> None:
         """Remove a request from its queue, unless it has been removed already."""
         queue = self._queues.get(client, {})
         queue.pop(acquired, None)

@@ -26,7 +26,6 @@ OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
 _CHALLENGE = {"www-authenticate": 'Basic realm="telnyx-exporter", charset="UTF-8"'}
 _RESPONSES = {
     RequestRefused.RATE_LIMIT: PlainTextResponse("Too Many Requests\n", 429),
-    RequestRefused.PASSWORD_QUEUE: PlainTextResponse("Too many passwords are waiting to be checked\n", 503),
     RequestRefused.NO_CREDENTIALS: PlainTextResponse("Unauthorized\n", 401, _CHALLENGE),
     RequestRefused.WRONG_CREDENTIALS: PlainTextResponse("Unauthorized\n", 401, _CHALLENGE),
 }

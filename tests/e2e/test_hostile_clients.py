@@ -103,6 +103,25 @@ def test_resets_take_no_memory(tmp_path):
     assert "Traceback" not in (tmp_path / "exporter.log").read_text()
 
 
+def test_long_headers_take_little_time(tmp_path):
+    """Clients that send headers as long lists, which take time to parse, cost Prometheus no scrape."""
+    with exporter(tmp_path, "--demo") as url, attacker("send_long_lists", port_of(url), 400, "127.0.0.2"):
+        assert lost_scrapes(port_of(url), 10) == 0
+
+
+def test_stop_while_clients_connect(tmp_path):
+    """SIGTERM stops the exporter without an error while many clients open connections."""
+    with contextlib.ExitStack() as stack:
+        port = port_of(stack.enter_context(exporter(tmp_path, "--demo")))
+        with attacker("reset", port, 100):
+            time.sleep(1)
+            stopped = time.monotonic()
+            stack.close()
+            assert time.monotonic() - stopped < 4
+    log = (tmp_path / "exporter.log").read_text()
+    assert log.endswith("msg=stopping\n")
+
+
 def test_few_file_descriptors(tmp_path):
     """With few file descriptors, idle clients cost Prometheus no scrape."""
     limited = ("sh", "-c", 'ulimit -n 256; exec "$0" "$@"')

@@ -121,6 +121,15 @@ def test_gzip(accept_encoding, gzip):
     assert accepts_gzip(accept_encoding) is gzip
 
 
+def test_the_end_of_a_long_header_is_ignored():
+    """The first 20 items and parameters decide, because thousands of them would delay other requests."""
+    assert choose_format("x," * 19 + "application/openmetrics-text,y") is Format.OPENMETRICS
+    assert choose_format("x," * 20 + "application/openmetrics-text") is Format.TEXT
+    assert accepts_gzip("gzip" + ";x" * 18 + ";q=1;y")
+    assert accepts_gzip("gzip" + ";x" * 20 + ";q=0")
+    assert not accepts_gzip("x," * 20 + "gzip")
+
+
 HEADERS = st.text() | st.lists(
     st.sampled_from([*'*/,;=". \t', "q", "0.5", "1", "version", "1.0.0", "text", "plain", "gzip", "identity"])
 ).map("".join)

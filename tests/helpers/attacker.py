@@ -57,6 +57,15 @@ async def read_slowly(client):
         await asyncio.sleep(1)
 
 
+async def send_long_lists(client):
+    """Send requests with thousands of items in their lists of accepted formats and encodings."""
+    request = get("/metrics", "Accept: " + "," * 8000, "Accept-Encoding: " + "," * 7000).replace(b"GET", b"HEAD")
+    while True:
+        await client.send(request)
+        if not await client.receive(4096):
+            return
+
+
 async def guess_passwords(client):
     """Send one wrong password after another."""
     while True:

@@ -63,6 +63,40 @@ async def test_a_slow_second_request_is_aborted(monkeypatch):
         await read_until_closed(reader)
 
 
+async def test_a_slow_pipelined_request_is_aborted(monkeypatch):
+    """The request timeout applies even if the beginning of the request arrives together with the request before it."""
+    monkeypatch.setattr(protocol, "REQUEST_TIMEOUT", 0.2)
+    async with serve(APP) as connect:
+        reader, writer = await connect()
+        writer.write(REQUEST + b"GET / HT")
+        assert (await read_until_closed(reader)).endswith(b"hello")
+
+
+async def test_an_empty_line_does_not_begin_a_request(monkeypatch):
+    """A client that sends an empty line after its request, as RFC 9112 allows, gets a response that takes long."""
+    monkeypatch.setattr(protocol, "REQUEST_TIMEOUT", 0.2)
+
+    async def app(scope, receive, send):
+        await asyncio.sleep(0.5)
+        await PlainTextResponse("hello")(scope, receive, send)
+
+    async with serve(app) as connect:
+        reader, writer = await connect()
+        writer.write(REQUEST + b"\r\n")
+        await reader.readuntil(b"hello")
+
+
+async def test_empty_lines_do_not_keep_a_connection_open(monkeypatch):
+    """A client that sends empty lines instead of a request is disconnected."""
+    monkeypatch.setattr(protocol, "REQUEST_TIMEOUT", 0.2)
+    async with serve(APP) as connect:
+        reader, writer = await connect()
+        writer.write(REQUEST)
+        await reader.readuntil(b"hello")
+        writer.write(b"\r\n")
+        assert await read_until_closed(reader) == b""
+
+
 async def test_the_request_timeout_does_not_run_between_requests(monkeypatch):
     """A connection can be idle between requests for longer than the request timeout."""
     monkeypatch.setattr(protocol, "REQUEST_TIMEOUT", 0.1)
@@ -115,7 +149,7 @@ async def test_the_size_limit_applies_to_each_request():
     """The size limit applies to each request, not to all requests of a connection together."""
     async with serve(APP) as connect:
         reader, writer = await connect()
-        padded = REQUEST[:-2] + b"x: " + b"x" * 20_000 + b"\r\n\r\n"
+        padded = REQUEST[:-2] + b"x: " + b"x" * 10_000 + b"\r\n\r\n"
         for _ in range(5):
             writer.write(padded)
             await reader.readuntil(b"hello")

@@ -1,5 +1,6 @@
 import asyncio
 import errno
+import socket
 
 import httpx
 import pytest
@@ -96,22 +97,20 @@ async def test_one_client_does_not_make_another_lose_its_connections(monkeypatch
 
 async def test_missing_file_descriptors_make_room(monkeypatch):
     """Without a file descriptor for a new connection, the longest idle connection is closed, and the new one served."""
-    loop = asyncio.get_running_loop()
-    original_accept, errors = loop.sock_accept, [OSError(errno.ECONNABORTED, "")]
-    waiting = asyncio.Event()
+    original_accept, errors = socket.socket.accept, [OSError(errno.ECONNABORTED, "")]
 
-    async def accept(listener):
+    def accept(listener):
         if errors:
             raise errors.pop()
-        waiting.set()
-        return await original_accept(listener)
+        return original_accept(listener)
 
-    monkeypatch.setattr(loop, "sock_accept", accept)
+    monkeypatch.setattr(socket.socket, "accept", accept)
     incidents = Incidents()
     async with serve(incidents=incidents) as connect:
-        await waiting.wait()
+        silent, silent_writer = await connect()
+        silent_writer.write(REQUEST)
+        await silent.readuntil(b"hello over http")
         errors.append(OSError(errno.EMFILE, "Too many open files"))
-        silent, _ = await connect()
         reader, writer = await connect()
         writer.write(REQUEST)
         await reader.readuntil(b"hello over http")
@@ -119,21 +118,55 @@ async def test_missing_file_descriptors_make_room(monkeypatch):
     assert incidents == [(ConnectionClosed.FILE_DESCRIPTORS, "127.0.0.1", "")]
 
 
+@LOOPS
+async def test_many_connections_are_accepted(monkeypatch):
+    """More connections than are accepted at once are all served."""
+    monkeypatch.setattr(serving, "_MAX_ACCEPTS", 3)
+    async with serve() as connect:
+        for reader, writer in await asyncio.gather(*(connect() for _ in range(10))):
+            writer.write(REQUEST)
+            await reader.readuntil(b"hello over http")
+
+
+@LOOPS
+async def test_a_connection_that_is_lost_while_it_is_accepted(monkeypatch):
+    """A client that disconnects while its connection is accepted does not disturb the others."""
+    loop = asyncio.get_running_loop()
+    errors = [ConnectionResetError()]
+
+    class Loop:
+        def __getattr__(self, name):
+            return getattr(loop, name)
+
+        async def connect_accepted_socket(self, *arguments):
+            if errors:
+                raise errors.pop()
+            return await loop.connect_accepted_socket(*arguments)
+
+    monkeypatch.setattr(asyncio, "get_running_loop", Loop)
+    async with serve() as connect:
+        monkeypatch.undo()
+        lost, _ = await connect()
+        assert await read_until_closed(lost) == b""
+        reader, writer = await connect()
+        writer.write(REQUEST)
+        await reader.readuntil(b"hello over http")
+
+
 async def test_an_error_that_stays_does_not_block_the_server(monkeypatch):
     """While the system can't accept connections, the event loop stays free. The log shows the reason once."""
-    loop = asyncio.get_running_loop()
-    original_accept, attempts, recovered = loop.sock_accept, [], asyncio.Event()
+    original_accept, attempts, recovered = socket.socket.accept, [], asyncio.Event()
 
-    async def accept(listener):
+    def accept(listener):
         if not recovered.is_set() and len(attempts) < 10_000:
             attempts.append(1)
             raise OSError(errno.ENOMEM, "Cannot allocate memory")
-        return await original_accept(listener)
+        return original_accept(listener)
 
-    monkeypatch.setattr(loop, "sock_accept", accept)
+    monkeypatch.setattr(socket.socket, "accept", accept)
     with structlog.testing.capture_logs() as logs:
         async with serve() as connect:
-            loop.call_later(0.1, recovered.set)
+            asyncio.get_running_loop().call_later(0.1, recovered.set)
             reader, writer = await connect()
             writer.write(REQUEST)
             await reader.readuntil(b"hello over http")

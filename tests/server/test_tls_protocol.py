@@ -1,5 +1,7 @@
 import asyncio
 import contextlib
+import hashlib
+import hmac
 import resource
 import shutil
 import ssl
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 from certificates import authority, identity
 from cryptography import x509
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from raw_clients import HELLO, REQUEST, Incidents, read_until_closed, serve
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, StreamingResponse
@@ -120,8 +123,8 @@ async def test_requests_reuse_a_connection():
     async with serve(APP, tls=server_tls()) as connect:
         reader, writer = await connect(**trusting())
         for _ in range(3):
-            writer.write(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 50000\r\n\r\n" + b"y" * 50_000)
-            await reader.readuntil(b"y" * 50_000)
+            writer.write(b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 16000\r\n\r\n" + b"y" * 16_000)
+            await reader.readuntil(b"y" * 16_000)
             writer.write(REQUEST)
             await reader.readuntil(b"hello over https")
 
@@ -258,6 +261,65 @@ async def test_records_can_arrive_in_pieces():
             await asyncio.sleep(0)
         writer.write_eof()
         assert (await client.read()).endswith(b"hello over https")
+
+
+async def test_the_size_limit_applies_to_pipelined_requests_together():
+    """Requests that wait for the response to an earlier one must not exceed the size limit together."""
+    incidents = Incidents()
+    async with serve(APP, tls=server_tls(), incidents=incidents) as connect:
+        reader, writer = await connect()
+        client = TLSClient(reader, writer, trusting()["ssl"])
+        await client.handshake()
+        padded = REQUEST[:-2] + b"x: " + b"x" * 10_000 + b"\r\n\r\n"
+        writer.write(client.encrypt(padded, padded, padded))
+        response = await client.read()
+    assert (response.count(b"200 OK"), response.count(b"400 Bad Request")) == (2, 1)
+    assert incidents == [(RequestRefused.TOO_LARGE, "127.0.0.1", "")]
+
+
+async def test_oversized_records_are_rejected():
+    """A client that announces a record larger than TLS allows is disconnected before it has sent all of it."""
+    async with serve(APP, tls=server_tls()) as connect:
+        reader, writer = await connect()
+        client = TLSClient(reader, writer, trusting()["ssl"])
+        await client.handshake()
+        writer.write(b"\x17\x03\x03\xff\xff" + bytes(1000))
+        with pytest.raises(ssl.SSLError, match="RECORD_OVERFLOW"):
+            await client.read()
+
+
+def encrypted_handshake_message(secret, sequence, message):
+    """Return a TLS 1.3 record with part of a handshake message: RFC 8446, sections 5.2 and 7.1, for AES-256-GCM."""
+
+    def expand(label, size):
+        info = size.to_bytes(2, "big") + bytes([len(label) + 6]) + b"tls13 " + label + b"\0\1"
+        return hmac.digest(secret, info, hashlib.sha384)[:size]
+
+    header = b"\x17\x03\x03" + (len(message) + 17).to_bytes(2, "big")
+    nonce = (int.from_bytes(expand(b"iv", 12), "big") ^ sequence).to_bytes(12, "big")
+    return header + AESGCM(expand(b"key", 32)).encrypt(nonce, message + b"\x16", header)
+
+
+async def test_an_incomplete_handshake_message_ends_the_connection(tmp_path, caplog):
+    """A client that begins a key update while it waits for a response is disconnected, with one line in the log."""
+    incidents, options = Incidents(), trusting(version=ssl.TLSVersion.TLSv1_3)
+    options["ssl"].keylog_filename = tmp_path / "keys"
+
+    async def app(scope, receive, send):
+        await asyncio.sleep(0.2)
+        await HELLO(scope, receive, send)
+
+    async with serve(app, tls=server_tls(), incidents=incidents) as connect:
+        reader, writer = await connect()
+        client = TLSClient(reader, writer, options["ssl"])
+        await client.handshake()
+        await client.send(REQUEST)
+        keys = dict(line.split()[::2] for line in (tmp_path / "keys").read_text().splitlines() if line[0] != "#")
+        secret = bytes.fromhex(keys["CLIENT_TRAFFIC_SECRET_0"])
+        writer.write(encrypted_handshake_message(secret, 1, b"\x18\0\0\1"))
+        assert await client.read() == b""
+    assert incidents == [(HandshakeFailed.PROTOCOL, "127.0.0.1", "an incomplete key update or other handshake message")]
+    assert not caplog.records
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")

@@ -1,6 +1,5 @@
 import asyncio
 import base64
-import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -202,32 +201,6 @@ async def test_refused_requests_are_recorded(peer, address):
         (RequestRefused.NO_CREDENTIALS, address, ""),
         (RequestRefused.RATE_LIMIT, address, ""),
     ]
-
-
-async def test_too_many_passwords_get_status_503(monkeypatch):
-    """If too many passwords wait to be checked, a request gets status 503. Cached logins still succeed."""
-    monkeypatch.setattr("exporter.web.basic_auth.MAX_QUEUED_CHECKS", 1)
-    release, checking = threading.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def slow(password, stored):
-        if password == b"wrong":
-            loop.call_soon_threadsafe(checking.set)
-            release.wait(10)
-        return bcrypt.checkpw(password, stored)
-
-    incidents = Incidents()
-    http = client(Current(**USERS), check_password=slow, incidents=incidents)
-    async with http, contextlib.AsyncExitStack() as stack:
-        stack.callback(release.set)
-        assert (await http.get("/metrics", auth=RIGHT)).status_code == 200
-        waiting = [asyncio.create_task(http.get("/metrics", auth=("alice", "wrong"))) for _ in range(3)]
-        await checking.wait()
-        assert (await waiting[-1]).status_code == 503
-        assert (await http.get("/metrics", auth=RIGHT)).status_code == 200
-        release.set()
-        assert [(await task).status_code for task in waiting] == [401, 401, 503]
-    assert incidents.count((RequestRefused.PASSWORD_QUEUE, "192.0.2.7", "")) == 1
 
 
 async def test_headers():
