@@ -25,7 +25,7 @@ URL = "http://127.0.0.1:10142"
 UNITS = Path("/etc/systemd/system")
 SETTINGS, DOTENV = "/etc/telnyx-exporter/environment", "/etc/telnyx-exporter/.env"
 CREDENTIAL = f"/run/credentials/{SERVICE}/api-key"
-INSTALL_TIMEOUT = 300
+LONG_TIMEOUT = 300
 CLONE_NEWNET = 0x40000000
 
 BOOT = """
@@ -186,7 +186,7 @@ def machine(tmp_path_factory):
         machine.settings = f"TELNYX_BASE_URL={url.replace('127.0.0.1', 'localhost')}\n"
         machine.write(SETTINGS, machine.settings)
         # Install in the network of this machine, which pip needs.
-        machine.run_readme_section("Install", text=f"{KEY}\n", timeout=INSTALL_TIMEOUT, network=())
+        machine.run_readme_section("Install", text=f"{KEY}\n", timeout=LONG_TIMEOUT, network=())
         wait_until(machine.is_up, "a scrape")
         yield machine
 
@@ -286,7 +286,7 @@ def confined(machine, probe):
         assert count == 1
     machine.write(UNITS / "probe.service", f"{unit}\n[Service]\nStandardOutput=truncate:/run/probe\n")
     machine.run("systemctl", "daemon-reload")
-    machine.run("systemctl", "start", "probe")
+    machine.run("systemctl", "start", "probe", timeout=LONG_TIMEOUT)  # it looks at every file
     return json.loads(machine.run("cat", "/run/probe"))
 
 
