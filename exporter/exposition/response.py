@@ -87,7 +87,7 @@ def _header(form: Format, family: Family) -> bytes:
 
 
 def _group(parts: Iterable[Piece]) -> Iterator[Piece]:
-    """Join small parts to pieces. Return large parts as they are, because copying them takes time."""
+    """Join small parts to pieces, and divide large ones without copying them."""
     small: list[Piece] = []
     size = 0
     for part in parts:
@@ -96,7 +96,7 @@ def _group(parts: Iterable[Piece]) -> Iterator[Piece]:
             yield b"".join(small)
             small, size = [], 0
         if is_large:
-            yield part
+            yield from (part[start : start + PIECE_BYTES] for start in range(0, len(part), PIECE_BYTES))
         else:
             small.append(part)
             size += len(part)

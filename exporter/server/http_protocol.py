@@ -27,6 +27,8 @@ MAX_REQUEST_BYTES = 16 * 2**10
 """Maximum size of a request in bytes, headers and body together. Requests that wait for responses count together."""
 MAX_HEADERS = 100
 """Maximum number of headers of a request. In memory, a short header takes over ten times its size."""
+MAX_BODY_PIECES = 64
+"""Maximum number of pieces of a body. Each takes time, and a chunked body can have one for each byte."""
 MAX_PIPELINED = 8
 """Maximum number of requests of one connection that wait for the responses to earlier ones."""
 REQUEST_TIMEOUT = 10.0
@@ -56,6 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """Runs from the first time that the client reads more slowly than the exporter writes."""
         self._received = 0
         """Bytes of the requests that are incomplete or wait for the responses to earlier ones."""
+        self._body_pieces = 0
         self._final_data: bytes | None = None
         """What to send before closing the connection, after the responses in progress. None while it stays open."""
         self._response: tuple[RequestResponseCycle, asyncio.Task[None]] | None = None
@@ -163,6 +166,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Start the timer of the request."""
         super().on_message_begin()
+        self._body_pieces = 0
         self._start_request_timer()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -181,6 +185,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             raise ValueError("too many pipelined requests")
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Add a piece of the body, or raise `ValueError` if there are too many."""
+        self._body_pieces += 1
+        if self._body_pieces > MAX_BODY_PIECES:
+            raise ValueError("too many pieces of a body")
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Stop the timer of the request: it is now the exporter's turn."""

@@ -24,6 +24,10 @@ _HEADER_SIZE = 5
 """Bytes of the header of a TLS record: type, version, and the length of the rest in two bytes."""
 _MAX_RECORD_SIZE = _HEADER_SIZE + 2**14 + 2048
 """Maximum size of a TLS record in bytes: that of TLS 1.2, which is larger than that of TLS 1.3."""
+_MAX_HANDSHAKE_BYTES = 32 * 2**10
+"""Maximum size of a client's part of the handshake in bytes. Chains of client certificates have a few KiB."""
+_MAX_RECORDS_AT_ONCE = 64
+"""Maximum number of records to decrypt before other connections have their turn. A usual request is one record."""
 _MAX_RECORDS_WITHOUT_DATA = 8
 """Records without application data that a connection may contain. Key updates are such records, and take much CPU."""
 _FAILURES = {
@@ -63,6 +67,7 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
         self._contexts = iter(tls.contexts)
         self._first_flight: bytes | None = b""
         """What the client has sent before the first answer, for another context to try. None after that answer."""
+        self._handshake_bytes = 0
         self._is_established = False
         self._has_ended = False
         """Whether the client has announced that it will send no more data."""
@@ -83,18 +88,21 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
         self._http.connection_made(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the HTTP connection."""
+        """End the HTTP connection, and free the memory of OpenSSL, which would wait for the garbage collector."""
         self._http.connection_lost(exc)
+        del self._tls, self._incoming, self._outgoing
 
     def data_received(self, data: bytes) -> None:
         """Continue the handshake, or decrypt data and pass it on."""
         if not self._is_established:
-            self._incoming.write(data)
+            self._handshake_bytes += len(data)
             if self._first_flight is not None:
                 self._first_flight += data
-                if len(self._first_flight) > MAX_REQUEST_BYTES:
-                    self._fail(HandshakeFailed.PROTOCOL, "too many bytes before the first answer")
-                    return
+            # The first flight is kept twice.
+            if self._handshake_bytes > (_MAX_HANDSHAKE_BYTES if self._first_flight is None else MAX_REQUEST_BYTES):
+                self._fail(HandshakeFailed.PROTOCOL, "too many bytes in the handshake")
+                return
+            self._incoming.write(data)
             self._do_handshake()
             if not self._is_established:
                 return
@@ -160,7 +168,7 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
     # TLS
 
     def _flush(self) -> None:
-        if encrypted := self._outgoing.read():
+        if not self.is_closing() and (encrypted := self._outgoing.read()):
             self._first_flight = None
             self._tcp.write(encrypted)
 
@@ -203,13 +211,18 @@ class TLSProtocol(asyncio.Protocol, asyncio.Transport):
     def _decrypt(self, data: bytes) -> None:
         """Decrypt the complete records one by one. OpenSSL would process any number of key updates at once."""
         self._received += data
+        records = 0
         while not self._has_ended and not self.is_closing():
             size = _HEADER_SIZE + int.from_bytes(self._received[_HEADER_SIZE - 2 : _HEADER_SIZE], "big")
             if len(self._received) < size <= _MAX_RECORD_SIZE:
                 return
             self._incoming.write(self._received[:size])  # OpenSSL rejects a larger record by its header
             del self._received[:size]
-            self._decrypt_record()
+            records += 1
+            if records > _MAX_RECORDS_AT_ONCE:
+                self._fail(HandshakeFailed.PROTOCOL, "too many records at once")
+            else:
+                self._decrypt_record()
         self._received.clear()
 
     def _decrypt_record(self) -> None:

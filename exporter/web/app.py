@@ -143,6 +143,7 @@ class _MetricsEndpoint:
 async def _send_piece(send: Send, piece: Piece) -> None:
     """Send a piece of a body, after waiting until the transport has sent most of the last one."""
     await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await asyncio.sleep(0)  # if the client reads as fast as the exporter sends, other requests would wait
 
 
 def scrape_timeout(header: str) -> float:

@@ -381,6 +381,18 @@ async def test_headers_are_limited():
             assert (await request_status_line(connect, head))[9:12] == status
 
 
+@pytest.mark.parametrize(("more", "incidents"), [(0, []), (1, [(RequestRefused.INVALID, "127.0.0.1", "")])])
+async def test_pieces_of_a_body_are_limited(more, incidents):
+    """A request with too many chunks in its body is invalid, because each takes time."""
+    chunks = b"1\r\nx\r\n" * (protocol.MAX_BODY_PIECES + more) + b"0\r\n\r\n"
+    recorded = Incidents()
+    async with serve(APP, incidents=recorded) as connect:
+        reader, writer = await connect()
+        writer.write(b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n" + chunks)
+        await reader.readuntil(b"Method Not Allowed")
+    assert recorded == incidents
+
+
 async def test_pipelined_requests_are_limited():
     """A client that pipelines too many requests gets status 400 after the responses to the first ones."""
     async with serve(APP) as connect:

@@ -113,6 +113,8 @@ async def test_an_oversized_request_is_rejected():
     incidents = Incidents()
     async with serve(APP, tls=server_tls(), incidents=incidents) as connect:
         reader, writer = await connect(**trusting())
+        writer.write(REQUEST)
+        await reader.readuntil(b"hello over https")
         writer.write(b"GET / HTTP/1.1\r\nx: " + b"x" * 200_000)
         await read_until_closed(reader)
     assert incidents == [(RequestRefused.TOO_LARGE, "127.0.0.1", "")]
@@ -234,8 +236,10 @@ def resident_memory():
 
 async def test_data_after_the_end_is_ignored():
     """What a client sends after it has ended its side takes no memory, while it waits for its response."""
+    started = asyncio.Event()
 
     async def app(_scope, _receive, _send):
+        started.set()
         await asyncio.Event().wait()
 
     async with serve(app, tls=server_tls()) as connect:
@@ -243,6 +247,7 @@ async def test_data_after_the_end_is_ignored():
         client = TLSClient(reader, writer, trusting()["ssl"])
         await client.handshake()
         client.send_request_and_end(REQUEST, close_notify=True, eof=False)
+        await started.wait()
         before = resident_memory()
         for _ in range(64):
             writer.write(bytes(2**20))
@@ -286,6 +291,38 @@ async def test_oversized_records_are_rejected():
         writer.write(b"\x17\x03\x03\xff\xff" + bytes(1000))
         with pytest.raises(ssl.SSLError, match="RECORD_OVERFLOW"):
             await client.read()
+
+
+async def test_many_small_records_are_rejected():
+    """A client that divides its requests into many tiny records, which take much CPU, is disconnected."""
+    incidents = Incidents()
+    async with serve(APP, tls=server_tls(), incidents=incidents) as connect:
+        reader, writer = await connect()
+        client = TLSClient(reader, writer, trusting()["ssl"])
+        await client.handshake()
+        await client.send(REQUEST)
+        await reader.read(1)
+        writer.write(client.encrypt(*(bytes([byte]) for byte in REQUEST * 3)))
+        await read_until_closed(reader)
+    assert incidents == [(HandshakeFailed.PROTOCOL, "127.0.0.1", "too many records at once")]
+
+
+async def test_an_endless_handshake_is_a_failure():
+    """A client whose handshake does not end after the first answer is disconnected before it uses much memory."""
+    incidents, context = Incidents(), trusting(version=ssl.TLSVersion.TLSv1_3)["ssl"]
+    context.set_ecdh_curve("secp521r1")  # the server asks for another ClientHello
+    async with serve(APP, tls=server_tls(curve_preferences=["CurveP521"]), incidents=incidents) as connect:
+        reader, writer = await connect()
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+        with pytest.raises(ssl.SSLWantReadError):
+            client.do_handshake()
+        writer.write(outgoing.read())
+        await reader.read(1)
+        fragment = b"\x16\x03\x03\x40\x00"  # a record with the beginning of a message of 131,072 bytes
+        writer.write(fragment + b"\x14\x02\x00\x00" + bytes(16380) + (fragment + bytes(16384)) * 3)
+        await read_until_closed(reader)
+    assert incidents == [(HandshakeFailed.PROTOCOL, "127.0.0.1", "too many bytes in the handshake")]
 
 
 def encrypted_handshake_message(secret, sequence, message):
@@ -387,7 +424,7 @@ async def test_an_endless_first_message_is_a_failure():
     fragment = b"\x16\x03\x01\x00\x01"  # a record with one byte of a message that has 60,000
     message = b"\x01\x00\xea\x60" + bytes(59_000)
     _, incidents = await failed(server_tls(), b"".join(fragment + bytes([byte]) for byte in message))
-    assert incidents == [(HandshakeFailed.PROTOCOL, "127.0.0.1", "too many bytes before the first answer")]
+    assert incidents == [(HandshakeFailed.PROTOCOL, "127.0.0.1", "too many bytes in the handshake")]
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01"], ids=["nothing", "half a message"])
