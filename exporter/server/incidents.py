@@ -55,7 +55,7 @@ class HandshakeFailed(Enum):
     PLAIN_HTTP = "plain_http"
     """The client sent an HTTP request without TLS."""
     PROTOCOL = "protocol"
-    """The client sent something else than TLS, only supports other versions of it, or sent too many key updates."""
+    """The client sent something else than TLS, supports only other versions, or sent too many bytes or records."""
     NOTHING_SHARED = "nothing_shared"
     """Client and server have no cipher suite, curve or signature algorithm in common."""
     CLIENT_CERTIFICATE = "client_certificate"

@@ -75,14 +75,18 @@ async def test_a_slow_pipelined_request_is_aborted(monkeypatch):
 async def test_an_empty_line_does_not_begin_a_request(monkeypatch):
     """A client that sends an empty line after its request, as RFC 9112 allows, gets a response that takes long."""
     monkeypatch.setattr(protocol, "REQUEST_TIMEOUT", 0.2)
+    started = asyncio.Event()
 
     async def app(scope, receive, send):
+        started.set()
         await asyncio.sleep(0.5)
         await PlainTextResponse("hello")(scope, receive, send)
 
     async with serve(app) as connect:
         reader, writer = await connect()
-        writer.write(REQUEST + b"\r\n")
+        writer.write(REQUEST)
+        await started.wait()
+        writer.write(b"\r\n")
         await reader.readuntil(b"hello")
 
 

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import gc
 import hashlib
 import hmac
 import resource
@@ -291,6 +292,21 @@ async def test_oversized_records_are_rejected():
         writer.write(b"\x17\x03\x03\xff\xff" + bytes(1000))
         with pytest.raises(ssl.SSLError, match="RECORD_OVERFLOW"):
             await client.read()
+
+
+async def test_the_memory_of_a_closed_connection_is_freed():
+    """OpenSSL's memory is freed when a connection is closed, not when the garbage collector runs."""
+    async with serve(APP, tls=server_tls()) as connect:
+        gc.disable()
+        try:
+            for _ in range(3):
+                reader, writer = await connect(**trusting())
+                writer.write(get("/"))
+                await reader.read()
+            await asyncio.sleep(0.1)
+            assert not [each for each in gc.get_objects() if isinstance(each, ssl.SSLObject) and each.server_side]
+        finally:
+            gc.enable()
 
 
 async def test_many_small_records_are_rejected():

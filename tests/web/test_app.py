@@ -1,5 +1,6 @@
 import asyncio
 import gzip
+import itertools
 import os
 import threading
 
@@ -127,6 +128,24 @@ async def test_a_large_response_is_sent_in_pieces(encoding):
         assert len(client.pieces) > 4
         assert [row.connection_name in line for row, line in zip(LARGE, infos, strict=True)] == [True] * len(LARGE)
         assert lines[-1].startswith("telnyx_exporter_build_info")
+
+
+async def test_fast_readers_do_not_delay_others():
+    """Between the pieces of a large response, others have their turn, even if its client reads at once."""
+    turns = []
+
+    class FastClient(SlowClient):
+        async def send(self, message):
+            turns.append(self)
+
+    clients = [FastClient("gzip") for _ in range(2)]
+    cache = cache_of(refresh_large)
+    await clients[0].request(cache)
+    del turns[:]
+    async with asyncio.TaskGroup() as group:
+        for client in clients:
+            group.create_task(client.request(cache))
+    assert sum(one is not other for one, other in itertools.pairwise(turns)) > len(turns) / 2
 
 
 @pytest.mark.parametrize(
