@@ -113,7 +113,7 @@ def test_stop_while_clients_connect(tmp_path):
     """SIGTERM stops the exporter without an error while many clients open connections."""
     with contextlib.ExitStack() as stack:
         port = port_of(stack.enter_context(exporter(tmp_path, "--demo")))
-        with attacker("reset", port, 100):
+        with attacker("reset", port, 300):
             time.sleep(1)
             stopped = time.monotonic()
             stack.close()
