@@ -128,29 +128,68 @@ async def test_many_connections_are_accepted(monkeypatch):
             await reader.readuntil(b"hello over http")
 
 
+@pytest.fixture
+def intercept_connections(monkeypatch):
+    """Return a function that wraps the coroutine with which the event loop of the next server accepts connections."""
+
+    def intercept(wrap):
+        loop = asyncio.get_running_loop()
+
+        class Loop:
+            connect_accepted_socket = staticmethod(wrap(loop.connect_accepted_socket))
+
+            def __getattr__(self, name):
+                return getattr(loop, name)
+
+        monkeypatch.setattr(asyncio, "get_running_loop", Loop)
+        return monkeypatch.undo
+
+    return intercept
+
+
 @LOOPS
-async def test_a_connection_that_is_lost_while_it_is_accepted(monkeypatch):
+async def test_a_connection_that_is_lost_while_it_is_accepted(intercept_connections):
     """A client that disconnects while its connection is accepted does not disturb the others."""
-    loop = asyncio.get_running_loop()
     errors = [ConnectionResetError()]
 
-    class Loop:
-        def __getattr__(self, name):
-            return getattr(loop, name)
-
-        async def connect_accepted_socket(self, *arguments):
+    def wrap(connect_accepted_socket):
+        async def connect(*arguments):
             if errors:
                 raise errors.pop()
-            return await loop.connect_accepted_socket(*arguments)
+            return await connect_accepted_socket(*arguments)
 
-    monkeypatch.setattr(asyncio, "get_running_loop", Loop)
+        return connect
+
+    restore = intercept_connections(wrap)
     async with serve() as connect:
-        monkeypatch.undo()
+        restore()
         lost, _ = await connect()
         assert await read_until_closed(lost) == b""
         reader, writer = await connect()
         writer.write(REQUEST)
         await reader.readuntil(b"hello over http")
+
+
+@LOOPS
+async def test_shutdown_waits_for_connections_that_are_being_accepted(intercept_connections):
+    """A connection that is being accepted at shutdown is accepted before the server stops. Then it can be closed."""
+    accepting, accepted = asyncio.Event(), asyncio.Event()
+
+    def wrap(connect_accepted_socket):
+        async def connect(*arguments):
+            accepting.set()
+            await asyncio.sleep(0.1)
+            await connect_accepted_socket(*arguments)
+            accepted.set()
+
+        return connect
+
+    restore = intercept_connections(wrap)
+    async with serve() as connect:
+        restore()
+        await connect()
+        await accepting.wait()
+    assert accepted.is_set()
 
 
 async def test_an_error_that_stays_does_not_block_the_server(monkeypatch):
