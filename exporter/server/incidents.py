@@ -36,7 +36,7 @@ class RequestRefused(Enum):
     """Why the server refused a request."""
 
     INVALID = "invalid"
-    """The request was not valid HTTP, had no valid Host header or too many headers, or was pipelined too deeply."""
+    """The request was not valid HTTP, had no valid Host header, too many headers or chunks, or was one of too many."""
     TOO_LARGE = "too_large"
     """The request was too large."""
     CERTIFICATE_NAME = "certificate_name"

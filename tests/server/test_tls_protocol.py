@@ -101,8 +101,7 @@ async def test_large_responses_arrive_completely(path, version):
 async def test_a_slow_reader_gets_the_whole_response():
     """A response that is larger than all buffers arrives completely, although its client reads late."""
     async with serve(APP, tls=server_tls()) as connect:
-        client = TLSClient(*await connect(), trusting()["ssl"])
-        await client.handshake()
+        client, _, _ = await connect_with_tls(connect)
         await client.send(get("/huge"))
         await asyncio.sleep(0.5)
         received = await client.read()
@@ -216,14 +215,21 @@ class TLSClient:
         return b"".join(response)
 
 
+async def connect_with_tls(connect, context=None):
+    """Connect, do the handshake, and return the client and the reader and writer of its encrypted data."""
+    reader, writer = await connect()
+    client = TLSClient(reader, writer, context or trusting()["ssl"])
+    await client.handshake()
+    return client, reader, writer
+
+
 @pytest.mark.parametrize(
     ("close_notify", "eof"), [(True, False), (False, True), (True, True)], ids=["TLS", "TCP", "TLS and TCP"]
 )
 async def test_a_half_closed_connection_gets_its_response(close_notify, eof):
     """A client that ends its side after a request gets the whole response."""
     async with serve(APP, tls=server_tls()) as connect:
-        client = TLSClient(*await connect(), trusting()["ssl"])
-        await client.handshake()
+        client, _, _ = await connect_with_tls(connect)
         request = b"GET /stream HTTP/1.1\r\nhost: x\r\n\r\n"
         client.send_request_and_end(request, close_notify=close_notify, eof=eof)
         response = await client.read()
@@ -244,9 +250,7 @@ async def test_data_after_the_end_is_ignored():
         await asyncio.Event().wait()
 
     async with serve(app, tls=server_tls()) as connect:
-        reader, writer = await connect()
-        client = TLSClient(reader, writer, trusting()["ssl"])
-        await client.handshake()
+        client, _, writer = await connect_with_tls(connect)
         client.send_request_and_end(REQUEST, close_notify=True, eof=False)
         await started.wait()
         before = resident_memory()
@@ -259,9 +263,7 @@ async def test_data_after_the_end_is_ignored():
 async def test_records_can_arrive_in_pieces():
     """A request of several TLS records is read, however TCP divides them."""
     async with serve(APP, tls=server_tls()) as connect:
-        reader, writer = await connect()
-        client = TLSClient(reader, writer, trusting()["ssl"])
-        await client.handshake()
+        client, _, writer = await connect_with_tls(connect)
         for byte in client.encrypt(REQUEST[:10], REQUEST[10:]):
             writer.write(bytes([byte]))
             await asyncio.sleep(0)
@@ -273,9 +275,7 @@ async def test_the_size_limit_applies_to_pipelined_requests_together():
     """Requests that wait for the response to an earlier one must not exceed the size limit together."""
     incidents = Incidents()
     async with serve(APP, tls=server_tls(), incidents=incidents) as connect:
-        reader, writer = await connect()
-        client = TLSClient(reader, writer, trusting()["ssl"])
-        await client.handshake()
+        client, _, writer = await connect_with_tls(connect)
         padded = REQUEST[:-2] + b"x: " + b"x" * 10_000 + b"\r\n\r\n"
         writer.write(client.encrypt(padded, padded, padded))
         response = await client.read()
@@ -286,9 +286,7 @@ async def test_the_size_limit_applies_to_pipelined_requests_together():
 async def test_oversized_records_are_rejected():
     """A client that announces a record larger than TLS allows is disconnected before it has sent all of it."""
     async with serve(APP, tls=server_tls()) as connect:
-        reader, writer = await connect()
-        client = TLSClient(reader, writer, trusting()["ssl"])
-        await client.handshake()
+        client, _, writer = await connect_with_tls(connect)
         writer.write(b"\x17\x03\x03\xff\xff" + bytes(1000))
         with pytest.raises(ssl.SSLError, match="RECORD_OVERFLOW"):
             await client.read()
@@ -313,9 +311,7 @@ async def test_many_small_records_are_rejected():
     """A client that divides its requests into many tiny records, which take much CPU, is disconnected."""
     incidents = Incidents()
     async with serve(APP, tls=server_tls(), incidents=incidents) as connect:
-        reader, writer = await connect()
-        client = TLSClient(reader, writer, trusting()["ssl"])
-        await client.handshake()
+        client, reader, writer = await connect_with_tls(connect)
         await client.send(REQUEST)
         await reader.read(1)
         writer.write(client.encrypt(*(bytes([byte]) for byte in REQUEST * 3)))
@@ -363,9 +359,7 @@ async def test_an_incomplete_handshake_message_ends_the_connection(tmp_path, cap
         await HELLO(scope, receive, send)
 
     async with serve(app, tls=server_tls(), incidents=incidents) as connect:
-        reader, writer = await connect()
-        client = TLSClient(reader, writer, options["ssl"])
-        await client.handshake()
+        client, _, writer = await connect_with_tls(connect, options["ssl"])
         await client.send(REQUEST)
         keys = dict(line.split()[::2] for line in (tmp_path / "keys").read_text().splitlines() if line[0] != "#")
         secret = bytes.fromhex(keys["CLIENT_TRAFFIC_SECRET_0"])
@@ -400,8 +394,7 @@ async def test_key_updates_are_limited():
 async def test_a_half_closed_connection_without_a_request_is_closed():
     """A client that ends its side without a complete request is disconnected at once."""
     async with serve(APP, tls=server_tls()) as connect:
-        client = TLSClient(*await connect(), trusting()["ssl"])
-        await client.handshake()
+        client, _, _ = await connect_with_tls(connect)
         client.send_request_and_end(REQUEST[:-2], close_notify=True, eof=False)
         assert await client.read() == b""
 
@@ -543,7 +536,6 @@ async def test_one_of_several_curves_is_used(version):
 async def test_invalid_data_after_the_handshake_ends_the_connection():
     """A connection on which data can't be decrypted is closed, after an alert."""
     async with serve(APP, tls=server_tls()) as connect:
-        reader, writer = await connect()
-        await TLSClient(reader, writer, trusting()["ssl"]).handshake()
+        _, reader, writer = await connect_with_tls(connect)
         writer.write(b"\x17\x03\x03\x00\x20" + bytes(32))
         await read_until_closed(reader)
