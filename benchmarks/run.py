@@ -49,8 +49,8 @@ from exporter.exposition.renderer import Renderer
 from exporter.exposition.response import response_body
 from exporter.sandbox import Account
 from exporter.telemetry import Telemetry
-from exporter.telnyx.pages import PageDecoder
-from exporter.telnyx.snapshots import Snapshot
+from exporter.telnyx.lists.pages import PageDecoder
+from exporter.telnyx.lists.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

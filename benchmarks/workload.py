@@ -29,20 +29,20 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
+from exporter.account.refresh import Refresher, View
 from exporter.cache import Cache
 from exporter.collectors.credential_connections import COLLECTOR
 from exporter.config.settings import FilterSettings
 from exporter.exposition.formats import Format
 from exporter.exposition.renderer import Renderer
 from exporter.logs import configure_logging
-from exporter.refresh import Refresher, View
 from exporter.sandbox import Account
 from exporter.sandbox import create_app as create_api
 from exporter.server.listeners import listen, local_url
 from exporter.server.serving import serving
 from exporter.telemetry import Telemetry
 from exporter.telnyx.client import Client
-from exporter.telnyx.lists import ListReader
+from exporter.telnyx.lists.reader import ListReader
 from exporter.web.app import create_app
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from exporter.cache import Entry
     from exporter.exposition.formats import Format
-    from exporter.refresh import View
     from exporter.server.incidents import Incident
 
 REVISION = os.environ.get("EXPORTER_REVISION", "unknown")
@@ -145,7 +144,7 @@ class Telemetry:
         """Record that this configuration source is invalid."""
         self._latest.invalid_sources.add(source)
 
-    def record_scrape(self, entry: Entry[View]) -> None:
+    def record_scrape(self, entry: Entry[Any]) -> None:
         """Record a scrape and the state of the cache that it found."""
         self._cache_requests.inc()
         if entry.hit:

@@ -7,11 +7,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter import __version__
+from exporter.account.refresh import View
 from exporter.cache import Entry
 from exporter.exposition.formats import Format
 from exporter.exposition.own_metrics import family_name
 from exporter.exposition.response import EMPTY
-from exporter.refresh import View
 from exporter.server.incidents import ConnectionClosed, HandshakeFailed, RequestRefused
 from exporter.telemetry import REVISION, Telemetry
 from exporter.telnyx.responses import RateLimit

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic
 
 from exporter.collectors.families import Info
-from exporter.telnyx.lists import ListQuery
-from exporter.telnyx.pages import RowT
+from exporter.telnyx.lists.pages import RowT
+from exporter.telnyx.lists.reader import ListQuery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

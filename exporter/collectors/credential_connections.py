@@ -21,7 +21,7 @@ from exporter.collectors.families import (
     unix_time,
     whole_row,
 )
-from exporter.telnyx.pages import ApiObject, Id, Int, Row, ids_to_text
+from exporter.telnyx.structs import ApiObject, Id, Int, Row, ids_to_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

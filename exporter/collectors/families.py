@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from exporter.telnyx.snapshots import Snapshot
+    from exporter.telnyx.lists.snapshots import Snapshot
 
 LabelValue: TypeAlias = str | bool | None
 Sample: TypeAlias = tuple[tuple[LabelValue, ...], float]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from exporter.collectors.collector import Collector
     from exporter.collectors.families import Family, Getter, LabelValue, RowFamily, Sample, SnapshotFamily
     from exporter.collectors.index import IndexRecord
-    from exporter.telnyx.snapshots import Snapshot
+    from exporter.telnyx.lists.snapshots import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

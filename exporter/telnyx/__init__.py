@@ -1,1 +1,1 @@
-"""The Telnyx API: requests, lists, pages and rows. Collectors define what the rows contain."""
+"""The Telnyx API: requests, lists, errors. Collectors define what the rows contain."""

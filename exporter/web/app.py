@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
+    from exporter.account.refresh import View
     from exporter.cache import Cache, Entry
     from exporter.exposition.formats import Format
     from exporter.exposition.response import Piece
-    from exporter.refresh import View
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds that a scrape waits for a refresh if the scraper does not send its timeout."""

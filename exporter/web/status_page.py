@@ -10,8 +10,8 @@ from exporter import __version__
 from exporter.telnyx.errors import Internal, TelnyxError
 
 if TYPE_CHECKING:
+    from exporter.account.refresh import View
     from exporter.cache import Entry
-    from exporter.refresh import View
 
 _PAGE = """\
 <!DOCTYPE html>

@@ -13,7 +13,7 @@ from exporter.collectors.credential_connections import (
 from exporter.collectors.families import Info
 from exporter.config.settings import SENSITIVE_LABELS as SENSITIVE
 from exporter.exposition.formats import Format
-from exporter.telnyx.pages import UnreadableRow
+from exporter.telnyx.lists.pages import UnreadableRow
 
 
 def exposed(connections, *families, sensitive=(), form=Format.TEXT, **details):

@@ -13,16 +13,16 @@ import stamina.instrumentation
 from fake_api import FakeApi, connections
 from prometheus_client.parser import text_string_to_metric_families
 
+from exporter.account.refresh import Refresher, requested_wait
 from exporter.cache import Cache
 from exporter.collectors.credential_connections import COLLECTOR
 from exporter.config.settings import FilterSettings
 from exporter.exposition.renderer import Renderer
-from exporter.refresh import Refresher, requested_wait
 from exporter.server.listeners import listen, local_url
 from exporter.server.serving import serving
 from exporter.telemetry import Telemetry
 from exporter.telnyx.client import Client
-from exporter.telnyx.lists import ListReader
+from exporter.telnyx.lists.reader import ListReader
 from exporter.web.app import create_app
 
 TTL, MAX_STALE, TIMEOUT = 30.0, 600.0, 2.0

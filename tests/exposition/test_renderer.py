@@ -11,7 +11,7 @@ from exporter.collectors.families import Gauge, SnapshotGauge
 from exporter.exposition import renderer as renderer_module
 from exporter.exposition.blocks import decompress
 from exporter.exposition.renderer import Renderer
-from exporter.telnyx.snapshots import Snapshot
+from exporter.telnyx.lists.snapshots import Snapshot
 
 FIRST = (Connection(id="1", active=True), Connection(id="2", active=False))
 SECOND = (Connection(id="3", active=True),)

@@ -18,8 +18,8 @@ from exporter.exposition.blocks import compress
 from exporter.exposition.formats import Format
 from exporter.exposition.response import EMPTY, PIECE_BYTES, Document, FamilyBlocks, response_body
 from exporter.telemetry import Telemetry
-from exporter.telnyx.pages import UnreadableRow
-from exporter.telnyx.snapshots import Snapshot
+from exporter.telnyx.lists.pages import UnreadableRow
+from exporter.telnyx.lists.snapshots import Snapshot
 
 FORMATS = pytest.mark.parametrize("form", Format, ids=lambda form: form.name)
 SELECTION = COLLECTOR.select(

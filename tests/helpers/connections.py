@@ -21,8 +21,8 @@ from exporter.exposition.formats import Format
 from exporter.exposition.renderer import Renderer
 from exporter.exposition.response import response_body
 from exporter.sandbox import Account
-from exporter.telnyx.pages import PageDecoder
-from exporter.telnyx.snapshots import Snapshot
+from exporter.telnyx.lists.pages import PageDecoder
+from exporter.telnyx.lists.snapshots import Snapshot
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -8,7 +8,7 @@ import httpx
 from exporter.collectors.credential_connections import COLLECTOR
 from exporter.config.settings import FilterSettings
 from exporter.telnyx.client import Client
-from exporter.telnyx.lists import ListReader
+from exporter.telnyx.lists.reader import ListReader
 from exporter.telnyx.responses import RateLimit
 
 BASE_URL = "https://api.telnyx.test/v2"

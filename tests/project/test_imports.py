@@ -11,10 +11,10 @@ PACKAGE = Path(exporter.__file__).parent
 ORDER = (
     "__main__",
     "cli",
+    "commands",
     "web",
     "account",
     "telemetry",
-    "refresh",
     "exposition",
     "collectors",
     "telnyx",

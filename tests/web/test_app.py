@@ -10,12 +10,12 @@ from connections import render
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from exporter.account.refresh import View
 from exporter.cache import Cache
 from exporter.collectors.credential_connections import Connection
 from exporter.exposition import response as response_module
 from exporter.exposition.blocks import decompress
 from exporter.exposition.formats import Format
-from exporter.refresh import View
 from exporter.telemetry import Telemetry
 from exporter.telnyx.errors import Unauthorized
 from exporter.web.app import create_app, scrape_timeout

@@ -3,9 +3,9 @@ from html.parser import HTMLParser
 import pytest
 
 from exporter import __version__
+from exporter.account.refresh import View
 from exporter.cache import Entry
 from exporter.exposition.response import EMPTY
-from exporter.refresh import View
 from exporter.telnyx.errors import ConnectionFailed, TelnyxError, Unauthorized
 from exporter.web.status_page import render_page
 

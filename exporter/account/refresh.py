@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from exporter.exposition.renderer import RenderedPage, Renderer
     from exporter.exposition.response import Document
-    from exporter.telnyx.snapshots import Snapshot
+    from exporter.telnyx.lists.snapshots import Snapshot
 
 _MAX_LOGGED_ROWS = 10
 """Maximum number of unreadable rows that one refresh logs one by one. A metric counts all of them."""

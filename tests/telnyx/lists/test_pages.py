@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from exporter.collectors.credential_connections import (
     Connection,
 )
-from exporter.telnyx.pages import Meta, Page, PageDecoder, Row, UnreadableRow
+from exporter.telnyx.lists.pages import Meta, Page, PageDecoder, UnreadableRow
+from exporter.telnyx.structs import Row
 
 CANARY = "canary-7f3a"
 DOCUMENTED = FULL | {

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import msgspec
 
-from exporter.telnyx.pages import Meta, RowT, UnreadableRow
+from exporter.telnyx.lists.pages import Meta, RowT, UnreadableRow
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from exporter.telnyx.pages import Page
+    from exporter.telnyx.lists.pages import Page
 
 ContentT = TypeVar("ContentT")
 _InputT_contra = TypeVar("_InputT_contra", contravariant=True)

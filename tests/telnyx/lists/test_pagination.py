@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from list_reader import ROWS, rows_of
 
 from exporter.collectors.credential_connections import Connection
-from exporter.telnyx import pagination
 from exporter.telnyx.errors import BadRequest, ConnectionFailed, Malformed, ServerError, TelnyxError, status_error
-from exporter.telnyx.pages import Meta, Page, UnreadableRow
-from exporter.telnyx.pagination import MAX_ATTEMPTS, MAX_EMPTY_PAGES, MAX_PAGES
-from exporter.telnyx.snapshots import process
+from exporter.telnyx.lists import pagination
+from exporter.telnyx.lists.pages import Meta, Page, UnreadableRow
+from exporter.telnyx.lists.pagination import MAX_ATTEMPTS, MAX_EMPTY_PAGES, MAX_PAGES
+from exporter.telnyx.lists.snapshots import process
 
 ALL_META = Meta.__struct_fields__
 META_FIELDS = [ALL_META, ("total_results",), ("total_pages",), ()]

@@ -19,8 +19,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Generic
 
 from exporter.telnyx.errors import BadRequest, Malformed
-from exporter.telnyx.pages import Meta, UnreadableRow
-from exporter.telnyx.snapshots import ContentT, ProcessedPage, Snapshot
+from exporter.telnyx.lists.pages import Meta, UnreadableRow
+from exporter.telnyx.lists.snapshots import ContentT, ProcessedPage, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence

@@ -6,10 +6,10 @@ from connections import collector_with, text_of
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
+from exporter.account.refresh import Refresher, requested_wait
 from exporter.collectors.credential_connections import COLLECTOR, Connection, Inbound
 from exporter.collectors.families import SnapshotGauge
 from exporter.exposition.renderer import Renderer
-from exporter.refresh import Refresher, requested_wait
 from exporter.telnyx.errors import (
     ConnectionFailed,
     Internal,
@@ -19,8 +19,8 @@ from exporter.telnyx.errors import (
     TelnyxError,
     Unauthorized,
 )
-from exporter.telnyx.pages import UnreadableRow
-from exporter.telnyx.snapshots import Snapshot
+from exporter.telnyx.lists.pages import UnreadableRow
+from exporter.telnyx.lists.snapshots import Snapshot
 
 NOW = 1_517_610_327.5
 RENDERER = Renderer(COLLECTOR)

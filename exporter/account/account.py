@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from exporter.account.refresh import Refresher, requested_wait
 from exporter.cache import Cache
 from exporter.collectors.families import name_filter
 from exporter.collectors.registry import COLLECTORS
 from exporter.exposition.renderer import Renderer
-from exporter.refresh import Refresher, requested_wait
 from exporter.telnyx.client import Client
-from exporter.telnyx.lists import ListReader
+from exporter.telnyx.lists.reader import ListReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from exporter.account.refresh import View
     from exporter.config.settings import Settings
-    from exporter.refresh import View
     from exporter.telemetry import Telemetry
 
 TTL_TOLERANCE = 0.95

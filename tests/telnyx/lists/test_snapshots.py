@@ -1,8 +1,8 @@
 from list_reader import ROWS
 
 from exporter.collectors.credential_connections import Connection
-from exporter.telnyx.pages import Meta, Page, UnreadableRow
-from exporter.telnyx.snapshots import process
+from exporter.telnyx.lists.pages import Meta, Page, UnreadableRow
+from exporter.telnyx.lists.snapshots import process
 
 META = Meta(total_results=9)
 FIRST, SECOND = Connection(id="1", connection_name="first"), Connection(id="2")

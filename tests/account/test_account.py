@@ -6,7 +6,7 @@ from fake_api import FakeApi, connections, silence
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from exporter.account import Account, CurrentAccount
+from exporter.account.account import Account, CurrentAccount
 from exporter.config.flags import OPTIONS
 from exporter.config.settings import (
     CacheSettings,

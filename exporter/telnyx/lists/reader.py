@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol
 
 from exporter.telnyx.errors import Malformed, RequestTimeout
-from exporter.telnyx.pages import PageDecoder, RowT
-from exporter.telnyx.pagination import read_list
-from exporter.telnyx.snapshots import ContentT, ProcessedPage, process
+from exporter.telnyx.lists.pages import PageDecoder, RowT
+from exporter.telnyx.lists.pagination import read_list
+from exporter.telnyx.lists.snapshots import ContentT, ProcessedPage, process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from exporter.telnyx.client import Client
-    from exporter.telnyx.snapshots import PageProcessor, Snapshot
+    from exporter.telnyx.lists.snapshots import PageProcessor, Snapshot
 
 
 class ListObserver(Protocol):

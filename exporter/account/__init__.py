@@ -1,0 +1,1 @@
+"""An account: its collectors, and the cached result of each."""

@@ -1,0 +1,1 @@
+"""What the command line can do: serve, poll once, check the configuration."""

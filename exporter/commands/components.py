@@ -1,0 +1,69 @@
+"""Creates the parts that several commands need."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+import httpx
+
+from exporter import sandbox
+from exporter.account.account import Account
+from exporter.collectors.families import name_filter
+from exporter.config.api_keys import KeyFile, describe_problem
+from exporter.config.flags import UsageError
+from exporter.server.listeners import listen, local_url
+from exporter.server.serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from exporter.config.settings import Settings
+    from exporter.telemetry import Telemetry
+
+_DEMO_KEY = secrets.token_urlsafe()
+_HTTPX_VARIABLES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+"""Environment variables that httpx reads, also in lower case."""
+
+
+def open_api_key(settings: Settings, telemetry: Telemetry) -> Callable[[], str]:
+    """Return a function for the API key. A file takes precedence over TELNYX_API_KEY, as only a file can be rotated."""
+    path = settings.telnyx.api_key_file
+    if settings.demo:
+        return lambda: _DEMO_KEY
+    if path is not None:
+        try:
+            return KeyFile(path, telemetry)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--telnyx.api-key-file={str(path)!r}: {describe_problem(error)}") from None
+    if settings.api_key is not None:
+        return settings.api_key.get_secret_value
+    raise UsageError("no API key: set TELNYX_API_KEY or --telnyx.api-key-file, or try --demo")
+
+
+@contextlib.asynccontextmanager
+async def api_server(settings: Settings) -> AsyncIterator[str]:
+    """Provide the base URL of the API. In a demo, run a sandbox on loopback and provide its URL."""
+    if not settings.demo:
+        yield settings.base_url
+        return
+    listener = listen("127.0.0.1:0")
+    async with serving(sandbox.create_app(sandbox.Account(), api_key=_DEMO_KEY), listener):
+        yield f"{local_url(listener)}/v2"
+
+
+def create_account(settings: Settings, base_url: str, api_key: Callable[[], str], telemetry: Telemetry) -> Account:
+    """Create the account. Errors about httpx's environment variables don't quote their values."""
+    try:
+        return Account(settings, base_url, api_key, telemetry)
+    except (OSError, ValueError, httpx.InvalidURL, ImportError) as error:
+        reason = "SOCKS is not supported" if isinstance(error, ImportError) else "is invalid"
+        names = ", ".join(name for name in os.environ if name.upper() in _HTTPX_VARIABLES)
+        raise UsageError(f"{names}: {reason}") from None
+
+
+def metric_filter(settings: Settings) -> Callable[[str], bool]:
+    """Return a function that says whether a metric of this name is exposed."""
+    return name_filter(settings.metrics.allow, settings.metrics.deny)

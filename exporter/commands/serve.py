@@ -1,0 +1,165 @@
+"""The command without a mode: serves the metrics until a signal stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from exporter import __version__
+from exporter.account.account import CurrentAccount
+from exporter.commands.components import api_server, create_account, metric_filter, open_api_key
+from exporter.config.flags import BindError, UsageError, check_reloadable, load_settings
+from exporter.config.reload import Reloader
+from exporter.logs import configure_logging
+from exporter.server.incidents import IncidentLog
+from exporter.server.listeners import inherit_sockets, listen, local_url
+from exporter.server.serving import serving
+from exporter.server.signals import on_signals
+from exporter.web.app import create_app
+from exporter.web.middleware import WebConfigMiddleware
+from exporter.web.web_config import SOURCE as WEB_SOURCE
+from exporter.web.web_config import WebConfigFile
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+
+    from starlette.types import ASGIApp
+
+    from exporter.account.account import Account
+    from exporter.config.reload import Source
+    from exporter.config.settings import Settings
+    from exporter.telemetry import Telemetry
+
+_log = structlog.get_logger()
+
+
+def open_web_config(settings: Settings) -> WebConfigFile | None:
+    """Read the web configuration file, if there is one. Raises `UsageError`."""
+    path = settings.web.config.file
+    try:
+        return None if path is None else WebConfigFile(path)
+    except ValueError as error:
+        raise UsageError(f"--web.config.file={str(path)!r}: {error}") from None
+
+
+@contextlib.contextmanager
+def listening_sockets(settings: Settings) -> Iterator[Sequence[socket.socket]]:
+    """Provide the sockets to serve on. Raises `UsageError`."""
+    with contextlib.ExitStack() as stack:
+        if settings.web.systemd_socket:
+            yield [stack.enter_context(listener) for listener in _inherit_sockets()]
+            return
+        listeners = []
+        for address in settings.web.listen_address:
+            try:
+                listeners.append(stack.enter_context(listen(address)))
+            except (OSError, UnicodeError) as error:
+                reason = getattr(error, "strerror", None) or error
+                raise BindError(f"--web.listen-address={address!r}: {reason}") from None
+        yield listeners
+
+
+def _inherit_sockets() -> Sequence[socket.socket]:
+    try:
+        if listeners := inherit_sockets():
+            return listeners
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--web.systemd-socket: {error}") from None
+    raise UsageError("--web.systemd-socket: systemd passed no socket; start the socket unit, not only the service")
+
+
+@contextlib.asynccontextmanager
+async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run a coroutine in the background and cancel it on exit."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def _reload_on(event: asyncio.Event, reload: Callable[[], Coroutine[None, None, None]]) -> None:
+    while True:
+        await event.wait()
+        event.clear()
+        with contextlib.suppress(ValueError):  # the reload has logged it
+            await reload()
+
+
+async def serve(
+    arguments: Sequence[str],
+    settings: Settings,
+    api_key: Callable[[], str],
+    web_config: WebConfigFile | None,
+    *,
+    listeners: Sequence[socket.socket],
+    telemetry: Telemetry,
+) -> int:
+    """Serve until SIGTERM or SIGINT, and return the exit status. A reload reads `arguments` again."""
+    path = settings.web.telemetry_path
+    stop, reload_requested = asyncio.Event(), asyncio.Event()
+    async with contextlib.AsyncExitStack() as stack:
+        # Signal handlers come first, so that SIGTERM stops the process cleanly at any moment from here on.
+        stack.enter_context(on_signals((signal.SIGTERM, signal.SIGINT), stop.set))
+        stack.enter_context(on_signals((signal.SIGHUP,), reload_requested.set))
+        base_url = await stack.enter_async_context(api_server(settings))
+        account = CurrentAccount(
+            create_account(settings, base_url, api_key, telemetry),
+            rebuild=lambda: _rebuild_account(arguments, settings, base_url, telemetry),
+        )
+        sources: dict[str, Source] = {"settings": account}
+        if web_config is not None:
+            sources[WEB_SOURCE] = web_config
+        telemetry.record_config_loaded("settings", time.time())
+        reload = Reloader(sources, telemetry)
+        await stack.enter_async_context(_background(_reload_on(reload_requested, reload)))
+        app: ASGIApp = create_app(
+            lambda: account.cache,
+            telemetry,
+            metrics_path=path,
+            reload=reload if settings.web.enable_lifecycle else None,
+        )
+        incidents = IncidentLog(telemetry.count_incident)
+        if web_config is not None:
+            await stack.enter_async_context(_background(web_config.watch(telemetry)))
+            app = WebConfigMiddleware(app, lambda: web_config.config, incidents)
+        tls = None if web_config is None else web_config.tls
+        await stack.enter_async_context(serving(app, *listeners, observer=incidents, tls=tls))
+        stack.push_async_callback(account.close)  # closed before the server, so that waiting scrapes are served at once
+        if settings.demo:
+            _log.info("running a demo with generated connections; no Telnyx account is read")
+        for listener in listeners:
+            urls = _endpoints(listener, "http" if tls is None else "https", path)
+            _log.info("listening", version=__version__, **urls)
+        await account.cache.get(0.0)
+        await stop.wait()
+        _log.info("stopping")
+    return 0
+
+
+def _rebuild_account(arguments: Sequence[str], first: Settings, base_url: str, telemetry: Telemetry) -> Account:
+    """Load the settings again, apply the log settings and the metric filter, and return a new account.
+
+    A demo keeps its sandbox. Raises `UsageError`.
+    """
+    settings = load_settings(arguments)
+    check_reloadable(first, settings)
+    api_key = open_api_key(settings, telemetry)
+    account = create_account(settings, base_url if settings.demo else settings.base_url, api_key, telemetry)
+    configure_logging(settings.log.level, settings.log.format)
+    telemetry.set_filter(metric_filter(settings))
+    return account
+
+
+def _endpoints(listener: socket.socket, scheme: str, path: str) -> dict[str, str]:
+    if listener.family is socket.AF_UNIX:
+        return {"socket": os.fsdecode(listener.getsockname()), "metrics": path}
+    url = local_url(listener, scheme)
+    return {"page": f"{url}/", "metrics": f"{url}{path}"}

@@ -1,0 +1,1 @@
+"""Reads lists of the Telnyx API: pages, rows, and a consistent whole."""
