@@ -18,31 +18,49 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Collector(Generic[RowT]):
-    """A Telnyx resource: its list endpoint, the struct that decodes a row, and the metric families of the rows."""
+class ListEndpoint:
+    """A list that is read page by page."""
 
     path: str
-    """Path of the list endpoint below the base URL."""
+    """Below the base URL, such as `/credential_connections`."""
+    sort: str = ""
+    """Value of the parameter `sort` that puts the oldest row first. Empty if Telnyx can't sort the list."""
+    filters: Callable[[FilterSettings], Mapping[str, str]] | None = None
+    """Returns the query parameters of the filters and their values. None if the list does not have these filters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collector(Generic[RowT]):
+    """A Telnyx resource: where it is read, the struct that decodes a row, and the metric families of the rows."""
+
+    name: str
+    """As in the flag `--collector.NAME`, and the value of the label `collector`."""
+    title: str
+    """What it reads, for the help and the documentation, such as `Credential connections`."""
+    endpoint: ListEndpoint
     row_type: type[RowT]
     index_type: type[IndexRecord]
     index_record: Callable[[RowT], IndexRecord]
     """Returns the index record of a row, which has the type `index_type`."""
-    params: Callable[[FilterSettings], Mapping[str, str]]
-    """Returns the query parameters: the filters that are set, and a sort order.
-
-    It must be by creation time, oldest first, because `telnyx.pagination` relies on that.
-    """
     identity_labels: Mapping[str, str]
-    """Maps the first labels of each row's series to the row attributes that hold their values.
-
-    There are two or more, and the first one is the id.
-    """
-    snapshot_families: tuple[SnapshotFamily, ...]
-    row_families: tuple[RowFamily, ...]
+    """Maps the first labels of each row's series to the row attributes that hold their values. The first is the id."""
+    snapshot_families: tuple[SnapshotFamily, ...] = ()
+    row_families: tuple[RowFamily, ...] = ()
+    default_ttl: float = 60.0
+    """Seconds."""
+    on_by_default: bool = False
 
     def query(self, filters: FilterSettings, page_size: int) -> ListQuery[RowT]:
         """Return the list to read."""
-        return ListQuery(path=self.path, row_type=self.row_type, page_size=page_size, params=self.params(filters))
+        endpoint = self.endpoint
+        params = {"sort": endpoint.sort, **(endpoint.filters(filters) if endpoint.filters else {})}
+        return ListQuery(
+            path=endpoint.path,
+            row_type=self.row_type,
+            page_size=page_size,
+            params={name: value for name, value in params.items() if value},
+            ordered=bool(endpoint.sort),
+        )
 
     def select(
         self, is_exposed: Callable[[str], bool] = lambda _: True, sensitive_labels: Collection[str] = ()

@@ -1,4 +1,4 @@
-"""What connections of all types have in common: the index record and their count."""
+"""What connections of all types have in common: the index record, their count and the filters."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from exporter.collectors.families import RowCount
 from exporter.collectors.index import IndexRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import Self
+
+    from exporter.config.settings import FilterSettings
 
 
 class ConnectionRecord(IndexRecord, frozen=True, gc=False, array_like=True):
@@ -53,3 +55,12 @@ def connection_count(record_type: str) -> RowCount:
         ("record_type", "active", "anchorsite", "media_encryption"),
         tuple(itertools.product((record_type,), (True, False), _ANCHORSITES, ("SRTP", "none"))),
     )
+
+
+def connection_filters(filters: FilterSettings) -> Mapping[str, str]:
+    """Return the query parameters of the filters."""
+    return {
+        "filter[connection_name][contains]": filters.connection_name,
+        "filter[fqdn]": filters.fqdn,
+        "filter[outbound_voice_profile_id]": filters.outbound_voice_profile_id,
+    }

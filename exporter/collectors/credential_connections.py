@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.collectors.collector import Collector
-from exporter.collectors.connections import ConnectionRecord, connection_count
+from exporter.collectors.collector import Collector, ListEndpoint
+from exporter.collectors.connections import ConnectionRecord, connection_count, connection_filters
 from exporter.collectors.families import (
     MultiGauge,
     SnapshotGauge,
@@ -24,10 +24,9 @@ from exporter.collectors.families import (
 from exporter.telnyx.structs import ApiObject, Id, Int, Row, ids_to_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from exporter.collectors.families import RowFamily, Sample, SnapshotFamily
-    from exporter.config.settings import FilterSettings
 
 
 class Inbound(ApiObject, frozen=True, gc=False):
@@ -258,22 +257,15 @@ _ROW_FAMILIES: tuple[RowFamily, ...] = (
 # fmt: on
 
 
-def _params(filters: FilterSettings) -> Mapping[str, str]:
-    params = {
-        "filter[connection_name][contains]": filters.connection_name,
-        "filter[fqdn]": filters.fqdn,
-        "filter[outbound_voice_profile_id]": filters.outbound_voice_profile_id,
-    }
-    return {"sort": "created_at", **{name: value for name, value in params.items() if value}}
-
-
 COLLECTOR = Collector(
-    path="/credential_connections",
+    name="credential-connections",
+    title="Credential connections",
+    endpoint=ListEndpoint("/credential_connections", sort="created_at", filters=connection_filters),
     row_type=Connection,
     index_type=ConnectionRecord,
     index_record=_index_record,
-    params=_params,
     identity_labels={"connection_id": "id", "connection_name": "connection_name"},
     snapshot_families=_SNAPSHOT_FAMILIES,
     row_families=_ROW_FAMILIES,
+    on_by_default=True,
 )

@@ -37,6 +37,8 @@ class ListQuery(Generic[RowT]):
     page_size: int
     params: Mapping[str, str]
     """Query parameters for filters and the sort order."""
+    ordered: bool
+    """Whether the rows are sorted by creation time, oldest first."""
 
 
 class _CachedPage(NamedTuple, Generic[ContentT]):
