@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -14,6 +15,8 @@ import structlog
 
 from exporter import __version__
 from exporter.config.values import is_loopback
+from exporter.telnyx.budget import UNLIMITED
+from exporter.telnyx.deadline import Deadline
 from exporter.telnyx.errors import (
     ConnectionFailed,
     Malformed,
@@ -26,8 +29,9 @@ from exporter.telnyx.errors import (
 from exporter.telnyx.responses import error_code, rate_limit, read_body, retry_after, translate_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
+    from exporter.telnyx.budget import Limiter
     from exporter.telnyx.responses import RateLimit
 
 MAX_BODY_BYTES = 32 * 2**20
@@ -38,6 +42,8 @@ _CONNECT_TIMEOUT = 5.0
 _READ_TIMEOUT = 20.0
 
 _log = structlog.get_logger()
+
+_ResultT = TypeVar("_ResultT")
 
 
 class RequestObserver(Protocol):
@@ -54,8 +60,8 @@ class Client:
     """Sends authenticated GET requests to the Telnyx API.
 
     `api_key` returns the key; it is called once per session, so that a rotated key is used without a restart.
-    `timeout` is the time for a whole refresh, in seconds. Each read, write and wait for a connection takes at most
-    that, or 20 s if that is less, and connecting at most 5 s. `concurrency` is the maximum number of connections.
+    `timeout` is the time for a whole refresh, in seconds. Each read and write takes at most that, or 20 s if that is
+    less, and connecting at most 5 s. `concurrency` is the maximum number of requests that one list sends at a time.
     """
 
     def __init__(
@@ -83,19 +89,20 @@ class Client:
                 "user-agent": f"telnyx-exporter/{__version__}",
             },
             timeout=httpx.Timeout(min(timeout, _READ_TIMEOUT), connect=min(timeout, _CONNECT_TIMEOUT)),
-            limits=httpx.Limits(max_connections=concurrency),
+            limits=httpx.Limits(max_connections=None),  # a list whose requests hang must not delay the others
             follow_redirects=False,  # the key is sent to the base URL only
             event_hooks={"response": [_drop_location]},
             trust_env=not is_loopback(urlsplit(base_url).hostname or ""),  # a proxy can't reach this machine's loopback
         )
         self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # the API needs no cookies
 
-    def session(self) -> Session:
-        """Start a session. Its requests share the key and the waits that Telnyx asks for.
+    def session(self, limiter: Limiter = UNLIMITED) -> Session:
+        """Start a session, whose requests share the key, the client's timeout and the access to the request budget."""
+        return Session(self, f"Bearer {self._api_key()}", limiter)
 
-        A wait that would last longer than the client's timeout makes the request fail instead.
-        """
-        return Session(self, f"Bearer {self._api_key()}", time.monotonic() + self.timeout)
+    async def send_once(self, path: str, params: Mapping[str, str | int]) -> bytes:
+        """Send one request, without a session and without retries, and return the body. Raises `TelnyxError`."""
+        return await self.send(path, params, f"Bearer {self._api_key()}")
 
     async def close(self) -> None:
         """Close the connections to Telnyx."""
@@ -138,38 +145,64 @@ class Client:
 
 
 class Session:
-    """The requests of one refresh. When Telnyx asks one of them to wait, all of them wait."""
+    """The requests of one refresh. When Telnyx asks one of them to wait, all of them wait.
 
-    def __init__(self, client: Client, authorization: str, deadline: float) -> None:
+    The time in which at least one request waits for the request budget does not count against the client's timeout.
+    """
+
+    def __init__(self, client: Client, authorization: str, limiter: Limiter) -> None:
         self._client = client
         self._authorization = authorization
-        self._deadline = deadline
+        self._limiter = limiter
+        self._now = asyncio.get_running_loop().time
+        self._deadline = Deadline(client.timeout)
         self._wait_until = 0.0
-        """Monotonic time before which no request is sent."""
-        self.retrying: TelnyxError | None = None
+        """Time of the event loop before which no request is sent."""
+        self._retrying: TelnyxError | None = None
         """The error that is being retried, if any."""
 
+    async def run(self, refresh: Awaitable[_ResultT]) -> _ResultT:
+        """Return the result of `refresh`, which sends all requests of the session. Raises `TelnyxError`."""
+        with contextlib.suppress(TimeoutError):
+            async with self._deadline:
+                return await refresh
+        raise self._retrying or RequestTimeout(f"the refresh took longer than {self._client.timeout:g} s")
+
     async def get(self, path: str, params: Mapping[str, str | int]) -> bytes:
-        """Send a request, with retries, and return the body. Raises `TelnyxError`."""
+        """Send a request, with retries, and return the body. Raises `TelnyxError`.
+
+        If Telnyx asks to wait beyond the deadline, the request fails instead.
+        """
         async for attempt in stamina.retry_context(
             on=self._backoff, attempts=4, timeout=None, wait_initial=0.5, wait_max=8.0
         ):
             with attempt:
-                await asyncio.sleep(self._wait_until - time.monotonic())
-                body = await self._client.send(path, params, self._authorization)
-        self.retrying = None
+                body = await self._send(path, params)
+        self._retrying = None
         return body
+
+    async def _send(self, path: str, params: Mapping[str, str | int]) -> bytes:
+        while True:  # a token that is kept during a wait would be spent at the same moment as those that follow
+            await asyncio.sleep(self._wait_until - self._now())
+            with self._deadline.paused():
+                await self._limiter.acquire()
+            if self._wait_until <= self._now():
+                break
+        try:
+            return await self._client.send(path, params, self._authorization)
+        except RateLimited:
+            self._limiter.record_rejection()
+            raise
 
     def _backoff(self, error: Exception) -> bool | float:
         """Return whether to retry, or the seconds to wait before the retry."""
         if not isinstance(error, ConnectionFailed | RequestTimeout | RateLimited | ServerError):
             return False
-        self.retrying = error
+        self._retrying = error
         if error.retry_after is None:
             return True
-        until = time.monotonic() + error.retry_after
-        self._wait_until = max(self._wait_until, until)
-        return error.retry_after if until < self._deadline else False
+        self._wait_until = max(self._wait_until, self._now() + error.retry_after)
+        return error.retry_after if error.retry_after < self._deadline.remaining else False
 
 
 async def _drop_location(response: httpx.Response) -> None:

@@ -7,6 +7,7 @@ TelnyxError
 ├── Internal                 reason "internal"
 └── StatusError              (an HTTP error response; has its status)
     ├── BadRequest           reason "bad_request"
+    │   └── NotFound         reason "not_found"
     ├── Unauthorized         reason "unauthorized"
     ├── Forbidden            reason "forbidden"
     ├── RateLimited          reason "rate_limited"
@@ -78,6 +79,13 @@ class BadRequest(StatusError):
     advice = "Check --telnyx.base-url and the --telnyx.filter flags."
 
 
+class NotFound(BadRequest):
+    """404: the endpoint does not exist."""
+
+    reason = "not_found"
+    advice = "The Telnyx API does not have this endpoint for this account, or --telnyx.base-url is wrong."
+
+
 class Unauthorized(StatusError):
     """401: the key is wrong, revoked, or belongs to another environment."""
 
@@ -86,10 +94,10 @@ class Unauthorized(StatusError):
 
 
 class Forbidden(StatusError):
-    """403: the key is valid but may not read connections."""
+    """403: the key is valid but may not read this resource."""
 
     reason = "forbidden"
-    advice = "In the Telnyx portal, allow the user of the API key to read connections."
+    advice = "In the Telnyx portal, allow the user of the API key to read this resource."
 
 
 class RateLimited(StatusError):
@@ -109,12 +117,13 @@ class ServerError(StatusError):
 _BY_STATUS: dict[int, type[StatusError]] = {
     401: Unauthorized,
     403: Forbidden,
+    404: NotFound,
     408: ServerError,
     429: RateLimited,
 }
 
 REASONS: tuple[str, ...] = (
-    *(error.reason for error in (Unauthorized, Forbidden, RateLimited)),
+    *(error.reason for error in (Unauthorized, Forbidden, NotFound, RateLimited)),
     *(error.reason for error in (RequestTimeout, ConnectionFailed, ServerError, BadRequest, Malformed, Internal)),
 )
 """All values of the label `reason`."""

@@ -7,6 +7,7 @@ import httpx
 
 from exporter.collectors.credential_connections import COLLECTOR
 from exporter.config.settings import FilterSettings
+from exporter.telnyx.budget import UNLIMITED
 from exporter.telnyx.client import Client
 from exporter.telnyx.lists.reader import ListReader
 from exporter.telnyx.responses import RateLimit
@@ -63,13 +64,15 @@ async def connected(
     filters=NO_FILTER,
     page_size=250,
     processor=ROWS,
+    limiter=UNLIMITED,
     **options,
 ):
     """Yield a reader of the list of connections that has its own client."""
     recorder = recorder or Recorder()
     client = Client(base_url, key, recorder, **options)
     try:
-        yield ListReader(client, COLLECTOR.query(filters, page_size), processor, recorder)
+        query, on_restart = COLLECTOR.query(filters, page_size), recorder.record_list_restart
+        yield ListReader(client, query, processor, on_restart=on_restart, limiter=limiter)
     finally:
         await client.close()
 

@@ -11,18 +11,22 @@ import httpx
 import pytest
 import stamina
 import structlog
+from fake_api import FakeApi, silence
 from hypothesis import given
 from hypothesis import strategies as st
-from list_reader import KEY, fetch, ids, listing
+from list_reader import BASE_URL, KEY, Recorder, connected, fetch, ids, listing
 from stamina.instrumentation import set_on_retry_hooks
+from virtual_time import in_virtual_time
 
 from exporter import __version__
-from exporter.telnyx.client import MAX_BODY_BYTES
+from exporter.telnyx.budget import RequestBudget
+from exporter.telnyx.client import MAX_BODY_BYTES, Client
 from exporter.telnyx.errors import (
     BadRequest,
     ConnectionFailed,
     Forbidden,
     Malformed,
+    NotFound,
     RateLimited,
     RequestTimeout,
     ServerError,
@@ -84,7 +88,7 @@ async def test_no_timeout_exceeds_the_fetch_timeout(api, limit, expected):
         (400, BadRequest, 1),
         (401, Unauthorized, 1),
         (403, Forbidden, 1),
-        (404, BadRequest, 1),
+        (404, NotFound, 1),
         (408, ServerError, ATTEMPTS),
         (409, BadRequest, 1),
         (422, BadRequest, 1),
@@ -333,6 +337,7 @@ async def test_no_retry_if_the_delay_exceeds_the_deadline(api, recorder, header,
     assert recorder.codes == ["429"]
 
 
+@in_virtual_time
 async def test_the_last_error_keeps_retry_after(api):
     """The error of the last of four attempts has the `Retry-After` delay of its response."""
     api.return_value = httpx.Response(429, headers={"retry-after": "2"})
@@ -559,3 +564,124 @@ async def test_a_response_that_is_not_http_is_not_quoted():
     async with serving(CANARY.encode()) as base_url:
         with pytest.raises(ConnectionFailed, match=r"^RemoteProtocolError$"):
             await fetch(base_url=base_url)
+
+
+async def test_a_request_that_hangs_delays_no_other_list():
+    """The number of connections is not limited, so another list is read while the requests of one hang."""
+    async with FakeApi([{"id": "1"}]) as api, connected(base_url=api.url, concurrency=1, timeout=5) as reader:
+        api.script([silence])
+        hanging = asyncio.create_task(reader.fetch())
+        await api.wait_for(requests=1)
+
+        assert ids(await reader.fetch()) == ["1"]
+        assert not hanging.done()
+        hanging.cancel()
+
+
+class RecordingLimiter:
+    """A limiter that records its calls."""
+
+    def __init__(self):
+        self.calls = []
+
+    async def acquire(self):
+        """Record that a request may be sent."""
+        self.calls.append("acquire")
+
+    def record_rejection(self):
+        """Record a 429 response."""
+        self.calls.append("429")
+
+
+async def test_each_attempt_uses_the_budget(api):
+    """Each attempt of a request acquires from the limiter first, and a 429 response is reported to it."""
+    limiter = RecordingLimiter()
+    api.side_effect = [httpx.Response(429), httpx.Response(503), httpx.ConnectError, listing("1")]
+    await fetch(limiter=limiter)
+
+    assert limiter.calls == ["acquire", "429", "acquire", "acquire", "acquire"]
+
+
+@asynccontextmanager
+async def session(respond, *, tokens, seconds):
+    """Yield a session with this timeout, and a list of the seconds at which its requests are sent.
+
+    Its budget is one request per second, and has this many tokens left.
+    """
+    loop = asyncio.get_running_loop()
+    start, times = loop.time(), []
+
+    async def handle(_):
+        times.append(loop.time() - start)
+        return await respond(len(times))
+
+    budget = RequestBudget(1.0, burst=1, clock=loop.time)
+    if not tokens:
+        await budget.acquire()
+    client = Client(BASE_URL, lambda: KEY, Recorder(), timeout=seconds, transport=httpx.MockTransport(handle))
+    yield client.session(budget.limiter("test")), times
+    await client.close()
+
+
+def response(status=200, **headers):
+    """Return a response that the client can stream."""
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.Response(status, headers=headers, stream=httpx.ByteStream(b"ok"))
+
+
+@in_virtual_time
+async def test_waits_for_the_budget_move_the_deadline():
+    """A session whose requests wait for the budget longer than the timeout still succeeds."""
+
+    async def respond(_):
+        await asyncio.sleep(0.0625)
+        return response()
+
+    async with session(respond, tokens=0, seconds=2.5) as (requests, times):
+
+        async def refresh():
+            return [await requests.get("/x", {}) for _ in range(20)]
+
+        assert await requests.run(refresh()) == [b"ok"] * 20
+    assert times == list(range(1, 21))
+
+
+@in_virtual_time
+async def test_overlapping_waits_for_the_budget_count_once():
+    """While several requests wait for the budget at the same time, the deadline moves by the time that passes."""
+    loop = asyncio.get_running_loop()
+
+    async def respond(_):
+        await asyncio.Event().wait()
+
+    async with session(respond, tokens=1, seconds=2) as (requests, times):
+        start = loop.time()
+        with pytest.raises(RequestTimeout, match=r"^the refresh took longer than 2 s$"):
+            await requests.run(asyncio.gather(*(requests.get("/x", {}) for _ in range(5))))
+
+    assert times == [0, 1, 2, 3, 4]
+    assert loop.time() - start == 4 + 2
+
+
+@in_virtual_time
+async def test_a_retry_may_end_before_the_moved_deadline():
+    """Whether Telnyx asks to wait beyond the deadline depends on the deadline that waits for the budget have moved."""
+
+    async def respond(number):
+        return response(429, retry_after="4") if number == 1 else response()
+
+    async with session(respond, tokens=0, seconds=4.5) as (requests, times):
+        assert await requests.run(requests.get("/x", {})) == b"ok"
+    assert times == [1, 5]
+
+
+@in_virtual_time
+async def test_a_request_that_got_its_token_still_waits_for_telnyx():
+    """When Telnyx asks one request to wait, one that waits for the budget meanwhile gets its token after that wait."""
+
+    async def respond(number):
+        return response(429, retry_after="10") if number == 1 else response()
+
+    async with session(respond, tokens=1, seconds=60) as (requests, times):
+        await requests.run(asyncio.gather(requests.get("/x", {}), requests.get("/y", {})))
+    assert times == [0, 10, 11]

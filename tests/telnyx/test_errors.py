@@ -8,6 +8,7 @@ from exporter.telnyx.errors import (
     REASONS,
     BadRequest,
     Forbidden,
+    NotFound,
     RateLimited,
     ServerError,
     StatusError,
@@ -17,7 +18,9 @@ from exporter.telnyx.errors import (
 )
 
 ERRORS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
-LEAVES = [kind for kind in ERRORS if not kind.__subclasses__()]
+GROUPS = [TelnyxError, StatusError]
+"""Classes that only group others and are never raised."""
+RAISED = [kind for kind in ERRORS if kind not in GROUPS]
 
 
 def documented():
@@ -39,12 +42,12 @@ def test_the_documented_tree_matches_the_classes():
     assert set(tree) == {(kind.__name__, kind.__base__.__name__, vars(kind).get("reason")) for kind in ERRORS}
 
 
-def test_only_leaves_have_a_reason():
+def test_only_raised_errors_have_a_reason():
     """The docstring gives a reason for each error that can be raised, and none for classes that only group others."""
-    assert {name for name, _, reason in documented() if reason} == {kind.__name__ for kind in LEAVES}
+    assert {name for name, _, reason in documented() if reason} == {kind.__name__ for kind in RAISED}
 
 
-@pytest.mark.parametrize("kind", LEAVES)
+@pytest.mark.parametrize("kind", RAISED)
 def test_every_error_has_a_reason_and_advice(kind):
     """Every error has a reason in snake case, for the label, and advice of one sentence."""
     assert issubclass(kind, TelnyxError)
@@ -53,9 +56,9 @@ def test_every_error_has_a_reason_and_advice(kind):
 
 
 def test_every_reason_is_listed_once():
-    """REASONS contains the reason of each leaf class exactly once."""
+    """REASONS contains the reason of each error that can be raised exactly once."""
     assert len(REASONS) == len(set(REASONS))
-    assert set(REASONS) == {kind.reason for kind in LEAVES}
+    assert set(REASONS) == {kind.reason for kind in RAISED}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,7 @@ def test_every_reason_is_listed_once():
         (400, BadRequest),
         (401, Unauthorized),
         (403, Forbidden),
-        (404, BadRequest),
+        (404, NotFound),
         (408, ServerError),
         (409, BadRequest),
         (422, BadRequest),
@@ -95,7 +98,12 @@ def test_an_error_contains_the_telnyx_code():
     assert error.retry_after == 7.5
 
 
-@pytest.mark.parametrize("kind", [kind for kind in LEAVES if not issubclass(kind, StatusError)])
+@pytest.mark.parametrize("kind", [kind for kind in RAISED if not issubclass(kind, StatusError)])
 def test_an_error_without_a_response_has_no_retry_after(kind):
     """Only the error of an HTTP response can have `retry_after`."""
     assert kind("in our own words").retry_after is None
+
+
+def test_not_found_is_a_rejected_request():
+    """A 404 is also a `BadRequest`, because some APIs reject a page past the end of a list with it."""
+    assert issubclass(NotFound, BadRequest)

@@ -55,7 +55,8 @@ class _IdOnly(msgspec.Struct, frozen=True):
 _lenient_page = msgspec.json.Decoder(_LenientPage, strict=False)
 _id_only = msgspec.json.Decoder(_IdOnly)
 
-_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the decoder raises if a body is invalid."""
 _NO_META = Meta()
 
 _ESCAPE = re.compile(
@@ -67,7 +68,7 @@ _ESCAPE = re.compile(
 )
 
 
-def _replace_lone_surrogates(body: bytes) -> bytes:
+def replace_lone_surrogates(body: bytes) -> bytes:
     """Replace lone surrogates with U+FFFD. They are valid JSON but not valid Unicode."""
     return _ESCAPE.sub(lambda match: rb"\ufffd" if match[1] else match[0], body)
 
@@ -84,13 +85,13 @@ class PageDecoder(Generic[RowT]):
     def __call__(self, body: bytes) -> Page[RowT]:
         """Decode a response body.
 
-        First the whole page is decoded strictly. If that fails or an id is empty, each row is decoded
-        separately: numbers may then be
-        text, and a row that can't be decoded becomes an `UnreadableRow`. Raises `ValueError` if the body is no page.
+        First the whole page is decoded strictly. If that fails or an id is empty, each row is decoded separately:
+        numbers may then be text, and a row that can't be decoded becomes an `UnreadableRow`. Raises `ValueError` if the
+        body is not a page.
         """
         try:
             page = self._page.decode(body)
-        except _DECODE_ERRORS:
+        except DECODE_ERRORS:
             return self._decode_rows(body)
         if not all(row.id for row in page.data):
             return self._decode_rows(body)
@@ -99,8 +100,8 @@ class PageDecoder(Generic[RowT]):
     def _decode_rows(self, body: bytes) -> Page[RowT]:
         problem = ""
         try:
-            page = _lenient_page.decode(_replace_lone_surrogates(body))
-        except _DECODE_ERRORS as error:
+            page = _lenient_page.decode(replace_lone_surrogates(body))
+        except DECODE_ERRORS as error:
             problem = str(error)
         if problem:  # raised outside the handler, so that no `__context__` keeps the body in memory
             raise ValueError(problem)
@@ -109,7 +110,7 @@ class PageDecoder(Generic[RowT]):
     def _decode_row(self, raw: msgspec.Raw) -> RowT | UnreadableRow:
         try:
             row = self._row.decode(raw)
-        except _DECODE_ERRORS as error:
+        except DECODE_ERRORS as error:
             return UnreadableRow(_decode_id(raw), str(error))
         return row if row.id else UnreadableRow(None, "the id is empty")
 
@@ -117,5 +118,5 @@ class PageDecoder(Generic[RowT]):
 def _decode_id(raw: msgspec.Raw) -> str | None:
     try:
         return _id_only.decode(raw).id or None
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return None

@@ -1,8 +1,8 @@
 """Reads a whole list page by page, although rows can be added or removed between two requests.
 
-Pages are cut by offset, and the list is sorted by creation time. A new row appears at the end. When a row is removed,
-all rows after it move forward; a row that moves across a page boundary is missed by a reader that goes forward. Hence
-two strategies:
+Pages are cut by offset. A sorted list is sorted by creation time, so a new row appears at the end. When a row is
+removed, all rows after it move forward; a row that moves across a page boundary is missed by a reader that goes
+forward. Hence two strategies:
 
 - *Concurrently*: read the last page, then all others at the same time, then the last page again. If the rows of the
   last page did not move, no row before them was removed, and the pages are consistent.
@@ -10,6 +10,9 @@ two strategies:
   that exists all the time is never missed. This needs one request after the other.
 
 The first attempt reads concurrently. If the list changed meanwhile, the next attempts read backwards.
+
+Rows of an unsorted list can move anywhere, so no strategy is safe. Each attempt reads its pages *forwards*, one after
+the other, and only the list's totals show whether rows are missing.
 """
 
 from __future__ import annotations
@@ -42,12 +45,14 @@ async def read_list(
     read_page: ReadPage[ContentT],
     remove_rows: RemoveRows[ContentT],
     *,
+    ordered: bool = True,
     concurrency: int = 4,
     on_restart: Callable[[], None] = lambda: None,
 ) -> Snapshot[ContentT]:
     """Read the whole list. `read_page` returns the page of a number, counted from 1, or raises.
 
-    `remove_rows` returns the content of a page without the rows that have these ids.
+    `remove_rows` returns the content of a page without the rows that have these ids. `ordered` says whether the list is
+    sorted by creation time. Only a sorted list is read concurrently.
 
     If the list changed while it was read, or the number of rows contradicts the list's own totals, the list is read
     again, in at most three attempts. `on_restart` is called before the second and the third. If no attempt is
@@ -62,10 +67,11 @@ async def read_list(
         reader = _PageReader(read_page)
         first = await reader(1)
         last = _stated_page_count(first) if trust_totals else None
-        if last is None:
-            pages: Sequence[ProcessedPage[ContentT]] | None = await _read_backwards(
-                reader, await _find_last_page(read_page, first)
-            )
+        pages: Sequence[ProcessedPage[ContentT]] | None
+        if not ordered:
+            pages = await _read_forwards(reader, first, last)
+        elif last is None:
+            pages = await _read_backwards(reader, len(await _read_forwards(reader, first, None)))
         elif attempt:
             pages = await _read_backwards(reader, last)
         else:
@@ -75,14 +81,15 @@ async def read_list(
         snapshot = await asyncio.to_thread(_join, pages, reader.totals, remove_rows)
         rows = _count_with_unreadable(snapshot)
         totals = reader.totals or {rows}
-        if reader.bad_request is None and min(totals) <= rows <= max(totals):
+        is_stable = ordered or len(totals) == 1  # a row that is removed can hide that another one was missed
+        if reader.bad_request is None and is_stable and min(totals) <= rows <= max(totals):
             return snapshot
         if reader.bad_request is not None and attempt == MAX_ATTEMPTS - 1:
             raise reader.bad_request
         trust_totals = trust_totals and rows <= max(totals)
         if best is None or (snapshot.missing, -rows) < (best.missing, -_count_with_unreadable(best)):
             best = snapshot
-    assert best is not None  # noqa: S101 -- reading backwards always returns pages or raises
+    assert best is not None  # noqa: S101 -- only reading concurrently returns None
     return best
 
 
@@ -146,6 +153,23 @@ async def _read_backwards(reader: _PageReader[ContentT], last: int) -> Sequence[
     return pages
 
 
+async def _read_forwards(
+    reader: _PageReader[ContentT], first: ProcessedPage[ContentT], last: int | None
+) -> Sequence[ProcessedPage[ContentT]]:
+    """Read up to the last page or, if it is unknown, until a page repeats the one before. An empty page is the end."""
+    pages = [first]
+    while len(pages) != last:
+        if len(pages) > MAX_PAGES:
+            raise Malformed(f"the list has more than {MAX_PAGES} pages")
+        page = await reader(len(pages) + 1)
+        if not page.rows or (last is None and Counter(_ids(page)) == Counter(_ids(pages[-1]))):
+            break
+        pages.append(page)
+    if last is None:
+        reader.bad_request = None  # the page past the end may be rejected
+    return pages
+
+
 async def _gather(
     reader: _PageReader[ContentT], numbers: Iterable[int], concurrency: int
 ) -> Sequence[ProcessedPage[ContentT]]:
@@ -181,20 +205,6 @@ def _stated_page_count(first: ProcessedPage[ContentT]) -> int | None:
     return count
 
 
-async def _find_last_page(read_page: ReadPage[ContentT], first: ProcessedPage[ContentT]) -> int:
-    """Return the number of the last page by reading until a page has nothing new, for a list that does not state it."""
-    previous = first
-    for number in range(2, MAX_PAGES + 2):
-        try:
-            page = await read_page(number)
-        except BadRequest:
-            return number - 1
-        if not page.rows or _is_past_end(page, number) or _ids(page) == _ids(previous):
-            return number - 1
-        previous = page
-    raise Malformed(f"the list has more than {MAX_PAGES} pages")
-
-
 def _is_past_end(page: ProcessedPage[ContentT], number: int) -> bool:
     """Return whether the page states another number than requested. Some APIs return the last page past the end."""
     return number > 1 and page.meta.page_number not in {None, number}
@@ -219,7 +229,7 @@ def _join(
 ) -> Snapshot[ContentT]:
     """Join the pages into a snapshot that contains each id once.
 
-    When pages are read backwards, a row on two pages was read later on the earlier one: the first occurrence is newer.
+    The first occurrence counts. When pages are read backwards, it is the newer one.
     """
     contents: list[ContentT] = []
     seen: set[str] = set()

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Generic
 
-from exporter.telnyx.errors import Malformed, RequestTimeout
+from exporter.telnyx.budget import UNLIMITED
+from exporter.telnyx.errors import Malformed
 from exporter.telnyx.lists.pages import PageDecoder, RowT
 from exporter.telnyx.lists.pagination import read_list
-from exporter.telnyx.lists.snapshots import ContentT, ProcessedPage, process
+from exporter.telnyx.lists.snapshots import ContentT, ProcessedPage, process, process_body
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from exporter.telnyx.budget import Limiter
     from exporter.telnyx.client import Client
-    from exporter.telnyx.lists.snapshots import PageProcessor, Snapshot
-
-
-class ListObserver(Protocol):
-    """Receives events about reading a list."""
-
-    def record_list_restart(self) -> None:
-        """Record that reading restarted because the list changed or contradicted its own totals."""
+    from exporter.telnyx.lists.snapshots import PageProcessor, ProcessedBody, Snapshot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +34,11 @@ class ListQuery(Generic[RowT]):
     """Whether the rows are sorted by creation time, oldest first."""
 
 
-class _CachedPage(NamedTuple, Generic[ContentT]):
-    """A page and the SHA-256 digest of its body. A page with the same digest is not processed again."""
-
-    digest: bytes
-    page: ProcessedPage[ContentT]
-
-
 class ListReader(Generic[RowT, ContentT]):
-    """Reads a list. The client's timeout bounds a whole `fetch`, including retries and waits.
+    """Reads a list. The client's timeout bounds a whole `fetch`, including retries and the waits that Telnyx asks for.
 
     New and changed pages are decoded and processed in a worker thread when they arrive, while others are on the way.
+    `on_restart` is called when reading restarts because the list changed or contradicted its own totals.
     """
 
     def __init__(
@@ -59,47 +46,45 @@ class ListReader(Generic[RowT, ContentT]):
         client: Client,
         query: ListQuery[RowT],
         processor: PageProcessor[RowT, ContentT],
-        observer: ListObserver,
+        *,
+        on_restart: Callable[[], None] = lambda: None,
+        limiter: Limiter = UNLIMITED,
     ) -> None:
         self._client = client
         self._query = query
         self._processor = processor
-        self._observer = observer
+        self._on_restart = on_restart
+        self._limiter = limiter
         self._decode = PageDecoder(query.row_type)
-        self._cached: dict[int, _CachedPage[ContentT]] = {}
+        self._cached: dict[int, ProcessedBody[ProcessedPage[ContentT]]] = {}
 
     async def fetch(self) -> Snapshot[ContentT]:
         """Read the whole list. Raises `TelnyxError`."""
-        session = self._client.session()
-        pages: dict[int, _CachedPage[ContentT]] = {}
+        session = self._client.session(self._limiter)
+        pages: dict[int, ProcessedBody[ProcessedPage[ContentT]]] = {}
 
         async def read_page(number: int) -> ProcessedPage[ContentT]:
             body = await session.get(self._query.path, self._params(number))
-            digest = hashlib.sha256(body).digest()
-            for known in (pages.get(number), self._cached.get(number)):
-                if known is not None and known.digest == digest:
-                    pages[number] = known
-                    break
-            else:
-                pages[number] = _CachedPage(digest, await asyncio.to_thread(self._process, body, number))
-            return pages[number].page
+            known = (pages.get(number), self._cached.get(number))
+            pages[number] = await process_body(body, partial(self._process, number), known)
+            return pages[number].result
 
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._client.timeout):
-                snapshot = await read_list(
-                    read_page,
-                    self._processor.remove_rows,
-                    concurrency=self._client.concurrency,
-                    on_restart=self._observer.record_list_restart,
-                )
-                self._cached = pages
-                return snapshot
-        raise session.retrying or RequestTimeout(f"reading the list took longer than {self._client.timeout:g} s")
+        snapshot = await session.run(
+            read_list(
+                read_page,
+                self._processor.remove_rows,
+                ordered=self._query.ordered,
+                concurrency=self._client.concurrency,
+                on_restart=self._on_restart,
+            )
+        )
+        self._cached = pages
+        return snapshot
 
     def _params(self, number: int) -> dict[str, str | int]:
         return {"page[number]": number, "page[size]": self._query.page_size, **self._query.params}
 
-    def _process(self, body: bytes, number: int) -> ProcessedPage[ContentT]:
+    def _process(self, number: int, body: bytes) -> ProcessedPage[ContentT]:
         try:
             page = self._decode(body)
         except ValueError as error:

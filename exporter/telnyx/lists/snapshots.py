@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from exporter.telnyx.lists.pages import Meta, RowT, UnreadableRow
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from exporter.telnyx.lists.pages import Page
 
 ContentT = TypeVar("ContentT")
+_ResultT = TypeVar("_ResultT")
 _InputT_contra = TypeVar("_InputT_contra", contravariant=True)
 
 
@@ -65,3 +68,21 @@ def process(page: Page[RowT], processor: PageProcessor[RowT, ContentT]) -> Proce
             rows.setdefault(row.id, row)
     ids = [row if isinstance(row, UnreadableRow) else row.id for row in page.rows]
     return ProcessedPage(processor.render_page(tuple(rows.values())), page.meta, msgspec.json.encode(ids))
+
+
+class ProcessedBody(NamedTuple, Generic[_ResultT]):
+    """The result of processing a response body, and the SHA-256 digest of that body."""
+
+    digest: bytes
+    result: _ResultT
+
+
+async def process_body(
+    body: bytes, process: Callable[[bytes], _ResultT], known: Iterable[ProcessedBody[_ResultT] | None]
+) -> ProcessedBody[_ResultT]:
+    """Return the known result of the same body, or process the body in a worker thread."""
+    digest = hashlib.sha256(body).digest()
+    for one in known:
+        if one is not None and one.digest == digest:
+            return one
+    return ProcessedBody(digest, await asyncio.to_thread(process, body))

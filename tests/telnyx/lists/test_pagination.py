@@ -1,5 +1,6 @@
 import asyncio
 import math
+import random
 import re
 from dataclasses import dataclass, field
 from itertools import product
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from list_reader import ROWS, rows_of
 
-from exporter.collectors.credential_connections import Connection
+from exporter.collectors.connection_rows import Connection
 from exporter.telnyx.errors import BadRequest, ConnectionFailed, Malformed, ServerError, TelnyxError, status_error
 from exporter.telnyx.lists import pagination
 from exporter.telnyx.lists.pages import Meta, Page, UnreadableRow
@@ -80,9 +81,12 @@ class Api:
         """Count a restart."""
         self.restarts += 1
 
-    async def read(self, concurrency=1):
+    async def read(self, concurrency=1, *, ordered=True):
         """Read this list."""
-        return await read_list(self, concurrency=concurrency, on_restart=self.record_list_restart)
+        return await read_list(self, ordered=ordered, concurrency=concurrency, on_restart=self.record_list_restart)
+
+
+either_order = pytest.mark.parametrize("ordered", [True, False], ids=["sorted", "unsorted"])
 
 
 def ids(snapshot):
@@ -99,12 +103,13 @@ def remove(*removed, add=""):
     return change
 
 
+@either_order
 @pytest.mark.parametrize("meta_fields", META_FIELDS[:3], ids=META_IDS[:3])
 @pytest.mark.parametrize("rows", ["", "a", "ab"])
-async def test_one_page_takes_one_request(rows, meta_fields):
+async def test_one_page_takes_one_request(rows, meta_fields, ordered):
     """A list of one page is read with one request."""
     api = Api(list(rows), meta_fields=meta_fields)
-    snapshot = await api.read()
+    snapshot = await api.read(ordered=ordered)
 
     assert ids(snapshot) == rows
     assert (snapshot.unreadable, snapshot.missing, len(snapshot.pages)) == ((), 0, bool(rows))
@@ -189,44 +194,62 @@ async def test_an_addition_does_not_restart_the_read(request_number, rows):
     assert api.restarts == 0
 
 
+@either_order
 @pytest.mark.parametrize("past_end", PAST_END)
 @pytest.mark.parametrize("rows", ["", "a", "ab", "abc", "abcd", "abcde"])
-async def test_without_totals_the_end_is_found(rows, past_end):
+async def test_without_totals_the_end_is_found(rows, past_end, ordered):
     """A list that states no totals is read to its end, however the API signals the end."""
     api = Api(list(rows), meta_fields=(), past_end=past_end)
-    snapshot = await api.read()
+    snapshot = await api.read(ordered=ordered)
 
     assert ids(snapshot) == rows
     assert snapshot.missing == 0
     assert api.restarts == 0
 
 
+async def test_an_unsorted_list_that_shrinks_is_read_again():
+    """If a row of an unsorted list is removed while it is read, its place hides that another row was missed."""
+    api = Api(list("abcdef"), changes={2: remove("a")})
+    snapshot = await api.read(ordered=False)
+
+    assert ids(snapshot) == "bcdef"
+    assert snapshot.missing == 0
+    assert api.requests == [1, 2, 3, 1, 2, 3]
+    assert api.restarts == 1
+
+
+@either_order
 @pytest.mark.parametrize("stated", [0, -1, 1, 7, MAX_PAGES, 10**9, 10**30, None])
-async def test_total_results_takes_precedence_over_total_pages(stated):
+async def test_total_results_takes_precedence_over_total_pages(stated, ordered):
     """A wrong number of pages has no effect if the number of rows is correct."""
-    snapshot = await Api(list("abcde"), false_meta={"total_pages": stated}).read()
+    snapshot = await Api(list("abcde"), false_meta={"total_pages": stated}).read(ordered=ordered)
 
     assert ids(snapshot) == "abcde"
     assert snapshot.missing == 0
 
 
+@either_order
 @pytest.mark.parametrize("stated", [0, -1])
-async def test_a_total_of_no_pages_is_ignored_if_there_are_rows(stated):
+async def test_a_total_of_no_pages_is_ignored_if_there_are_rows(stated, ordered):
     """A list that has rows but states that it has no pages is read to its end."""
-    assert ids(await Api(list("abcde"), meta_fields=(), false_meta={"total_pages": stated}).read()) == "abcde"
+    api = Api(list("abcde"), meta_fields=(), false_meta={"total_pages": stated})
+
+    assert ids(await api.read(ordered=ordered)) == "abcde"
 
 
+@either_order
 @pytest.mark.parametrize("stated", [-1, 0, 1, 3])
-async def test_a_total_below_the_number_of_rows_is_ignored(stated):
+async def test_a_total_below_the_number_of_rows_is_ignored(stated, ordered):
     """A list that has more rows than it states is read to its end."""
-    snapshot = await Api(list("abcde"), meta_fields=(), false_meta={"total_results": stated}).read()
+    snapshot = await Api(list("abcde"), meta_fields=(), false_meta={"total_results": stated}).read(ordered=ordered)
 
     assert ids(snapshot) == "abcde"
     assert snapshot.missing == 0
 
 
+@either_order
 @pytest.mark.parametrize("name", ["total_pages", "total_results"])
-async def test_totals_can_change_with_every_page(name):
+async def test_totals_can_change_with_every_page(name, ordered):
     """Totals that grow from page to page have no effect."""
     api = Api(list("abcde"), meta_fields=())
 
@@ -234,22 +257,24 @@ async def test_totals_can_change_with_every_page(name):
         page = await api(number)
         return Page(page.rows, Meta(**{name: len(api.requests) + 4}))
 
-    assert ids(await read_list(read)) == "abcde"
+    assert ids(await read_list(read, ordered=ordered)) == "abcde"
 
 
+@either_order
 @pytest.mark.parametrize(
     "false_meta", [{"total_pages": MAX_PAGES + 1}, {"total_results": 10**9}, {"total_results": 10**30}]
 )
-async def test_an_impossible_size_is_rejected(false_meta):
+async def test_an_impossible_size_is_rejected(false_meta, ordered):
     """A list that states an impossible size is malformed after one request."""
     api = Api(list("abcde"), meta_fields=(), false_meta=false_meta)
 
     with pytest.raises(Malformed, match=r"^the list says it has \d+ pages, more than the maximum of 100000$"):
-        await api.read()
+        await api.read(ordered=ordered)
     assert api.requests == [1]
 
 
-async def test_an_endless_list_is_rejected():
+@either_order
+async def test_an_endless_list_is_rejected(ordered):
     """A list that states no totals and never ends is malformed after the maximum number of pages."""
 
     async def read(number):
@@ -257,7 +282,7 @@ async def test_an_endless_list_is_rejected():
         return Page((Connection(id=str(number)),), Meta())
 
     with pytest.raises(Malformed):
-        await read_list(read)
+        await read_list(read, ordered=ordered)
 
 
 @pytest.mark.parametrize(
@@ -301,10 +326,11 @@ async def test_a_list_can_shrink_by_the_maximum_number_of_pages():
     assert ids(await api.read()) == "0001"
 
 
-async def test_rows_that_no_page_contains_are_missing():
+@either_order
+async def test_rows_that_no_page_contains_are_missing(ordered):
     """If a list states more rows than its pages contain, it is read three times. The remaining rows are missing."""
     api = Api(list("abcde"), false_meta={"total_results": 9})
-    snapshot = await api.read()
+    snapshot = await api.read(ordered=ordered)
 
     assert ids(snapshot) == "abcde"
     assert snapshot.missing == 4
@@ -312,20 +338,22 @@ async def test_rows_that_no_page_contains_are_missing():
     assert api.restarts == MAX_ATTEMPTS - 1
 
 
+@either_order
 @pytest.mark.parametrize("stated", [1, 5])
-async def test_all_rows_of_a_list_can_be_missing(stated):
+async def test_all_rows_of_a_list_can_be_missing(stated, ordered):
     """If the first page is empty but the list states that it has rows, all of them are missing."""
     api = Api([], false_meta={"total_results": stated})
-    snapshot = await api.read()
+    snapshot = await api.read(ordered=ordered)
 
     assert (ids(snapshot), snapshot.missing, len(snapshot.pages)) == ("", stated, 0)
     assert api.restarts == MAX_ATTEMPTS - 1
 
 
+@either_order
 @pytest.mark.parametrize(
     ("meta", "missing"), [({}, 0), ({"total_pages": 3}, 0), ({"total_results": 5}, 3)], ids=["none", "pages", "results"]
 )
-async def test_an_api_that_ignores_the_page_number_is_tolerated(meta, missing):
+async def test_an_api_that_ignores_the_page_number_is_tolerated(meta, missing, ordered):
     """If the API ignores the page number, the read still ends, and each row counts once."""
     requests = []
 
@@ -333,16 +361,17 @@ async def test_an_api_that_ignores_the_page_number_is_tolerated(meta, missing):
         requests.append(number)
         return Page((Connection(id="a"), Connection(id="b")), Meta(**meta))
 
-    snapshot = await read_list(read)
+    snapshot = await read_list(read, ordered=ordered)
 
     assert ids(snapshot) == "ab"
     assert snapshot.missing == missing
     assert len(requests) <= 2 + 3 * 4
 
 
+@either_order
 @pytest.mark.parametrize("status", [400, 404])
 @pytest.mark.parametrize("meta_fields", META_FIELDS[:3], ids=META_IDS[:3])
-async def test_a_page_that_is_always_rejected_fails_the_read(meta_fields, status):
+async def test_a_page_that_is_always_rejected_fails_the_read(meta_fields, status, ordered):
     """A rejected page is not the end if later pages succeed. After three attempts, its error is raised."""
     api = Api(list("abcdefg"), meta_fields=meta_fields)
     rejection = status_error(status)
@@ -354,13 +383,14 @@ async def test_a_page_that_is_always_rejected_fails_the_read(meta_fields, status
         return page
 
     with pytest.raises(BadRequest) as caught:
-        await read_list(read, on_restart=api.record_list_restart)
+        await read_list(read, ordered=ordered, on_restart=api.record_list_restart)
     assert caught.value is rejection
     assert api.restarts == MAX_ATTEMPTS - 1
 
 
+@either_order
 @pytest.mark.parametrize("meta_fields", META_FIELDS[:3], ids=META_IDS[:3])
-async def test_a_page_that_is_rejected_once_is_read_again(meta_fields):
+async def test_a_page_that_is_rejected_once_is_read_again(meta_fields, ordered):
     """If a page is rejected in the first attempt only, the next attempt reads it."""
     api = Api(list("abcdefg"), meta_fields=meta_fields)
 
@@ -370,11 +400,12 @@ async def test_a_page_that_is_rejected_once_is_read_again(meta_fields):
             raise BadRequest(400)
         return page
 
-    assert ids(await read_list(read, on_restart=api.record_list_restart)) == "abcdefg"
+    assert ids(await read_list(read, ordered=ordered, on_restart=api.record_list_restart)) == "abcdefg"
     assert api.restarts == 1
 
 
-async def test_a_rejected_first_page_fails_at_once():
+@either_order
+async def test_a_rejected_first_page_fails_at_once(ordered):
     """Every list has a first page, so if that page is rejected, its error is raised after one request."""
     api = Api(list("abc"), past_end=400)
 
@@ -383,16 +414,17 @@ async def test_a_rejected_first_page_fails_at_once():
         raise BadRequest(400)
 
     with pytest.raises(BadRequest):
-        await read_list(read)
+        await read_list(read, ordered=ordered)
     assert api.requests == [1]
 
 
+@either_order
 @pytest.mark.parametrize("concurrency", [1, 4])
 @pytest.mark.parametrize(
     "error", [ServerError(500), ConnectionFailed("x"), Malformed("y")], ids=lambda error: error.reason
 )
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5])
-async def test_an_error_of_a_page_fails_the_read(number, error, concurrency):
+async def test_an_error_of_a_page_fails_the_read(number, error, concurrency, ordered):
     """An error of any page is raised unchanged and without a restart, because half a list gives wrong numbers."""
     api = Api(list("abcdefghi"))
 
@@ -403,7 +435,7 @@ async def test_an_error_of_a_page_fails_the_read(number, error, concurrency):
         return page
 
     with pytest.raises(TelnyxError) as caught:
-        await read_list(read, concurrency=concurrency, on_restart=api.record_list_restart)
+        await read_list(read, ordered=ordered, concurrency=concurrency, on_restart=api.record_list_restart)
     assert caught.value is error
     assert caught.value.__cause__ is None
     assert api.restarts == 0
@@ -466,6 +498,7 @@ async def test_a_row_on_two_pages_counts_once_in_its_newer_version():
     assert snapshot.missing == 0
 
 
+@either_order
 @pytest.mark.parametrize(
     ("second_pages", "best", "missing", "restarts"),
     [
@@ -477,7 +510,7 @@ async def test_a_row_on_two_pages_counts_once_in_its_newer_version():
     ],
     ids=["first of equals", "second", "third", "third complete", "second complete"],
 )
-async def test_the_best_of_three_attempts_counts(second_pages, best, missing, restarts):
+async def test_the_best_of_three_attempts_counts(second_pages, best, missing, restarts, ordered):
     """The first attempt that matches the totals counts, or else the one of three that misses the fewest rows."""
     api = Api([])
 
@@ -485,7 +518,7 @@ async def test_the_best_of_three_attempts_counts(second_pages, best, missing, re
         rows = "ab" if number == 1 else second_pages[api.restarts]
         return Page(tuple(Connection(id=row) for row in rows), Meta(total_results=4))
 
-    snapshot = await read_list(read, on_restart=api.record_list_restart)
+    snapshot = await read_list(read, ordered=ordered, on_restart=api.record_list_restart)
 
     assert (ids(snapshot), snapshot.missing) == (best, missing)
     assert api.restarts == restarts
@@ -495,6 +528,7 @@ GOOD = Connection(id="x")
 BAD = UnreadableRow("x", "first")
 
 
+@either_order
 @pytest.mark.parametrize(
     ("pages", "good", "bad"),
     [
@@ -512,7 +546,7 @@ BAD = UnreadableRow("x", "first")
         "each without id",
     ],
 )
-async def test_unreadable_rows_count_too(pages, good, bad):
+async def test_unreadable_rows_count_too(pages, good, bad, ordered):
     """An unreadable row counts once per id, unless that id was also readable. Without an id, it always counts."""
     total = len(good) + len(bad)
 
@@ -520,7 +554,7 @@ async def test_unreadable_rows_count_too(pages, good, bad):
         rows = pages[number - 1] if number <= len(pages) else ()
         return Page(tuple(rows), Meta(total_results=total) if number == 1 and len(pages) == 1 else Meta())
 
-    snapshot = await read_list(read)
+    snapshot = await read_list(read, ordered=ordered)
 
     assert rows_of(snapshot) == good
     assert list(snapshot.unreadable) == bad
@@ -580,3 +614,109 @@ async def test_no_row_that_is_kept_is_ever_missed(meta_fields, *, rows, size, co
 
     assert len(seen) == len(set(seen))
     assert api.kept_ids <= set(seen) <= api.all_ids
+
+
+@pytest.mark.parametrize("meta_fields", META_FIELDS[:3], ids=META_IDS[:3])
+async def test_an_unsorted_list_takes_one_request_per_page(meta_fields):
+    """An unsorted list of n pages that states its size is read with n requests, one after the other."""
+    api = Api(list("abcdefghi"), meta_fields=meta_fields)
+    snapshot = await api.read(concurrency=4, ordered=False)
+
+    assert (ids(snapshot), snapshot.missing, api.restarts) == ("abcdefghi", 0, 0)
+    assert api.requests == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("past_end", PAST_END)
+async def test_an_unsorted_list_without_totals_takes_one_more_request(past_end):
+    """An unsorted list that does not state its size is read until a page has nothing new. No page is read twice."""
+    api = Api(list("abcde"), meta_fields=(), past_end=past_end)
+    await api.read(ordered=False)
+
+    assert api.requests == [1, 2, 3, 4]
+
+
+async def test_an_unsorted_list_ends_with_an_empty_page():
+    """If an unsorted list states more pages than it has, an attempt ends with the first page that has no rows."""
+    api = Api(list("abcde"), false_meta={"total_results": 1000})
+    snapshot = await api.read(ordered=False)
+
+    assert (ids(snapshot), snapshot.missing) == ("abcde", 995)
+    assert api.requests == [1, 2, 3, 4] * MAX_ATTEMPTS
+
+
+async def test_a_repeated_page_ends_an_unsorted_list_in_any_order():
+    """A page that has the rows of the page before in another order is past the end."""
+    pages = iter(["abc", "def", "fed"])
+
+    async def read(_):
+        return Page(tuple(Connection(id=row) for row in next(pages)), Meta())
+
+    assert ids(await read_list(read, ordered=False)) == "abcdef"
+
+
+async def test_an_unsorted_list_whose_order_changes_is_read_again():
+    """If rows moved to pages that were already read, the list lacks rows and is read again."""
+    api = Api(list("abcdef"), changes={2: lambda rows: rows.reverse()})
+    snapshot = await api.read(ordered=False)
+
+    assert (ids(snapshot), snapshot.missing) == ("fedcba", 0)
+    assert api.requests == [1, 2, 3] * 2
+    assert api.restarts == 1
+
+
+def shuffle(seed):
+    """Return a change that puts the rows in an order that depends on this number only."""
+
+    def change(rows):
+        rows.sort()
+        random.Random(seed).shuffle(rows)
+
+    return change
+
+
+@pytest.mark.parametrize("meta_fields", META_FIELDS, ids=META_IDS)
+@given(
+    rows=st.integers(0, 8),
+    size=st.integers(1, 4),
+    past_end=st.sampled_from(PAST_END),
+    seeds=st.lists(st.integers(0, 9), max_size=30),
+)
+@settings(max_examples=300)
+async def test_an_unsorted_list_in_any_order(meta_fields, *, rows, size, past_end, seeds):
+    """Whatever the order at each request, each id is in the snapshot once at most, and missing rows are counted."""
+    api = Api([str(number) for number in range(rows)], size, meta_fields, past_end)
+    api.changes = {number: shuffle(seed) for number, seed in enumerate(seeds, 1)}
+    snapshot = await api.read(ordered=False)
+    seen = ids(snapshot)
+
+    assert len(seen) == len(set(seen)) == snapshot.row_count
+    assert set(seen) <= set(api.ids)
+    if "total_results" in meta_fields:
+        assert snapshot.missing == rows - len(seen)
+        assert api.restarts == MAX_ATTEMPTS - 1 or not snapshot.missing
+    assert api.requests.count(1) == 1 + api.restarts
+
+
+@pytest.mark.parametrize("meta_fields", META_FIELDS, ids=META_IDS)
+@given(rows=st.integers(0, 8), size=st.integers(1, 4), past_end=st.sampled_from(PAST_END), seed=st.integers(0, 9))
+async def test_an_unsorted_list_in_a_stable_order_is_complete(meta_fields, *, rows, size, past_end, seed):
+    """If the order does not change between requests, an unsorted list is complete after one attempt."""
+    api = Api([str(number) for number in range(rows)], size, meta_fields, past_end, changes={1: shuffle(seed)})
+    snapshot = await api.read(ordered=False)
+
+    assert ids(snapshot) == "".join(api.ids)
+    assert (snapshot.missing, api.restarts) == (0, 0)
+
+
+async def test_a_repeated_page_does_not_end_an_unsorted_list_that_states_its_size():
+    """If a page repeats the one before because the order changed, the pages after it are still read."""
+    api = Api([])
+
+    async def read(number):
+        rows = {1: "ab", 2: "ba", 3: "ef"}[number]
+        return Page(tuple(Connection(id=row) for row in rows), Meta(total_results=6))
+
+    snapshot = await read_list(read, ordered=False, on_restart=api.record_list_restart)
+
+    assert (ids(snapshot), snapshot.missing) == ("abef", 2)
+    assert api.restarts == MAX_ATTEMPTS - 1

@@ -3,10 +3,15 @@ import threading
 
 import httpx
 import pytest
-from list_reader import Rows, connected, fetch, ids, listing
+from list_reader import BASE_URL, KEY, ROWS, Recorder, Rows, connected, fetch, ids, listing
+from virtual_time import in_virtual_time
 
+from exporter.collectors.credential_connections import Connection
 from exporter.config.settings import FilterSettings
+from exporter.telnyx.budget import RequestBudget
+from exporter.telnyx.client import Client
 from exporter.telnyx.errors import Malformed, RequestTimeout
+from exporter.telnyx.lists.reader import ListQuery, ListReader
 
 CANARY = "canary-7f3a"
 
@@ -129,7 +134,7 @@ async def test_a_timeout_does_not_report_a_resolved_failure(api):
         return response
 
     api.side_effect = respond
-    with pytest.raises(RequestTimeout, match=r"^reading the list took longer than 0\.2 s$"):
+    with pytest.raises(RequestTimeout, match=r"^the refresh took longer than 0\.2 s$"):
         await fetch(timeout=0.2)
 
 
@@ -143,7 +148,7 @@ async def test_a_restart_is_recorded(api, recorder):
 
 
 async def test_concurrency_is_bounded():
-    """The number of requests in flight never exceeds the limit."""
+    """The number of requests that a list has in flight never exceeds the limit."""
     in_flight, counts = set(), []
 
     async def respond(request):
@@ -189,7 +194,7 @@ async def test_a_fetch_times_out(recorder):
     async def never(_):
         await asyncio.Event().wait()
 
-    with pytest.raises(RequestTimeout, match=r"^reading the list took longer than 0\.01 s$") as caught:
+    with pytest.raises(RequestTimeout, match=r"^the refresh took longer than 0\.01 s$") as caught:
         await fetch(recorder, transport=httpx.MockTransport(never), timeout=0.01)
     assert caught.value.__context__ is None
     assert recorder.codes == ["none"]
@@ -208,3 +213,43 @@ async def test_a_cancelled_fetch_is_not_a_timeout(recorder):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def pages_of(rows):
+    """Return a handler of requests that returns these rows, one per page."""
+
+    def respond(request):
+        number = int(request.url.params["page[number]"])
+        body = b'{"data":[{"id":"%b"}],"meta":{"total_results":%d}}' % (rows[number - 1].encode(), len(rows))
+        return httpx.Response(200, stream=httpx.ByteStream(body))
+
+    return respond
+
+
+@in_virtual_time
+async def test_a_slow_budget_does_not_make_a_long_list_time_out():
+    """A list whose requests wait for the request budget is read completely, although that exceeds the timeout."""
+    loop = asyncio.get_running_loop()
+    start, limiter = loop.time(), RequestBudget(1.0, burst=1, clock=loop.time).limiter("test")
+    transport = httpx.MockTransport(pages_of([str(number) for number in range(20)]))
+    snapshot = await fetch(transport=transport, limiter=limiter, timeout=1.5)
+
+    assert snapshot.row_count == 20
+    assert loop.time() - start == 20 + 2 - 1
+
+
+async def test_a_list_without_a_sort_order_is_read_in_order():
+    """A list that Telnyx can't sort is read page by page, with one request for each page."""
+    requested = []
+
+    def respond(request):
+        requested.append(request.url.params["page[number]"])
+        return pages_of(list("abc"))(request)
+
+    query = ListQuery(path="/ips", row_type=Connection, page_size=1, params={}, ordered=False)
+    client = Client(BASE_URL, lambda: KEY, Recorder(), transport=httpx.MockTransport(respond))
+    snapshot = await ListReader(client, query, ROWS).fetch()
+    await client.close()
+
+    assert ids(snapshot) == list("abc")
+    assert requested == ["1", "2", "3"]

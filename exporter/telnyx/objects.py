@@ -1,0 +1,71 @@
+"""Reads an endpoint that returns one object: `{"data": {...}}`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import msgspec
+
+from exporter.telnyx.budget import UNLIMITED
+from exporter.telnyx.errors import Malformed
+from exporter.telnyx.lists.pages import DECODE_ERRORS, replace_lone_surrogates
+from exporter.telnyx.lists.snapshots import ContentT, Snapshot, process_body
+from exporter.telnyx.structs import ApiObject
+
+if TYPE_CHECKING:
+    from exporter.telnyx.budget import Limiter
+    from exporter.telnyx.client import Client
+    from exporter.telnyx.lists.snapshots import PageProcessor, ProcessedBody
+
+ObjectT = TypeVar("ObjectT", bound=ApiObject)
+
+
+class _Body(msgspec.Struct, Generic[ObjectT], frozen=True):
+    data: ObjectT
+
+
+class ObjectReader(Generic[ObjectT, ContentT]):
+    """Reads an object as a list of one row. If the response did not change, its content is the same object as before.
+
+    The client's timeout bounds a whole `fetch`, as for a list.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        path: str,
+        row_type: type[ObjectT],
+        processor: PageProcessor[ObjectT, ContentT],
+        *,
+        limiter: Limiter = UNLIMITED,
+    ) -> None:
+        self._client = client
+        self._path = path
+        self._processor = processor
+        self._limiter = limiter
+        body_type = _Body[row_type]  # type: ignore[valid-type]  # a variable, but its value is a type
+        self._strict: msgspec.json.Decoder[_Body[ObjectT]] = msgspec.json.Decoder(body_type)
+        self._lenient: msgspec.json.Decoder[_Body[ObjectT]] = msgspec.json.Decoder(body_type, strict=False)
+        self._cached: ProcessedBody[ContentT] | None = None
+
+    async def fetch(self) -> Snapshot[ContentT]:
+        """Read the object. Raises `TelnyxError`."""
+        session = self._client.session(self._limiter)
+        body = await session.run(session.get(self._path, {}))
+        self._cached = await process_body(body, self._process, (self._cached,))
+        return Snapshot((self._cached.result,), 1)
+
+    def _process(self, body: bytes) -> ContentT:
+        return self._processor.render_page((self._decode(body),))
+
+    def _decode(self, body: bytes) -> ObjectT:
+        """Decode a body strictly or, if that fails, leniently: numbers may then be text."""
+        try:
+            return self._strict.decode(body).data
+        except DECODE_ERRORS:
+            pass
+        try:
+            return self._lenient.decode(replace_lone_surrogates(body)).data
+        except DECODE_ERRORS as error:
+            problem = str(error)
+        raise Malformed(f"the object can't be decoded: {problem}")
