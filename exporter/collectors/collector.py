@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic
 
 from exporter.collectors.families import Info
+from exporter.collectors.index import IndexRecord, id_and_name
 from exporter.telnyx.lists.pages import RowT
 from exporter.telnyx.lists.reader import ListQuery
 
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from exporter.collectors.families import RowFamily, SnapshotFamily
-    from exporter.collectors.index import IndexRecord
     from exporter.config.settings import FilterSettings
 
 
@@ -39,15 +39,18 @@ class Collector(Generic[RowT]):
     """What it reads, for the help and the documentation, such as `Credential connections`."""
     endpoint: ListEndpoint
     row_type: type[RowT]
-    index_type: type[IndexRecord]
-    index_record: Callable[[RowT], IndexRecord]
+    index_type: type[IndexRecord] = IndexRecord
+    index_record: Callable[[RowT], IndexRecord] = id_and_name
     """Returns the index record of a row, which has the type `index_type`."""
     identity_labels: Mapping[str, str]
-    """Maps the first labels of each row's series to the row attributes that hold their values. The first is the id."""
+    """Maps the first labels of each row's series to the row attributes that hold their values.
+
+    The first is the id. A resource that is a single object has none.
+    """
     snapshot_families: tuple[SnapshotFamily, ...] = ()
     row_families: tuple[RowFamily, ...] = ()
-    default_ttl: float = 60.0
-    """Seconds."""
+    default_ttl: float | None = 60.0
+    """Seconds. None if `--cache.ttl` is the default."""
     on_by_default: bool = False
 
     def query(self, filters: FilterSettings, page_size: int) -> ListQuery[RowT]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from exporter.telnyx.lists.snapshots import Snapshot
 
+_TYPES = {"info": "info", "total": "counter"}
+"""Types of families by the last word of their names. All others are gauges."""
+
 LabelValue: TypeAlias = str | bool | None
 Sample: TypeAlias = tuple[tuple[LabelValue, ...], float]
 """The values of a family's labels, and the number."""
@@ -35,8 +38,8 @@ class Family:
 
     @property
     def type(self) -> str:
-        """`info` for a family that only carries labels, else `gauge`."""
-        return "info" if self.name.endswith("_info") else "gauge"
+        """`info` for a family that only carries labels, `counter` for one that counts events, else `gauge`."""
+        return _TYPES.get(self.name.rpartition("_")[2], "gauge")
 
     @property
     def unit(self) -> str:
@@ -56,7 +59,7 @@ class RowCount(Family):
     """The number of rows with each combination of label values. It has no identity labels."""
 
     attributes: tuple[str, ...]
-    """Two or more attributes of the index record, which are the values of the labels.
+    """Attributes of the index record, which are the values of the labels.
 
     A text must not be None, because None and an empty text are the same label value.
     """
@@ -66,7 +69,7 @@ class RowCount(Family):
     @property
     def get_labels(self) -> Callable[[Any], tuple[LabelValue, ...]]:
         """Returns the label values of an index record."""
-        return attrgetter(*self.attributes)
+        return attributes_getter(self.attributes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +86,14 @@ class Info(Family):
 
     source: Getter
     attributes: tuple[str, ...]
-    """Two or more attributes of the source, which are the values of the labels."""
+    """Attributes of the source, which are the values of the labels."""
     sensitive: tuple[str, ...] = ()
     """Labels that are exposed only on request. Their attributes have the same names."""
 
     @property
     def get_labels(self) -> Callable[[Any], tuple[LabelValue, ...]]:
         """Returns the label values of a source."""
-        return attrgetter(*self.attributes)
+        return attributes_getter(self.attributes)
 
     def with_sensitive(self, names: Collection[str]) -> Info:
         """Return the family with those of its sensitive labels that are in `names`."""
@@ -122,6 +125,14 @@ def info(name: str, help_text: str, source: Getter, *labels: str, sensitive: tup
     )
 
 
+def attributes_getter(names: Collection[str]) -> Callable[[Any], tuple[Any, ...]]:
+    """Return a function that returns these attributes as a tuple. `attrgetter` returns a tuple only for two or more."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    getters = [attrgetter(name) for name in names]
+    return lambda source: tuple([get(source) for get in getters])
+
+
 def whole_row(row: Any) -> Any:
     """Return the row itself."""
     return row
@@ -144,8 +155,11 @@ def unix_time(attribute: str) -> Callable[[Any], float | None]:
     get = attrgetter(attribute)
 
     def read(source: Any) -> float | None:
+        text = get(source)
+        if not text:
+            return None
         try:
-            time = datetime.fromisoformat(get(source) or "")
+            time = datetime.fromisoformat(text)
             return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError):
             return None

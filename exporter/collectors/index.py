@@ -28,6 +28,11 @@ class IndexRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
         return f"<{type(self).__name__}>"
 
 
+def id_and_name(row: Any) -> IndexRecord:
+    """Return the index record of a row that has an `id` and perhaps a `name`."""
+    return IndexRecord(row.id, getattr(row, "name", None) or "")
+
+
 RecordT = TypeVar("RecordT", bound=IndexRecord)
 
 

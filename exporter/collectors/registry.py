@@ -1,12 +1,65 @@
-"""The list of all collectors."""
+"""The list of all collectors, and which of them the settings enable."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from exporter.collectors import credential_connections
+from exporter.config.flags import UsageError
+from exporter.config.settings import CollectorSettings
 
 if TYPE_CHECKING:
-    from exporter.collectors.collector import Collector
+    from collections.abc import Sequence
 
-COLLECTORS: tuple[Collector[Any], ...] = (credential_connections.COLLECTOR,)
+    from exporter.collectors.collector import Collector
+    from exporter.config.settings import Settings
+
+PRIMARY = "credential-connections"
+"""The collector that scrapes wait for, and that `telnyx_up` and the metrics of refreshes describe."""
+
+_NAMES = (
+    PRIMARY,
+    "ip-connections",
+    "fqdn-connections",
+    "uac-connections",
+    "external-connections",
+    "call-control-applications",
+    "texml-applications",
+    "fax-applications",
+)
+"""The names of all collectors. Each has a module of the same name with its `COLLECTOR`."""
+
+COLLECTORS: tuple[Collector[Any], ...] = tuple(
+    import_module(f"exporter.collectors.{name.replace('-', '_')}").COLLECTOR for name in _NAMES
+)
+
+
+def enabled_collectors(
+    settings: Settings, collectors: Sequence[Collector[Any]] = COLLECTORS
+) -> tuple[tuple[Collector[Any], float], ...]:
+    """Return the enabled collectors, each with its TTL in seconds.
+
+    Raises `UsageError` if there is none, or if the user switched on a collector that does not have the filters. A
+    collector that is only on by default, or because of `--demo`, is left out then.
+    """
+    filters = [name for name, value in settings.telnyx.filter if value]
+    enabled, unfiltered = [], []
+    for collector in collectors:
+        user = settings.collectors.get(collector.name, CollectorSettings())
+        has_filters = collector.endpoint.filters is not None or not filters
+        if user.enabled and not has_filters:
+            unfiltered.append(collector.name)
+        by_default = (settings.demo or collector.on_by_default) and has_filters
+        is_enabled = by_default if user.enabled is None else user.enabled
+        if is_enabled:
+            ttls = (user.ttl, collector.default_ttl, settings.cache.ttl)
+            enabled.append((collector, next(ttl for ttl in ttls if ttl is not None)))
+    if unfiltered:
+        flag = f"--telnyx.filter.{filters[0].replace('_', '-')}"
+        negations = " ".join(f"--no-collector.{name}" for name in unfiltered)
+        raise UsageError(
+            f"{flag}: Telnyx has no such filter for {', '.join(unfiltered)}: set {negations}, or remove the filter"
+        )
+    if not enabled:
+        raise UsageError("no collector is enabled: set --collector.credential-connections")
+    return tuple(enabled)

@@ -33,3 +33,8 @@ def header(form: Format, *, name: str, help_text: str, family_type: str, unit: s
 def escape(text: str) -> str:
     """Escape a label value."""
     return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def end_of(form: Format) -> bytes:
+    """Return the end of a document in this format."""
+    return b"# EOF\n" if form is Format.OPENMETRICS else b""

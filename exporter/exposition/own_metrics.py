@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Counter
 
-from exporter.exposition.formats import SAMPLE_SUFFIXES, Format, escape, header
+from exporter.exposition.formats import SAMPLE_SUFFIXES, end_of, escape, header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from prometheus_client import Metric
     from prometheus_client.registry import Collector
+
+    from exporter.exposition.formats import Format
 
 _NUMBERS = {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}
 
@@ -45,9 +47,7 @@ class OwnMetricsRenderer:
                 if is_exposed(name):
                     parts.append(self._header(form, name, metric))
                     parts += self._counter_lines(counter, name) if counter else self._lines(metric)
-        if form is Format.OPENMETRICS:
-            parts.append("# EOF\n")
-        return "".join(parts).encode()
+        return "".join(parts).encode() + end_of(form)
 
     def _header(self, form: Format, name: str, metric: Metric) -> str:
         if (form, name) not in self._headers:

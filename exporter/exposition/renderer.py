@@ -1,22 +1,21 @@
 """Renders the rows of a page to blocks, one for each metric family.
 
 A line has three parts: the family's name, the identity labels, which all series of a row share, and a suffix with the
-other labels and the number. Identity labels are rendered once per row. Suffixes are cached, because most families have
-few distinct combinations of values.
+other labels and the number. Identity labels are rendered once per row; a resource that is a single object has none.
+Suffixes are cached, because most families have few distinct combinations of values.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from exporter.collectors.families import Gauge, Info, RowCount
+from exporter.collectors.families import Gauge, Info, RowCount, attributes_getter
 from exporter.collectors.index import PageIndex
 from exporter.exposition.blocks import Block, compress, decompress, join
 from exporter.exposition.formats import escape
-from exporter.exposition.response import Document, FamilyBlocks
+from exporter.exposition.response import FamilyBlocks
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -56,11 +55,12 @@ class Renderer:
 
     def __init__(self, collector: Collector[Any]) -> None:
         self._collector = collector
-        self._suffixes = {family.name: _SuffixCache(family) for family in collector.row_families}
+        labels = collector.identity_labels
+        self._suffixes = {family.name: _SuffixCache(family, labels) for family in collector.row_families}
         self._batches: dict[tuple[int, ...], _Batch] = {}
         """The joined pages of the last snapshot by the identities of the pages."""
-        self._identity_template = "{" + ",".join(f'{label}="%s"' for label in collector.identity_labels)
-        self._identity = attrgetter(*collector.identity_labels.values())
+        self._identity_template = _label_template(labels).removesuffix("}")
+        self._identity = attributes_getter(labels.values())
 
     def render_page(self, rows: Sequence[Any]) -> RenderedPage:
         """Render rows with distinct ids."""
@@ -71,23 +71,23 @@ class Renderer:
         label = next(iter(self._collector.identity_labels))
         texts = []
         for family, block in zip(self._collector.row_families, page.blocks, strict=True):
-            starts = tuple(f'{family.name}{{{label}="{escape(row_id)}",'.encode() for row_id in ids)
+            starts = tuple(f'{family.name}{{{label}="{escape(row_id)}"'.encode() for row_id in ids)
             lines = b"".join(decompress(block)).split(b"\n")
             texts.append(b"\n".join([line for line in lines if not line.startswith(starts)]))
         return self._page(texts, [record for record in page.index.records if record.id not in ids])
 
-    def render(self, snapshot: Snapshot[RenderedPage]) -> Document:
+    def render(self, snapshot: Snapshot[RenderedPage]) -> Sequence[FamilyBlocks]:
         """Join the pages of a snapshot, and render the families about the whole list."""
         families, row_families = self._collector.snapshot_families, self._collector.row_families
         blocks = compress(*(_render_samples(family, _samples_of(family, snapshot)) for family in families))
         self._batches = dict(map(self._batch, _slices(snapshot.pages, _BATCH_PAGES)))
-        return Document(
-            [FamilyBlocks(family, (block,)) for family, block in zip(families, blocks, strict=True)],
-            [
+        return [
+            *(FamilyBlocks(family, (block,)) for family, block in zip(families, blocks, strict=True)),
+            *(
                 FamilyBlocks(family, [batch.blocks[number] for batch in self._batches.values()])
                 for number, family in enumerate(row_families)
-            ],
-        )
+            ),
+        ]
 
     def _batch(self, pages: Sequence[RenderedPage]) -> tuple[tuple[int, ...], _Batch]:
         """Join pages, or return the batch of the last snapshot that has the same pages."""
@@ -144,13 +144,15 @@ class _SuffixCache(dict[Any, bytes]):
     The key is the number of a gauge, the label values of an info, or a sample with both.
     """
 
-    def __init__(self, family: RowFamily) -> None:
+    def __init__(self, family: RowFamily, identity_labels: Collection[str]) -> None:
         self._family = family
-        self._template = "".join(f',{label}="%s"' for label in family.labels) + "} %s\n"
+        identity = _label_template(identity_labels).removesuffix("}")
+        labels = _label_template((*identity_labels, *family.labels))
+        self._template = labels.removeprefix(identity) + " %s\n"
 
     def __missing__(self, key: Any) -> bytes:
         if isinstance(self._family, Gauge):
-            suffix = f"}} {key}\n".encode()
+            suffix: bytes = (self._template % key).encode()
         else:
             values, number = (key, 1) if isinstance(self._family, Info) else key
             suffix = (self._template % (*map(_label_text, values), number)).encode()
@@ -184,11 +186,21 @@ def _samples_of(family: SnapshotFamily, snapshot: Snapshot[RenderedPage]) -> Ite
     return counts.items()
 
 
+def render_family(family: Family, samples: Iterable[Sample]) -> FamilyBlocks:
+    """Render a family without identity labels."""
+    return FamilyBlocks(family, compress(_render_samples(family, samples)))
+
+
 def _render_samples(family: Family, samples: Iterable[Sample]) -> bytes:
     """Return the lines of a family without identity labels."""
-    labels = ",".join(f'{label}="%s"' for label in family.labels)
-    template = f"{family.name}{{{labels}}} %s\n" if labels else f"{family.name} %s\n"
+    template = f"{family.name}{_label_template(family.labels)} %s\n"
     return "".join([template % (*map(_label_text, values), number) for values, number in samples]).encode()
+
+
+def _label_template(labels: Iterable[str]) -> str:
+    """Return a template for labels in braces, or an empty text if there are none."""
+    pairs = ",".join(f'{label}="%s"' for label in labels)
+    return f"{{{pairs}}}" if pairs else ""
 
 
 _CONSTANTS: dict[LabelValue, str] = {None: "", True: "true", False: "false"}

@@ -53,10 +53,6 @@ class Document:
         return self._formats[form]
 
 
-EMPTY = Document()
-"""The document when there is no snapshot."""
-
-
 Piece: TypeAlias = bytes | memoryview
 
 
@@ -69,7 +65,7 @@ class Body(NamedTuple):
 
 
 def response_body(document: Document, form: Format, own_metrics: bytes, *, gzip: bool) -> Body:
-    """Return a body with the document and, after it, the exporter's own metrics."""
+    """Return a body with the document and, after it, the exporter's own metrics, which end with `end_of(form)`."""
     blocks, totals = document.blocks(form)
     if not gzip:
         texts = (text for block in blocks for text in decompress(block, PIECE_BYTES))

@@ -4,7 +4,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.collectors.families import host_of, name_filter, unix_time
+from exporter.collectors.families import Family, attributes_getter, host_of, name_filter, unix_time
+
+
+@pytest.mark.parametrize(
+    ("name", "family_type"),
+    [
+        ("telnyx_connection_info", "info"),
+        ("telnyx_dials_total", "counter"),
+        ("telnyx_connections", "gauge"),
+        ("telnyx_total_seconds", "gauge"),
+        ("telnyx_subtotal", "gauge"),
+    ],
+)
+def test_the_name_states_the_type(name, family_type):
+    """A family whose name ends in the word `info` or `total` is an info or a counter. All others are gauges."""
+    assert Family(name, "Help.", ()).type == family_type
+
+
+@pytest.mark.parametrize(("names", "values"), [((), ()), (("a",), (1,)), (("b", "a"), (2, 1))])
+def test_attributes_are_a_tuple(names, values):
+    """The values of any number of attributes are a tuple, in the order of the names."""
+    assert attributes_getter(names)(SimpleNamespace(a=1, b=2)) == values
 
 
 @pytest.mark.parametrize(

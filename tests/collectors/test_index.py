@@ -1,4 +1,5 @@
 import sys
+from types import SimpleNamespace
 
 import pytest
 from connections import arbitrary_connections
@@ -6,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.collectors.credential_connections import COLLECTOR
-from exporter.collectors.index import IndexRecord, PageIndex
+from exporter.collectors.index import IndexRecord, PageIndex, id_and_name
 
 ROWS = st.lists(arbitrary_connections(st.text(max_size=5)), max_size=3)
 
@@ -19,6 +20,20 @@ def test_an_index_keeps_its_records(rows):
     index = PageIndex(COLLECTOR.index_type, records)
     assert index.records == records
     assert index.records == records
+
+
+@pytest.mark.parametrize(
+    ("row", "record"),
+    [
+        (SimpleNamespace(id="7", name="sales"), IndexRecord("7", "sales")),
+        (SimpleNamespace(id="7", name=None), IndexRecord("7", "")),
+        (SimpleNamespace(id="7"), IndexRecord("7", "")),
+    ],
+    ids=["name", "null", "no-name"],
+)
+def test_id_and_name(row, record):
+    """The default record of a row has its id and, if there is one, its name."""
+    assert id_and_name(row) == record
 
 
 def test_an_index_is_small():

@@ -5,12 +5,15 @@ import pytest
 from connections import arbitrary_connections, collector_with, render, text_of
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace as replace_fields
 
-from exporter.collectors.credential_connections import COLLECTOR, Connection
-from exporter.collectors.families import Gauge, SnapshotGauge
+from exporter.collectors.connection_rows import Connection
+from exporter.collectors.credential_connections import COLLECTOR
+from exporter.collectors.families import Gauge, MultiGauge, SnapshotGauge, gauge, info, whole_row
 from exporter.exposition import renderer as renderer_module
 from exporter.exposition.blocks import decompress
 from exporter.exposition.renderer import Renderer
+from exporter.exposition.response import Document
 from exporter.telnyx.lists.snapshots import Snapshot
 
 FIRST = (Connection(id="1", active=True), Connection(id="2", active=False))
@@ -49,14 +52,14 @@ def content_of(page):
 
 def test_pages_are_joined_in_order(renderer):
     """A document has the samples of all pages in order, and the families about the whole list."""
-    document = renderer.render(snapshot_of(renderer.render_page(FIRST), renderer.render_page(SECOND)))
+    document = Document(renderer.render(snapshot_of(renderer.render_page(FIRST), renderer.render_page(SECOND))))
     labels = 'telnyx_connection_seen{connection_id="%s",connection_name=""} %s'
     assert lines(document) == ["telnyx_size 3", labels % (1, 1), labels % (2, 0), labels % (3, 1)]
 
 
 def test_an_empty_list(renderer):
     """A list without pages has headers only, and the families about the whole list."""
-    assert lines(renderer.render(snapshot_of())) == ["telnyx_size 0"]
+    assert lines(Document(renderer.render(snapshot_of()))) == ["telnyx_size 0"]
 
 
 def test_each_document_is_its_snapshot(renderer, monkeypatch):
@@ -65,10 +68,10 @@ def test_each_document_is_its_snapshot(renderer, monkeypatch):
     pages = [renderer.render_page([Connection(id=str(number), active=True)]) for number in range(5)]
     other = renderer.render_page([Connection(id="x", active=True)])
     versions = [pages, pages, [*pages[:2], other, *pages[3:]], pages[1:], pages[:1], [], pages[::-1], [*pages, other]]
-    documents = [renderer.render(snapshot_of(*version)) for version in versions]
+    documents = [Document(renderer.render(snapshot_of(*version))) for version in versions]
     for version, document in zip(versions, documents, strict=True):
         fresh = Renderer(renderer._collector)
-        expected = fresh.render(snapshot_of(*(fresh.render_page(page_rows(page)) for page in version)))
+        expected = Document(fresh.render(snapshot_of(*(fresh.render_page(page_rows(page)) for page in version))))
         assert text_of(document) == text_of(expected)
 
 
@@ -92,8 +95,8 @@ def test_unchanged_batches_are_not_joined_again(renderer, monkeypatch):
 def test_counts_follow_the_snapshot():
     """Counts of the whole list are updated even if no page changed."""
     page = RENDERER.render_page(FIRST)
-    assert "telnyx_connections_missing 3" in lines(RENDERER.render(Snapshot((page,), 2, missing=3)))
-    assert "telnyx_connections_missing 0" in lines(RENDERER.render(Snapshot((page,), 2)))
+    assert "telnyx_connections_missing 3" in lines(Document(RENDERER.render(Snapshot((page,), 2, missing=3))))
+    assert "telnyx_connections_missing 0" in lines(Document(RENDERER.render(Snapshot((page,), 2))))
 
 
 def test_counts_of_all_pages_are_added():
@@ -112,6 +115,59 @@ def test_cached_suffixes_are_bounded(monkeypatch):
     ]
     assert text_of(render(rows[:20], rows[20:], renderer=renderer)) == text_of(render(rows))
     assert max(map(len, renderer._suffixes.values())) == 3
+
+
+# Identity labels
+
+FAMILIES = (
+    gauge("telnyx_account_balance", "Balance.", whole_row, "webhook_timeout_secs"),
+    info("telnyx_account_info", "Settings.", whole_row, "currency=record_type"),
+    info("telnyx_account_state_info", "States.", whole_row, "active", "name=connection_name"),
+    MultiGauge("telnyx_account_tag", "Tags.", ("tag",), lambda row: [((tag,), 1) for tag in row.tags]),
+    MultiGauge("telnyx_account_tags", "Number of tags.", (), lambda row: [((), len(row.tags))]),
+)
+ROW = Connection(id="7", connection_name='a"b', webhook_timeout_secs=5, record_type="USD", active=True, tags=("x", "y"))
+OTHER_ROW = replace_fields(ROW, id='7"')
+
+
+def renderer_with(identity_labels):
+    """Return a renderer of FAMILIES with these identity labels."""
+    return Renderer(replace(collector_with(*FAMILIES), identity_labels=identity_labels))
+
+
+def test_a_single_object_has_no_identity_labels():
+    """Without identity labels, the lines have the labels of the family, or no braces if there are none."""
+    assert lines(render([ROW], renderer=renderer_with({}))) == [
+        "telnyx_account_balance 5",
+        'telnyx_account_info{currency="USD"} 1',
+        r'telnyx_account_state_info{active="true",name="a\"b"} 1',
+        'telnyx_account_tag{tag="x"} 1',
+        'telnyx_account_tag{tag="y"} 1',
+        "telnyx_account_tags 2",
+    ]
+
+
+ONE_LABEL = [
+    'telnyx_account_balance{id="7"} 5',
+    'telnyx_account_info{id="7",currency="USD"} 1',
+    r'telnyx_account_state_info{id="7",active="true",name="a\"b"} 1',
+    'telnyx_account_tag{id="7",tag="x"} 1',
+    'telnyx_account_tag{id="7",tag="y"} 1',
+    'telnyx_account_tags{id="7"} 2',
+]
+
+
+def test_one_identity_label():
+    """A resource can have one identity label."""
+    assert lines(render([ROW], renderer=renderer_with({"id": "id"}))) == ONE_LABEL
+
+
+def test_rows_with_one_identity_label_can_be_removed():
+    """Removing a row removes its lines, whether or not another label follows the id."""
+    renderer = renderer_with({"id": "id"})
+    page = renderer.render_page([ROW, OTHER_ROW])
+    assert content_of(renderer.remove_rows(page, {OTHER_ROW.id})) == content_of(renderer.render_page([ROW]))
+    assert content_of(renderer.remove_rows(page, {ROW.id})) == content_of(renderer.render_page([OTHER_ROW]))
 
 
 # What remains of a page
@@ -144,7 +200,7 @@ def test_removed_rows_leave_no_trace(rows, removed, chosen):
 def test_rows_can_be_removed_from_a_joined_page():
     """Removing rows from a page doesn't change the page, nor documents that have it."""
     page, other = RENDERER.render_page(FIRST), RENDERER.render_page(SECOND)
-    document = RENDERER.render(snapshot_of(page, other))
+    document = Document(RENDERER.render(snapshot_of(page, other)))
     before = text_of(document)
     removed = RENDERER.remove_rows(page, {"1"})
     assert content_of(removed) == content_of(RENDERER.render_page(FIRST[1:]))

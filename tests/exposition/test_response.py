@@ -12,11 +12,12 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.collectors.credential_connections import COLLECTOR, Connection
+from exporter.collectors.connection_rows import Connection
+from exporter.collectors.credential_connections import COLLECTOR
 from exporter.collectors.families import Gauge, Info, MultiGauge, RowCount, SnapshotGauge
 from exporter.exposition.blocks import compress
 from exporter.exposition.formats import Format
-from exporter.exposition.response import EMPTY, PIECE_BYTES, Document, FamilyBlocks, response_body
+from exporter.exposition.response import PIECE_BYTES, Document, FamilyBlocks, response_body
 from exporter.telemetry import Telemetry
 from exporter.telnyx.lists.pages import UnreadableRow
 from exporter.telnyx.lists.snapshots import Snapshot
@@ -203,7 +204,7 @@ def test_headers():
 FIFTY = [Connection(id=str(number), connection_name=f"Café {number}", tags=("a", "b")) for number in range(50)]
 NAMED_AT_LENGTH = [Connection(id=str(number), connection_name=os.urandom(50_000).hex()) for number in range(20)]
 DOCUMENTS = {
-    "empty": EMPTY,
+    "empty": Document(),
     "no connections": render(),
     "one page": render(FIFTY, collector=SELECTION),
     "many pages": render(*([connection] for connection in FIFTY), collector=SELECTION),
@@ -232,7 +233,7 @@ def test_response_is_valid(document, form, gzip):
     names = [family.name for family in families]
     assert len(set(names)) == len(names)
     assert "telnyx_up" in names
-    assert ("telnyx_connections" in names) is (document is not EMPTY)
+    assert ("telnyx_connections" in names) is (document is not DOCUMENTS["empty"])
 
 
 @FORMATS

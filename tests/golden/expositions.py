@@ -1,4 +1,4 @@
-"""Generates the golden files: the exposition of a connection with all fields, and of one with only an id.
+"""Generates the golden files: the expositions of connections with all fields, and of one with only an id.
 
 `make generate` writes them. Review the difference like code.
 """
@@ -10,7 +10,7 @@ from exporter.exposition.formats import Format
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
-from connections import FULL, decode, render, text_of
+from connections import CONNECTION_COLLECTORS, FULL, decode, documented_row, render, text_of
 
 ROWS = {"full": FULL, "bare": {"id": "42"}}
 FORMATS = {"prom": Format.TEXT, "om": Format.OPENMETRICS}
@@ -19,8 +19,12 @@ FORMATS = {"prom": Format.TEXT, "om": Format.OPENMETRICS}
 def files():
     """Return the content of the files by their paths in the repository."""
     documents = {name: render(decode(row)) for name, row in ROWS.items()}
+    others = {
+        collector.name: render(decode(documented_row(collector.name), collector=collector), collector=collector)
+        for collector in CONNECTION_COLLECTORS[1:]
+    }
     return {
         f"tests/golden/{name}.{suffix}": text_of(document, form).decode()
         for name, document in documents.items()
         for suffix, form in FORMATS.items()
-    }
+    } | {f"tests/golden/{name}.prom": text_of(document).decode() for name, document in others.items()}

@@ -1,6 +1,7 @@
-"""Credential connections for tests: decoding, and collectors with other metric families."""
+"""Connections for tests: a documented row of each type, decoding, and collectors with other metric families."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -8,23 +9,19 @@ from typing import get_type_hints
 
 from hypothesis import strategies as st
 
-from exporter.collectors.credential_connections import (
-    COLLECTOR,
-    Connection,
-    Inbound,
-    JitterBuffer,
-    NoiseSuppression,
-    Outbound,
-    Rtcp,
-)
+from exporter.collectors.connection_rows import Inbound, JitterBuffer, NoiseSuppression, Outbound, Rtcp
+from exporter.collectors.credential_connections import COLLECTOR, CredentialConnection
+from exporter.collectors.registry import COLLECTORS
 from exporter.exposition.formats import Format
 from exporter.exposition.renderer import Renderer
-from exporter.exposition.response import response_body
+from exporter.exposition.response import Document, response_body
 from exporter.sandbox import Account
 from exporter.telnyx.lists.pages import PageDecoder
 from exporter.telnyx.lists.snapshots import Snapshot
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+CONNECTION_COLLECTORS = [collector for collector in COLLECTORS if "connection_id" in collector.identity_labels]
+"""The collectors of all types of connections, credential connections first."""
 
 
 def merge(rows):
@@ -36,8 +33,13 @@ def merge(rows):
     return merged
 
 
-FULL = merge([json.loads((GOLDEN / "connection.json").read_text("utf-8")), *Account(100, step=0).rows])
-"""A row with all fields: those of `connection.json`, and any others with an example of the sandbox."""
+def documented_row(name):
+    """Return a row with all fields that Telnyx documents, of the list with this name."""
+    return json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
+
+
+FULL = merge([documented_row("credential-connections"), *Account(100, step=0).rows])
+"""A credential connection with all fields: the documented ones, and any others with an example of the sandbox."""
 PARTS = {
     "inbound": Inbound,
     "outbound": Outbound,
@@ -47,16 +49,21 @@ PARTS = {
 }
 """The structs of nested objects, by field."""
 
-decode_page = PageDecoder(Connection)
+decode_page = PageDecoder(CredentialConnection)
 
 
-def decode(*rows):
+def decode(*rows, collector=COLLECTOR):
     """Return the connections of rows that are in the API's format."""
-    return decode_page(json.dumps({"data": rows}).encode()).rows
+    return PageDecoder(collector.row_type)(json.dumps({"data": rows}).encode()).rows
 
 
 def render(*pages, renderer=None, collector=COLLECTOR, **details):
     """Return the document of a snapshot that has these pages, each of them a sequence of connections."""
+    return Document(render_families(*pages, renderer=renderer, collector=collector, **details))
+
+
+def render_families(*pages, renderer=None, collector=COLLECTOR, **details):
+    """Return the metric families of a snapshot that has these pages, each of them a sequence of connections."""
     renderer = renderer or Renderer(collector)
     return renderer.render(Snapshot(tuple(map(renderer.render_page, pages)), sum(map(len, pages)), **details))
 
@@ -64,6 +71,23 @@ def render(*pages, renderer=None, collector=COLLECTOR, **details):
 def text_of(document, form=Format.TEXT):
     """Return the uncompressed document as bytes."""
     return b"".join(response_body(document, form, b"", gzip=False).pieces)
+
+
+def exposed(connections, *families, collector=COLLECTOR, sensitive=(), form=Format.TEXT, **details):
+    """Return the exposition of these families, or of all families if none are given."""
+    selection = collector.select(lambda name: not families or name in families, sensitive)
+    return text_of(render(connections, collector=selection, **details), form).decode()
+
+
+def samples(connections, *families, **details):
+    """Return the lines of the exposition without comments."""
+    lines = exposed(connections, *families, **details).split("\n")
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def labels_of(line):
+    """Return the labels of a sample line. No value may contain quotes."""
+    return dict(re.findall(r'(\w+)="([^"]*)"', line))
 
 
 def collector_with(*row_families, snapshot_families=()):
@@ -75,11 +99,11 @@ def arbitrary_connections(text, of_type=st.from_type):
     """Return a strategy for connections with any values, of this text and of the values of `of_type` for each field."""
 
     def structs(kind, **given):
-        fields = {name: given.get(name, of_type(hint)) for name, hint in get_type_hints(kind).items()}
-        return st.builds(kind, **fields)
+        hints = get_type_hints(kind)
+        return st.builds(kind, **{name: given.get(name, of_type(hints[name])) for name in kind.__struct_fields__})
 
     return structs(
-        Connection,
+        CredentialConnection,
         id=text.filter(bool),
         webhook_event_url=st.none() | text | text.map("https://{}".format),
         created_at=st.none() | text | st.datetimes().map(datetime.isoformat),
