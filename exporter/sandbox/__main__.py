@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import uvicorn
 
 from exporter.sandbox import Account, create_app
+from exporter.sandbox.resources import RESOURCES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,16 +32,24 @@ def _loopback_address(text: str) -> tuple[str, int]:
     raise argparse.ArgumentTypeError("must be a loopback address and a port, such as 127.0.0.1:18080")
 
 
+def _path(text: str) -> str:
+    if text not in RESOURCES:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(RESOURCES)}")
+    return text
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve a sandbox until interrupted. The API key is the environment's `TELNYX_API_KEY`, or `sandbox`."""
     parser = _Parser("python -m exporter.sandbox", description="A Telnyx-compatible API on loopback.")
     parser.add_argument(
         "--listen-address", type=_loopback_address, default="127.0.0.1:18080", help="port 0 selects a free port"
     )
-    parser.add_argument("--size", type=int, default=55, help="number of connections")
-    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same connections")
+    parser.add_argument("--size", type=int, default=55, help="number of credential connections")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same account")
     parser.add_argument("--step", type=int, default=45, help="seconds between two changes, 0 for no changes")
     parser.add_argument("--rate-limit", type=int, default=600, help="requests per minute, 0 for no limit")
+    forbid_help = "a list that the key may not read, such as /ip_connections; can be repeated"
+    parser.add_argument("--forbid", action="append", type=_path, default=[], metavar="PATH", help=forbid_help)
     options = parser.parse_args(argv)
     if min(options.size, options.step, options.rate_limit) < 0:
         parser.error("--size, --step and --rate-limit must be 0 or more")
@@ -53,8 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with listener, suppress(KeyboardInterrupt):
         account = Account(options.size, options.seed, step=options.step)
-        app = create_app(account, api_key=os.environ.get("TELNYX_API_KEY") or "sandbox", rate_limit=options.rate_limit)
-        sys.stderr.write(f"A sandbox of {options.size} connections: http://{host}:{listener.getsockname()[1]}/v2\n")
+        api_key = os.environ.get("TELNYX_API_KEY") or "sandbox"
+        app = create_app(account, api_key=api_key, rate_limit=options.rate_limit, forbidden=options.forbid)
+        sys.stderr.write(
+            f"A sandbox of {options.size} credential connections: http://{host}:{listener.getsockname()[1]}/v2\n"
+        )
         uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="warning", lifespan="off")).run([listener])
     return 0
 

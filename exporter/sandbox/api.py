@@ -1,4 +1,4 @@
-"""Telnyx's HTTP API for a simulated account: `GET /v2/credential_connections`, as an ASGI application."""
+"""Telnyx's HTTP API for a simulated account, as an ASGI application: `GET` of its lists."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from exporter.sandbox.account import FILTERS, SORT_KEYS
+from exporter.sandbox.resources import RESOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from starlette.types import Receive, Scope, Send
 
     from exporter.sandbox.account import Account
+    from exporter.sandbox.resources import Filters, Sorts
 
-_PATH = "/v2/credential_connections"
+_PATHS = {f"/v2{path}": path for path in RESOURCES}
 _MAX_PAGE_SIZE = 250
 _RATE_LIMIT_WINDOW = 60
 """Seconds."""
 _ERRORS = {
     400: ("10015", "Bad Request"),
     401: ("10009", "Authentication failed"),
+    403: ("10010", "Authorization failed"),
     404: ("10005", "Resource not found"),
     429: ("10011", "Too many requests"),
 }
@@ -49,10 +51,11 @@ class _RequestError(Exception):
 class _Api:
     """The API as an ASGI application, so that any path and method gets a response in Telnyx's format."""
 
-    def __init__(self, account: Account, api_key: str, rate_limit: int) -> None:
+    def __init__(self, account: Account, api_key: str, rate_limit: int, forbidden: Collection[str]) -> None:
         self._account = account
         self._authorization = f"Bearer {api_key}".encode()
         self._rate_limit = rate_limit
+        self._forbidden = forbidden
         self._window = -1.0
         self._requests = 0
 
@@ -86,12 +89,15 @@ class _Api:
             raise _RequestError(429, "You have exceeded the maximum number of allowed requests.")
         if not hmac.compare_digest(request.headers.get("authorization", "").encode("latin-1"), self._authorization):
             raise _RequestError(401, "Could not find any usable credentials in the request.")
-        if request.method != "GET" or request.scope["path"] != _PATH:
-            raise _RequestError(404, f"The sandbox serves only GET {_PATH}.")
-        query = request.query_params
+        path = _PATHS.get(request.scope["path"])
+        if request.method != "GET" or path is None:
+            raise _RequestError(404, f"The sandbox serves only GET of {', '.join(_PATHS)}.")
+        if path in self._forbidden:
+            raise _RequestError(403, "You do not have permission to perform the requested action on this resource.")
+        query, resource = request.query_params, RESOURCES[path]
         number = _integer_parameter(query, "page[number]", 1, 10**9)
         size = _integer_parameter(query, "page[size]", _MAX_PAGE_SIZE, _MAX_PAGE_SIZE)
-        rows = self._account.encoded_rows(_sort(query), _filters(query))
+        rows = self._account[path].encoded_rows(_sort(query, resource.sorts), _filters(query, resource.filters))
         meta = {
             "total_pages": math.ceil(len(rows) / size),
             "total_results": len(rows),
@@ -109,23 +115,26 @@ def _integer_parameter(query: Mapping[str, str], name: str, default: int, maximu
     return int(text)
 
 
-def _sort(query: Mapping[str, str]) -> str:
-    sort = query.get("sort", "created_at")
-    if sort.removeprefix("-") not in SORT_KEYS:
-        detail = f"This must be one of {', '.join(SORT_KEYS)}, with a leading '-' for descending order."
+def _sort(query: Mapping[str, str], sorts: Sorts) -> str | None:
+    sort = query.get("sort") if sorts else None
+    if sort is not None and sort.removeprefix("-") not in sorts:
+        detail = f"This must be one of {', '.join(sorts)}, with a leading '-' for descending order."
         raise _RequestError(400, detail, "sort")
     return sort
 
 
-def _filters(query: Mapping[str, str]) -> dict[str, str]:
-    filters = {name: query[name] for name in FILTERS if name in query}
-    for name, text in filters.items():
+def _filters(query: Mapping[str, str], filters: Filters) -> dict[str, str]:
+    values = {name: query[name] for name in filters if name in query}
+    for name, text in values.items():
         minimum = 3 if name.endswith("[contains]") else 1
         if len(text) < minimum:
             raise _RequestError(400, f"This must have {minimum} or more characters.", name)
-    return filters
+    return values
 
 
-def create_app(account: Account, *, api_key: str, rate_limit: int = 600) -> Starlette:
-    """Return the API of this account. `rate_limit` is in requests per minute; 0 disables it."""
-    return Starlette(routes=[Route("/{path:path}", _Api(account, api_key, rate_limit))])
+def create_app(account: Account, *, api_key: str, rate_limit: int = 600, forbidden: Collection[str] = ()) -> Starlette:
+    """Return the API of this account.
+
+    `rate_limit` is in requests per minute; 0 disables it. The key may not read the lists in `forbidden`.
+    """
+    return Starlette(routes=[Route("/{path:path}", _Api(account, api_key, rate_limit, forbidden))])

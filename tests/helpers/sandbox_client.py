@@ -22,9 +22,9 @@ class Clock:
         return self.now
 
 
-async def get(account, path=PATH, *, rate_limit=0, key=KEY, method="GET", **params):
+async def get(account, path=PATH, *, rate_limit=0, forbidden=(), key=KEY, method="GET", **params):
     """Send a request to a new app for this account and return the response."""
-    app = create_app(account, api_key=KEY, rate_limit=rate_limit)
+    app = create_app(account, api_key=KEY, rate_limit=rate_limit, forbidden=forbidden)
     async with client_of(app, key) as client:
         return await client.request(method, path, params=params)
 
@@ -38,3 +38,12 @@ def client_of(app, key=KEY):
 def ids(response):
     """Return the ids of the rows of a page, in order."""
     return [row["id"] for row in response.json()["data"]]
+
+
+def fields_of(row):
+    """Return the values of a row by their paths, such as `inbound.channel_limit`."""
+    fields = {}
+    for name, value in row.items():
+        nested = fields_of(value) if isinstance(value, dict) else {}
+        fields |= {f"{name}.{inner}": each for inner, each in nested.items()} or {name: value}
+    return fields

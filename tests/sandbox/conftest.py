@@ -2,6 +2,7 @@ import pytest
 from sandbox_client import Clock
 
 from exporter.sandbox import Account
+from exporter.sandbox.resources import RESOURCES
 
 
 @pytest.fixture
@@ -14,3 +15,9 @@ def clock():
 def account(clock):
     """Return an account that changes only when a test changes it."""
     return Account(clock=clock, step=0)
+
+
+@pytest.fixture(params=RESOURCES)
+def path(request):
+    """Return the path of each list below `/v2`."""
+    return request.param

@@ -1,11 +1,12 @@
-from collections import Counter
+from collections import defaultdict
 
 import pytest
 from connections import decode_page
 from sandbox_client import Clock, get, ids
 
 from exporter.sandbox import Account
-from exporter.sandbox.connections import iso_time
+from exporter.sandbox.resources import RESOURCES
+from exporter.sandbox.rows import iso_time
 
 
 async def test_rows_match_the_models_of_the_exporter(account):
@@ -13,9 +14,10 @@ async def test_rows_match_the_models_of_the_exporter(account):
     page = decode_page((await get(account)).content)
     assert [connection.id for connection in page.rows] == [row["id"] for row in account.rows]
     rarely_set = {"ios_push_credential_id", "android_push_credential_id", "webhook_event_failover_url"}
-    for name in set(type(page.rows[0]).__struct_fields__) - rarely_set:
+    of_other_types = {"microsoft_teams_sbc", "transport_protocol"}
+    for name in set(type(page.rows[0]).__struct_fields__) - rarely_set - of_other_types:
         found = any(getattr(connection, name) is not None for connection in page.rows)
-        assert found, f"add {name} to _CHOICES in exporter/sandbox/connections.py"
+        assert found, f"add {name} to CREDENTIAL in exporter/sandbox/connections.py"
     assert all(row["password"] for row in account.rows)
 
 
@@ -45,6 +47,19 @@ async def test_update_merges_fields_and_sets_the_time(account):
     assert account.update(before["id"], outbound={"channel_limit": 1})["outbound"] == {"channel_limit": 1}
 
 
+async def test_every_list_can_be_changed(account, path):
+    """Rows of every list can be added, updated and removed. Its responses contain the changes."""
+    added = account[path].add(tags=["x"])
+    updated = account[path].update(account[path].rows[0]["id"], active=None)
+    account[path].remove(account[path].rows[1]["id"])
+    rows = account[path].rows
+    assert (rows[0], rows[-1]) == (updated, added)
+    assert (updated["active"], updated["updated_at"], added["tags"]) == (None, "2026-09-21T14:13:20.000Z", ["x"])
+    data = (await get(account, f"/v2{path}")).json()["data"]
+    assert sorted(data, key=lambda row: row["created_at"]) == rows
+    assert all(len(account[other].rows) in {11, 55} for other in RESOURCES)
+
+
 async def test_remove_deletes_a_connection(account):
     """A removed connection is neither in the rows nor in the response."""
     removed_id = account.rows[5]["id"]
@@ -64,42 +79,58 @@ def test_a_row_is_encoded_only_when_it_changes(account):
     assert [index for index in range(55) if after[index] is not before[index]] == [2]
 
 
+def all_rows(account):
+    """Return the rows of all lists by their path and id."""
+    return {(path, row["id"]): row for path in RESOURCES for row in account[path].rows}
+
+
 def differences(before, after):
-    """Return the rows that were changed or added."""
-    return [new for old, new in zip(before, after, strict=False) if old != new] + after[len(before) :]
+    """Return the rows that were changed or added, by their path and id."""
+    return {key: row for key, row in after.items() if before.get(key) != row}
 
 
-def test_one_step_changes_one_connection():
-    """Each step changes one field of one connection, at the time of the step. Over many steps, all changes occur."""
+def test_one_step_changes_one_row():
+    """Each step adds one row or changes one field of one, at the time of the step. In all lists, all changes occur.
+
+    A list changes in proportion to its size. A new registration status has its own time.
+    """
     clock = Clock()
     account = Account(clock=clock, step=10)
-    seen = Counter()
-    for _ in range(300):
-        before = list(account.rows)
+    fields = {path: account[path].rows[0].keys() for path in RESOURCES}
+    seen = defaultdict(list)
+    before = all_rows(account)
+    for _ in range(3000):
         clock.now += 10
-        (row,) = differences(before, account.rows)
-        assert row["updated_at"] == iso_time(int(clock.now * 1000))
-        if len(account.rows) > len(before):
-            seen["added"] += 1
-            assert row["created_at"] == row["updated_at"]
+        after = all_rows(account)
+        (((path, row_id), row),) = differences(before, after).items()
+        old, before = before.get((path, row_id)), after
+        now = iso_time(int(clock.now * 1000))
+        if old is None:
+            assert row["created_at"] == now
+            seen[path].append("added")
             continue
-        old = next(each for each in before if each["id"] == row["id"])
-        (name,) = (name for name in row if row[name] != old[name] and name != "updated_at")
-        seen[name, row[name] if name in {"active", "encrypted_media"} else "limit"] += 1
-    assert set(seen) == {
-        "added",
-        ("active", True),
-        ("active", False),
-        ("encrypted_media", "SRTP"),
-        ("encrypted_media", None),
-        ("inbound", "limit"),
-        ("outbound", "limit"),
+        (name,) = {name for name in row if row[name] != old[name]} - {"updated_at", "registration_status_updated_at"}
+        time = "registration_status_updated_at" if name == "registration_status" else "updated_at"
+        assert row == {**old, name: row[name], time: now}
+        seen[path].append((name, "limit" if isinstance(row[name], dict) else row[name]))
+
+    values = {
+        "active": (True, False),
+        "enabled": (True, False),
+        "encrypted_media": ("SRTP", None),
+        "registration_status": ("Registered", "Not Registered", "Expired", "Failed"),
+        "inbound": ("limit",),
+        "outbound": ("limit",),
     }
-    assert seen["added"] < 15
+    for path in RESOURCES:
+        expected = {(name, value) for name in values if name in fields[path] for value in values[name]}
+        assert set(seen[path]) - {"added"} == expected
+    assert 1000 < len(seen["/credential_connections"]) < 1500
+    assert 30 < sum(changes.count("added") for changes in seen.values()) < 90
 
 
 async def test_due_steps_are_applied_on_read():
-    """The same steps are applied, however often the list is read. The response includes them, too."""
+    """The same steps are applied, however often lists are read. The response includes them, too."""
     clocks = Clock(), Clock()
     often, once = (Account(clock=clock, step=10) for clock in clocks)
     for _ in range(20):
@@ -107,23 +138,24 @@ async def test_due_steps_are_applied_on_read():
         assert often.rows
     clocks[1].now += 209
     assert (await get(once)).json()["data"] == often.rows
-    assert once.rows == often.rows
+    assert all_rows(once) == all_rows(often)
 
 
 def test_catching_up_is_limited():
     """If the clock jumps ahead, at most the latest 300 steps are applied. If it goes back, none are applied."""
     clock = Clock()
     account = Account(clock=clock, step=1)
-    before = list(account.rows)
+    before = all_rows(account)
     clock.now += 1e9
-    changed = differences(before, account.rows)
+    changed = differences(before, all_rows(account)).values()
     assert 0 < len(changed) <= 300
-    assert min(row["updated_at"] for row in changed) >= iso_time(int((clock.now - 300) * 1000))
-    before = list(account.rows)
+    times = [max(row["updated_at"], row.get("registration_status_updated_at") or "") for row in changed]
+    assert min(times) >= iso_time(int((clock.now - 300) * 1000))
+    before = all_rows(account)
     clock.now -= 5e8
-    assert account.rows == before
+    assert all_rows(account) == before
     clock.now += 5e8 + 1
-    assert len(differences(before, account.rows)) == 1
+    assert len(differences(before, all_rows(account))) == 1
 
 
 @pytest.mark.parametrize("step", [0, None], ids=["zero", "none"])
@@ -131,27 +163,34 @@ def test_an_account_can_stand_still(step):
     """Without a step, nothing ever changes."""
     clock = Clock()
     account = Account(clock=clock, step=step)
-    before = list(account.rows)
+    before = all_rows(account)
     clock.now += 1e6
-    assert account.rows == before
+    assert all_rows(account) == before
 
 
 def test_a_long_running_account_stays_balanced():
-    """After thousands of steps, some connections are disabled, some are unencrypted, and most are neither."""
+    """After thousands of steps, some rows are disabled, unencrypted or not registered, and most are not."""
     clock = Clock()
-    account = Account(clock=clock, step=1)
-    for _ in range(20):
+    account = Account(100, clock=clock, step=1)
+    for _ in range(40):
         clock.now += 250
-        assert account.rows
-    share = len(account.rows) / 100
-    assert 2 < sum(not row["active"] for row in account.rows) / share < 25
-    assert 2 < sum(row["encrypted_media"] is None for row in account.rows) / share < 25
+        rows = all_rows(account).values()
+    for name, right in {
+        "active": {True},
+        "encrypted_media": {"SRTP"},
+        "registration_status": {"Registered", None},
+    }.items():
+        values = [row[name] for row in rows if name in row]
+        assert 0.02 < sum(value not in right for value in values) / len(values) < 0.25
 
 
 def test_an_empty_account_grows():
-    """In an account without connections, a step adds the first one."""
+    """In an account without rows, steps add the first ones."""
     clock = Clock()
     account = Account(0, clock=clock, step=1)
-    assert account.rows == []
+    assert not all_rows(account)
     clock.now += 1
-    assert [row["created_at"] for row in account.rows] == ["2026-09-21T14:13:21.000Z"]
+    (row,) = all_rows(account).values()
+    assert row["created_at"] == "2026-09-21T14:13:21.000Z"
+    clock.now += 99
+    assert all(account[path].rows for path in RESOURCES)

@@ -2,6 +2,7 @@ import pytest
 from sandbox_client import KEY, PATH, client_of, get, ids
 
 from exporter.sandbox import Account, create_app
+from exporter.sandbox.resources import RESOURCES
 
 
 def error_of(response):
@@ -104,6 +105,73 @@ async def test_filters_and_sort_combine(account):
     assert ids(response) == [account.rows[2]["id"], account.rows[1]["id"]]
 
 
+# Every list
+
+SORTS = {
+    "/credential_connections": ("connection_name", "connection_name"),
+    "/ip_connections": ("connection_name", "connection_name"),
+    "/fqdn_connections": ("connection_name", "connection_name"),
+    "/uac_connections": ("connection_name", "connection_name"),
+    "/call_control_applications": ("connection_name", "application_name"),
+    "/texml_applications": ("friendly_name", "friendly_name"),
+    "/fax_applications": ("application_name", "application_name"),
+}
+"""The sort by name of each list that can be sorted, and the field with the name."""
+FILTERED = ("/credential_connections", "/ip_connections", "/fqdn_connections", "/uac_connections")
+
+
+async def test_pages_add_up(account, path):
+    """The pages of every list contain each of its rows once."""
+    pages = [await get(account, f"/v2{path}", **{"page[number]": number, "page[size]": 10}) for number in range(1, 8)]
+    data = [row for page in pages for row in page.json()["data"]]
+    assert sorted(data, key=lambda row: row["created_at"]) == account[path].rows
+    assert {page.json()["meta"]["total_results"] for page in pages} == {len(data)}
+    assert (data == account[path].rows) == (path in SORTS)
+
+
+@pytest.mark.parametrize("path", SORTS)
+async def test_every_sort_of_a_list(account, path):
+    """Lists can be sorted by creation time, name and active state, in both directions, and by nothing else."""
+    name, name_field = SORTS[path]
+    account[path].update(account[path].rows[1]["id"], **{name_field: None})
+    keys = {
+        "created_at": lambda row: row["created_at"],
+        name: lambda row: row[name_field] or "",
+        "active": lambda row: (row["active"], row["created_at"]),
+    }
+    for sort, key in keys.items():
+        expected = [row["id"] for row in sorted(account[path].rows, key=key)]
+        assert ids(await get(account, f"/v2{path}", sort=sort)) == expected
+        assert ids(await get(account, f"/v2{path}", sort=f"-{sort}")) == expected[::-1]
+    for sort in {"connection_name", "friendly_name", "application_name"} - {name}:
+        assert error_of(await get(account, f"/v2{path}", sort=sort)) == (400, "10015")
+
+
+@pytest.mark.parametrize("sort", ["created_at", "-created_at", "anything", ""])
+async def test_a_list_without_a_sort_ignores_it(account, sort):
+    """In a list that can't be sorted, any sort is ignored. The order is neither that of creation nor its reverse."""
+    found = ids(await get(account, "/v2/external_connections", sort=sort))
+    created = [row["id"] for row in account["/external_connections"].rows]
+    assert found == ids(await get(account, "/v2/external_connections"))
+    assert found not in (created, created[::-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("filter[connection_name][contains]", "søby"),
+        ("filter[outbound_voice_profile_id]", "12345"),
+        ("filter[fqdn]", "sip.example"),
+    ],
+)
+async def test_filters_of_a_list(account, path, name, value):
+    """SIP connections have filters. Other lists ignore them, as they ignore any parameter that they don't have."""
+    fields = {"connection_name": "x Søby", "fqdn": "sip.example", "outbound": {"outbound_voice_profile_id": "12345"}}
+    row = account[path].add(**fields)
+    found = ids(await get(account, f"/v2{path}", **{name: value, "unknown": "x"}))
+    assert found == [row["id"]] if path in FILTERED else len(found) == len(account[path].rows)
+
+
 # Errors
 
 
@@ -184,13 +252,37 @@ async def test_any_key_can_be_used(account):
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/"), ("GET", "/v2/fqdn_connections"), ("GET", f"{PATH}/"), ("GET", f"{PATH}/1"), ("POST", PATH)],
+    [
+        ("GET", "/"),
+        ("GET", "/v2/connections"),
+        ("GET", PATH.removeprefix("/v2")),
+        ("GET", f"{PATH}/"),
+        ("GET", f"{PATH}/1"),
+        ("POST", PATH),
+    ],
 )
 async def test_unknown_paths(account, method, path):
     """The response for any other path or method is Telnyx's 404, never a redirect."""
     response = await get(account, path, method=method, rate_limit=5)
     assert error_of(response) == (404, "10005")
     assert response.headers["x-ratelimit-remaining"] == "4"
+
+
+async def test_forbidden_lists(account, path):
+    """If the key may not read a list, the response is Telnyx's 403. Other lists can be read."""
+    forbidden = [path, "/balance"]
+    response = await get(account, f"/v2{path}", forbidden=forbidden)
+    assert response.status_code == 403
+    assert [error["title"] for error in response.json()["errors"]] == ["Authorization failed"]
+    assert error_of(response) == (403, "10010")
+    statuses = {other: (await get(account, f"/v2{other}", forbidden=forbidden)).status_code for other in RESOURCES}
+    assert statuses == dict.fromkeys(RESOURCES, 200) | {path: 403}
+
+
+async def test_a_forbidden_list_needs_the_right_key(account):
+    """Without the right key, the response for a forbidden list is 401, as for any other."""
+    response = await get(account, forbidden=["/credential_connections"], key="wrong")
+    assert error_of(response) == (401, "10009")
 
 
 @pytest.mark.parametrize(

@@ -16,19 +16,19 @@ from sandbox_client import KEY
 
 from exporter.sandbox import Account, __main__
 from exporter.sandbox.__main__ import main
+from exporter.sandbox.resources import RESOURCES
 
 
-def fetch(line, key="sandbox"):
-    """Request the list from the base URL at the end of this line and return the response."""
+def fetch(line, key="sandbox", path="/credential_connections"):
+    """Request a list from the base URL at the end of this line and return the response."""
     url = line.split()[-1]
-    return httpx.get(
-        f"{url}/credential_connections", headers={"authorization": f"Bearer {key}"}, timeout=10, trust_env=False
-    )
+    return httpx.get(f"{url}{path}", headers={"authorization": f"Bearer {key}"}, timeout=10, trust_env=False)
 
 
 def test_command_serves_until_interrupted():
     """The command prints its base URL in one line, serves the requested account there, and exits with 0 on Ctrl-C."""
     options = ["--size", "30", "--seed", "7", "--step", "0", "--rate-limit", "0", "--listen-address", "127.0.0.1:0"]
+    options += ["--forbid", "/ip_connections", "--forbid", "/fax_applications"]
     process = subprocess.Popen(
         [sys.executable, "-m", "exporter.sandbox", *options],
         stderr=subprocess.PIPE,
@@ -40,9 +40,11 @@ def test_command_serves_until_interrupted():
         try:
             assert select.select([process.stderr], [], [], 20)[0]
             line = process.stderr.readline()
-            assert re.fullmatch(r"A sandbox of 30 connections: http://127\.0\.0\.1:\d+/v2\n", line)
+            assert re.fullmatch(r"A sandbox of 30 credential connections: http://127\.0\.0\.1:\d+/v2\n", line)
             response = fetch(line, KEY)
             assert response.json()["data"] == Account(30, 7, step=0).rows
+            forbidden = [path for path in RESOURCES if fetch(line, KEY, path).status_code == 403]
+            assert forbidden == ["/ip_connections", "/fax_applications"]
             assert not any("ratelimit" in name for name in response.headers)
             assert fetch(line).status_code == 401
             process.send_signal(signal.SIGINT)
@@ -78,6 +80,7 @@ def test_main_without_a_key_uses_the_default_key(monkeypatch, environment):
 
 
 ADDRESS = "argument --listen-address: must be a loopback address and a port, such as 127.0.0.1:18080"
+FORBID = f"argument --forbid: must be one of {', '.join(RESOURCES)}"
 NEGATIVE = "--size, --step and --rate-limit must be 0 or more"
 
 
@@ -95,6 +98,7 @@ NEGATIVE = "--size, --step and --rate-limit must be 0 or more"
         (["--size", "-1"], NEGATIVE),
         (["--step", "-1"], NEGATIVE),
         (["--rate-limit", "-1"], NEGATIVE),
+        (["--forbid", "/v2/ip_connections"], FORBID),
         (["--sise", "1"], "unrecognized arguments: --sise 1"),
     ],
     ids=lambda value: "=".join(value) if isinstance(value, list) else "",
@@ -125,4 +129,4 @@ def test_module_runs_as_a_program(monkeypatch, capsys):
         runpy.run_path(__main__.__file__, run_name="__main__")
     assert exit_.value.code == 0
     text = capsys.readouterr().out
-    assert all(f"--{name}" in text for name in ("listen-address", "size", "seed", "step", "rate-limit"))
+    assert all(f"--{name}" in text for name in ("listen-address", "size", "seed", "step", "rate-limit", "forbid"))
