@@ -1,7 +1,4 @@
-"""Loads settings from flags, environment variables and a `.env` file, in this order of precedence.
-
-The model in `settings.py` is the only list of settings. Flags, help and error messages are derived from it.
-"""
+"""Loads settings from flags, environment variables and a `.env` file, in this order of precedence."""
 
 from __future__ import annotations
 
@@ -16,16 +13,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from exporter import __version__
 from exporter.config.files import read_file
-from exporter.config.settings import DOTENV, PREFIX, Settings, SettingsGroup
+from exporter.config.options import COLLECTORS_GROUP, OPTIONS, collector_options, group_title
+from exporter.config.settings import DOTENV, PREFIX, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from pydantic.fields import FieldInfo
+    from exporter.config.options import CollectorFlags, Option
 
 PROGRAM = "telnyx-exporter"
 _MAX_DOTENV_BYTES = 2**20
@@ -33,7 +31,7 @@ _MAX_DOTENV_BYTES = 2**20
 _KUBERNETES_VARIABLE = re.compile(rf"{PREFIX}(?:SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\w+)")
 """Variables that Kubernetes sets in every container of a namespace that has a Service named telnyx-exporter."""
 
-_NEED_RESTART = frozenset({"web", "demo", "once", "check_config"})
+_NEED_RESTART = frozenset({"web", "demo", "once", "check_config", "check_access"})
 """Settings, and groups of settings, that a reload can't change."""
 
 
@@ -50,85 +48,35 @@ class BindError(UsageError):
     status = 1
 
 
-class Option(NamedTuple):
-    """A setting as the user sees it."""
-
-    path: tuple[str, ...]
-    """The place in the model, such as `("telnyx", "page_size")`."""
-    flag: str
-    """Empty if there is none."""
-    variable: str
-    help: str
-    metavar: str
-    """Placeholder for the value in the help. Empty for a switch."""
-    repeatable: bool
-    """Whether the flag can be given several times."""
-    default: str
-    secret: bool
-    """Whether error messages must not quote the value."""
-
-
-def _fields(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
-    for name, field in model.model_fields.items():
-        field_path = (*path, name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, SettingsGroup):
-            yield from _fields(field.annotation, field_path)
-        else:
-            yield field_path, field
-
-
-def _option(path: tuple[str, ...], field: FieldInfo) -> Option:
-    extra: dict[str, Any] = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    return Option(
-        path,
-        flag=extra.get("flag", "--" + ".".join(path).replace("_", "-")),
-        variable=str(field.validation_alias or PREFIX + "__".join(path).upper()),
-        help=field.description or "",
-        metavar=extra.get("metavar", ""),
-        repeatable=extra.get("repeatable", False),
-        default="" if field.default in {None, False} else str(field.default),
-        secret=extra.get("secret", False),
-    )
-
-
-OPTIONS: tuple[Option, ...] = tuple(_option(path, field) for path, field in _fields(Settings))
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(options: Iterable[Option]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=PROGRAM,
         usage=f"{PROGRAM} [--FLAG=VALUE ...]",
-        description="Prometheus exporter for Telnyx credential connections.",
+        description="Prometheus exporter for Telnyx SIP trunks.",
         epilog=f"The API key is read from TELNYX_API_KEY or --telnyx.api-key-file. A {DOTENV} file in the working "
         "directory may contain any of the variables. Durations are Prometheus durations: 90s, 1m30s, 500ms.",
         allow_abbrev=False,
         add_help=False,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=100),
     )
-    groups = {"": parser.add_argument_group("Modes")}
-    for option in OPTIONS:
+    groups = {"": parser.add_argument_group("Modes"), COLLECTORS_GROUP: parser.add_argument_group("Collectors")}
+    for option in options:
         if not option.flag:
             continue
-        name = option.flag.removeprefix("--").rpartition(".")[0]
-        if name not in groups:
-            groups[name] = parser.add_argument_group(name, _group_title(name))
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group, group_title(option.group))
         default = f" Default: {option.default}." if option.default else ""
-        kwargs: dict[str, Any] = (
-            {"metavar": option.metavar} if option.metavar else {"action": "store_const", "const": "true"}
-        )
-        if option.repeatable:
-            kwargs["action"] = "append"
-        groups[name].add_argument(
+        groups[option.group].add_argument(
             option.flag,
             dest=".".join(option.path),
             default=argparse.SUPPRESS,
             help=f"{option.help}{default} [{option.variable}]",
-            **kwargs,
+            **_action(option),
         )
     groups[""].add_argument(
         "--version", action="version", version=f"{PROGRAM} {__version__}", help="Print the version."
@@ -137,13 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _group_title(name: str) -> str:
-    model: type[BaseModel] = Settings
-    for part in name.split("."):
-        annotation = model.model_fields[part].annotation
-        assert isinstance(annotation, type)  # noqa: S101 -- _fields only descends into groups
-        model = annotation
-    return (model.__doc__ or "").splitlines()[0]
+def _action(option: Option) -> dict[str, Any]:
+    if option.negation:
+        return {"action": argparse.BooleanOptionalAction}  # it adds `--no-` to the flag
+    if not option.metavar:
+        return {"action": "store_true"}
+    return {"metavar": option.metavar, "action": "append" if option.repeatable else "store"}
 
 
 def _suggestion(name: str, known: Iterable[str], prefix: str) -> str:
@@ -153,15 +100,15 @@ def _suggestion(name: str, known: Iterable[str], prefix: str) -> str:
     return f"; did you mean {by_rest[close[0]]}?" if close else ""
 
 
-def _read_flags(arguments: Sequence[str]) -> dict[str, str]:
-    known, unknown = _parser().parse_known_args(arguments)
+def _read_flags(arguments: Sequence[str], options: Sequence[Option]) -> dict[str, str]:
+    known, unknown = _parser(options).parse_known_args(arguments)
     if unknown:
         name = unknown[0].partition("=")[0]
         kind = "flag" if name.startswith("-") else "argument"
         printable = name if name.isprintable() else repr(name)
-        flags = (option.flag for option in OPTIONS if option.flag)
+        flags = (flag for option in options for flag in (option.flag, option.negation) if flag)
         raise UsageError(f"unknown {kind} {printable}{_suggestion(name, flags, '--')}")
-    return {name: ",".join(value) if isinstance(value, list) else value for name, value in vars(known).items()}
+    return {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in vars(known).items()}
 
 
 def _read_dotenv() -> dict[str, str]:
@@ -178,18 +125,42 @@ def _read_dotenv() -> dict[str, str]:
     return {name: value or "" for name, value in dotenv_values(stream=io.StringIO(text)).items()}
 
 
-def _check_variables(source: str, names: Iterable[str]) -> None:
-    known = {option.variable for option in OPTIONS}
+def _check_variables(source: str, names: Iterable[str], options: Iterable[Option]) -> None:
+    known = {option.variable for option in options}
     for name in names:
         is_ours = name.upper().startswith(PREFIX) and not _KUBERNETES_VARIABLE.fullmatch(name)
         if is_ours and name.upper() not in known:
             raise UsageError(f"unknown variable {name}{source}{_suggestion(name.upper(), known, PREFIX)}")
 
 
-def _nest(flags: Mapping[str, str]) -> dict[str, Any]:
+class _Sources(NamedTuple):
+    """The values that are set. An empty variable counts as unset."""
+
+    flags: Mapping[str, str]
+    """By the dotted path of the option."""
+    environment: Mapping[str, str]
+    """By the variable, in upper case."""
+    dotenv: Mapping[str, str]
+    """By the variable, in upper case."""
+
+    def find(self, option: Option) -> tuple[str, str] | None:
+        """Return where the option is set, and the value. Return None if it is not set."""
+        found = (
+            (option.flag, self.flags.get(".".join(option.path))),
+            (option.variable, self.environment.get(option.variable)),
+            (f"{option.variable} in {DOTENV}", self.dotenv.get(option.variable)),
+        )
+        return next(((where, value) for where, value in found if value is not None), None)
+
+
+def _set_variables(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name.upper(): value for name, value in variables.items() if value}
+
+
+def _nest(flat: Mapping[str, str]) -> dict[str, Any]:
     """Convert `{"telnyx.page_size": "5"}` to `{"telnyx": {"page_size": "5"}}`."""
     values: dict[str, Any] = {}
-    for path, value in flags.items():
+    for path, value in flat.items():
         *groups, name = path.split(".")
         group_values = values
         for group in groups:
@@ -198,22 +169,20 @@ def _nest(flags: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-def _explain(error: ValidationError, flags: Mapping[str, str], dotenv: Mapping[str, str]) -> str:
+def _explain(error: ValidationError, options: Iterable[Option], sources: _Sources) -> str:
     """Describe the first invalid setting: where it was set, to what, and why it is invalid."""
     problem = error.errors(include_url=False)[0]
-    message = str(problem["ctx"]["error"]) if problem["type"] == "value_error" else problem["msg"].lower()
-    by_path = {option.path: option for option in OPTIONS} | {(option.variable,): option for option in OPTIONS}
+    message = problem["msg"].lower()
+    if problem["type"] == "value_error":
+        message = str(problem["ctx"]["error"])
+    elif problem["type"] == "bool_parsing":
+        message = "must be true or false"
+    by_path = {path: option for option in options for path in (option.path, (option.variable,))}
     option = by_path.get(tuple(str(part) for part in problem["loc"]))
     if option is None:
         return message
-    environment = {name.upper(): value for name, value in os.environ.items() if value}
-    dotenv = {name.upper(): value for name, value in dotenv.items()}
-    sources = (
-        (option.flag, flags.get(".".join(option.path))),
-        (option.variable, environment.get(option.variable)),
-        (f"{option.variable} in {DOTENV}", dotenv.get(option.variable)),
-    )
-    where, value = next(((name, value) for name, value in sources if value is not None), (option.variable, ""))
+    name_only = (f"{option.variable} in {DOTENV}", "")  # a line without a value, which the model rejects
+    where, value = sources.find(option) or name_only
     return f"{where}: {message}" if option.secret else f"{where}={value!r}: {message}"
 
 
@@ -225,16 +194,22 @@ def check_reloadable(before: Settings, after: Settings) -> None:
             raise UsageError(f"{option.flag} can't change while the exporter runs: restart it")
 
 
-def load_settings(arguments: Sequence[str]) -> Settings:
+def load_settings(arguments: Sequence[str], collectors: Iterable[CollectorFlags]) -> Settings:
     """Load the settings from command line arguments, the environment and `.env`.
 
     Raises `UsageError` for the first problem. `--help` and `--version` print and raise `SystemExit`.
     """
-    flags = _read_flags(arguments)
+    of_collectors = collector_options(collectors)
+    options = (*OPTIONS, *of_collectors)
+    flags = _read_flags(arguments, options)
     dotenv = _read_dotenv()
-    _check_variables("", os.environ)
-    _check_variables(f" in {DOTENV}", dotenv)
+    _check_variables("", os.environ, options)
+    _check_variables(f" in {DOTENV}", dotenv, options)
+    sources = _Sources(flags, _set_variables(os.environ), _set_variables(dotenv))
+    # pydantic-settings reads the variables of the model. It can't express a switch with an option below it.
+    found = {".".join(option.path): sources.find(option) for option in of_collectors}
+    values = flags | {path: place[1] for path, place in found.items() if place}
     try:
-        return Settings(**_nest(flags))
+        return Settings(**_nest(values))
     except ValidationError as error:
-        raise UsageError(_explain(error, flags, dotenv)) from None
+        raise UsageError(_explain(error, options, sources)) from None

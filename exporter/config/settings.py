@@ -2,11 +2,12 @@
 
 The place of a field determines its names: `settings.telnyx.page_size` is the flag `--telnyx.page-size` and the
 environment variable `TELNYX_EXPORTER_TELNYX__PAGE_SIZE`. The API key and the base URL have the variables of Telnyx's
-own SDKs. The key has no flag, because flags are visible in process lists.
+own SDKs. The key has no flag, because flags are visible in process lists. `options.py` names those of collectors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
@@ -99,17 +100,35 @@ class TelnyxSettings(SettingsGroup):
     api_key_file: FilePath | None = _setting(
         None, "File that contains the API key; read again for each refresh.", "FILE"
     )
-    timeout: Duration = _setting("60s", "Maximum time for a refresh, including retries and waits.", "DURATION", gt=0)
-    page_size: int = _setting("250", "Connections per page, 1 to 250.", "N", ge=1, le=250)
+    timeout: Duration = _setting(
+        "60s", "Maximum time for a refresh, including retries and the waits that Telnyx asks for.", "DURATION", gt=0
+    )
+    page_size: int = _setting("250", "Rows per page, 1 to 250.", "N", ge=1, le=250)
     concurrency: int = _setting("4", "Pages to read at the same time, 1 to 32.", "N", ge=1, le=32)
+    max_requests_per_second: float = _setting(
+        "5",
+        "Maximum rate of requests of all collectors but credential-connections, with bursts of 20.",
+        "N",
+        ge=0.1,
+        allow_inf_nan=False,
+    )
     filter: FilterSettings = Field(default_factory=FilterSettings)
+
+
+class CollectorSettings(SettingsGroup):
+    """What the user set for a collector. None means the default."""
+
+    enabled: bool | None = None
+    ttl: Duration | None = None
 
 
 class CacheSettings(SettingsGroup):
     """How long to reuse a snapshot."""
 
     ttl: Duration = _setting("30s", "Age at which a scrape starts a refresh.", "DURATION")
-    max_stale: Duration = _setting("10m", "How long to serve cached connections while refreshes fail.", "DURATION")
+    max_stale: Duration = _setting(
+        "10m", "How long to serve cached data while refreshes fail; at least three times the TTL.", "DURATION"
+    )
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -119,7 +138,7 @@ class CacheSettings(SettingsGroup):
 
 
 class MetricsSettings(SettingsGroup):
-    """Which metrics to expose; telnyx_up is always exposed."""
+    """Which metrics to expose; telnyx_up and telnyx_exporter_build_info are always exposed."""
 
     allow: Regex = _setting("", "Expose only metrics whose whole name matches.", "REGEX")
     deny: Regex = _setting("", "Hide metrics whose whole name matches; takes precedence over allow.", "REGEX")
@@ -169,8 +188,16 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
-    demo: bool = Field(default=False, description="Expose a built-in account of 55 connections; needs no API key.")
+    collectors: Mapping[str, CollectorSettings] = Field(default_factory=dict)
+    """What the user set for each collector, by its name."""
+
+    demo: bool = Field(default=False, description="Expose a built-in account with all collectors; needs no API key.")
     once: bool = Field(
         default=False, description="Poll once, print the metrics, and exit; status 1 if the poll failed."
     )
     check_config: bool = Field(default=False, description="Check the configuration, poll nothing, and exit.")
+    check_access: bool = Field(
+        default=False,
+        description="Send one request for each enabled collector, print what the API key may read, and exit; "
+        "status 1 if anything is refused.",
+    )

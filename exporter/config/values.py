@@ -28,6 +28,16 @@ def parse_duration(text: str) -> float:
     return sum(int(count) * _SECONDS[unit] for unit, count in match.groupdict().items() if count)
 
 
+def format_duration(seconds: float) -> str:
+    """Format seconds as a Prometheus duration such as `1m30s`."""
+    rest, parts = round(seconds * 1000), []
+    for unit, length in _SECONDS.items():
+        count, rest = divmod(rest, round(length * 1000))
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0"
+
+
 def parse_address(text: str) -> tuple[str, int] | Path:
     """Parse `:10142`, `127.0.0.1:10142` or `[::1]:10142` to host and port, or `unix:///run/telnyx.sock` to a path.
 

@@ -3,11 +3,13 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from few_collectors import FEW
 from pydantic import SecretStr
 
 from exporter import __version__
-from exporter.config.flags import OPTIONS, UsageError, check_reloadable, load_settings
-from exporter.config.settings import SENSITIVE_LABELS
+from exporter.config.flags import UsageError, check_reloadable, load_settings
+from exporter.config.options import OPTIONS, collector_options
+from exporter.config.settings import SENSITIVE_LABELS, CollectorSettings
 
 KEY = "KEY0123-secret"
 
@@ -48,6 +50,13 @@ KNOWN = [
                 ("1293384261075731499", "1293384261075731499"),
                 ("2", "2"),
             ),
+            (
+                "telnyx.max-requests-per-second",
+                "TELNYX__MAX_REQUESTS_PER_SECOND",
+                "telnyx.max_requests_per_second",
+                ("0.5", 0.5),
+                ("20", 20.0),
+            ),
             ("cache.ttl", "CACHE__TTL", "cache.ttl", ("0", 0.0), ("1m", 60.0)),
             ("cache.max-stale", "CACHE__MAX_STALE", "cache.max_stale", ("1h", 3_600.0), ("30s", 30.0)),
             ("metrics.allow", "METRICS__ALLOW", "metrics.allow", ("a.*", "a.*"), ("b|c", "b|c")),
@@ -64,10 +73,14 @@ KNOWN = [
             ("demo", "DEMO", "demo", ("true", True), ("false", False)),
             ("once", "ONCE", "once", ("true", True), ("false", False)),
             ("check-config", "CHECK_CONFIG", "check_config", ("true", True), ("false", False)),
+            ("check-access", "CHECK_ACCESS", "check_access", ("true", True), ("false", False)),
         )
     ),
 ]
-SWITCHES = {"--demo", "--once", "--check-config", "--web.systemd-socket", "--web.enable-lifecycle"}
+SWITCHES = {
+    *("--demo", "--once", "--check-config", "--check-access", "--web.systemd-socket", "--web.enable-lifecycle"),
+    *("--collector.credential-connections", "--collector.ip-connections", "--collector.fqdn-connections"),
+}
 
 OPTIONAL = {"--telnyx.filter.connection-name", "--metrics.sensitive-labels"}
 """Flags of BAD that can be empty."""
@@ -89,6 +102,18 @@ BAD = [
             ("telnyx.page-size", "TELNYX__PAGE_SIZE", "abc", "input should be a valid integer"),
             ("telnyx.concurrency", "TELNYX__CONCURRENCY", "33", "input should be less than or equal to 32"),
             ("telnyx.filter.connection-name", "TELNYX__FILTER__CONNECTION_NAME", "ab", "at least three characters"),
+            (
+                "telnyx.max-requests-per-second",
+                "TELNYX__MAX_REQUESTS_PER_SECOND",
+                "0",
+                "input should be greater than or equal to 0.1",
+            ),
+            (
+                "telnyx.max-requests-per-second",
+                "TELNYX__MAX_REQUESTS_PER_SECOND",
+                "inf",
+                "input should be a finite number",
+            ),
             ("cache.ttl", "CACHE__TTL", "-1s", "must be a duration such as"),
             ("cache.ttl", "CACHE__TTL", "1.5s", "must be a duration such as"),
             ("cache.max-stale", "CACHE__MAX_STALE", "10", "must be a duration such as"),
@@ -127,10 +152,15 @@ def dotenv(*lines):
     Path(".env").write_text("\n".join(lines), encoding="utf-8")
 
 
+def load(arguments):
+    """Load the settings of an exporter with a few collectors."""
+    return load_settings(arguments, FEW)
+
+
 def error_message(*arguments):
     """Load settings that are invalid and return the error message, which must be one line."""
     with pytest.raises(UsageError) as caught:
-        load_settings(arguments)
+        load(arguments)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
     return message
@@ -155,29 +185,26 @@ def test_flag_overrides_variable_overrides_dotenv(monkeypatch, known):
     """A flag overrides the environment, and the environment overrides `.env`."""
     flag, variable, path, one, other = known
     dotenv(f"{variable}='{one[0]}'")
-    assert value_of(load_settings([]), path) == one[1]
+    assert value_of(load([]), path) == one[1]
     monkeypatch.setenv(variable, other[0])
-    assert value_of(load_settings([]), path) == other[1]
+    assert value_of(load([]), path) == other[1]
     if flag in SWITCHES:
-        assert value_of(load_settings([flag]), path) is True
+        assert value_of(load([flag]), path) is True
     elif flag:
-        assert value_of(load_settings([f"{flag}={one[0]}"]), path) == one[1]
-        assert value_of(load_settings([flag, one[0]]), path) == one[1]
+        assert value_of(load([f"{flag}={one[0]}"]), path) == one[1]
+        assert value_of(load([flag, one[0]]), path) == one[1]
 
 
 def test_last_flag_wins():
     """If a flag is repeated, the last one wins, so that users can override the flags of a wrapper."""
-    assert load_settings(["--cache.ttl=1s", "--cache.ttl=2s"]).cache.ttl == 2.0
-    assert (
-        load_settings(["--metrics.sensitive-labels=user_name", "--metrics.sensitive-labels="]).metrics.sensitive_labels
-        == ()
-    )
+    assert load(["--cache.ttl=1s", "--cache.ttl=2s"]).cache.ttl == 2.0
+    assert load(["--metrics.sensitive-labels=user_name", "--metrics.sensitive-labels="]).metrics.sensitive_labels == ()
 
 
 def test_listen_addresses_accumulate():
     """A repeated `--web.listen-address` adds addresses, as in other exporters."""
     flags = ["--web.listen-address=:1,:2", "--web.listen-address", ":3"]
-    assert load_settings(flags).web.listen_address == (":1", ":2", ":3")
+    assert load(flags).web.listen_address == (":1", ":2", ":3")
 
 
 def test_sources_are_merged_within_a_group(monkeypatch):
@@ -185,7 +212,7 @@ def test_sources_are_merged_within_a_group(monkeypatch):
     dotenv("TELNYX_EXPORTER_TELNYX__FILTER__FQDN=sip.example", "TELNYX_EXPORTER_TELNYX__PAGE_SIZE=7")
     monkeypatch.setenv("TELNYX_EXPORTER_TELNYX__PAGE_SIZE", "8")
     monkeypatch.setenv("TELNYX_EXPORTER_TELNYX__CONCURRENCY", "2")
-    telnyx = load_settings(["--telnyx.filter.connection-name=acme", "--telnyx.page-size=9"]).telnyx
+    telnyx = load(["--telnyx.filter.connection-name=acme", "--telnyx.page-size=9"]).telnyx
     assert (telnyx.page_size, telnyx.concurrency) == (9, 2)
     assert (telnyx.filter.connection_name, telnyx.filter.fqdn) == ("acme", "sip.example")
 
@@ -194,11 +221,133 @@ def test_unrelated_variables_are_ignored(monkeypatch):
     """Variables without the prefix are ignored, in the environment and in `.env`."""
     monkeypatch.setenv("TELNYX_PUBLIC_KEY", "x")
     dotenv("DATABASE_URL=postgres://", "TELNYX_APP_ID=1", "", "# a comment", "export TELNYX_API_KEY=KEY1 # mine")
-    settings = load_settings([])
+    settings = load([])
     assert settings.api_key == SecretStr("KEY1")
 
 
+# Collectors
+
+SWITCH, TTL = "TELNYX_EXPORTER_COLLECTOR__IP_CONNECTIONS", "TELNYX_EXPORTER_COLLECTOR__IP_CONNECTIONS__TTL"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "lines", "expected"),
+    [
+        ([], {}, [], {}),
+        (["--collector.ip-connections"], {}, [], {"enabled": True}),
+        (["--no-collector.ip-connections"], {}, [], {"enabled": False}),
+        (["--collector.ip-connections", "--no-collector.ip-connections"], {}, [], {"enabled": False}),
+        (["--no-collector.ip-connections", "--collector.ip-connections"], {}, [], {"enabled": True}),
+        (["--collector.ip-connections.ttl=2m"], {}, [], {"ttl": 120.0}),
+        (["--collector.ip-connections.ttl", "1s", "--collector.ip-connections.ttl=0"], {}, [], {"ttl": 0.0}),
+        ([], {SWITCH: "true"}, [], {"enabled": True}),
+        ([], {SWITCH: "false"}, [], {"enabled": False}),
+        ([], {TTL: "1m30s"}, [], {"ttl": 90.0}),
+        ([], {SWITCH.lower(): "1", TTL.lower(): "1s"}, [], {"enabled": True, "ttl": 1.0}),
+        ([], {}, [f"{SWITCH}=true", f"{TTL}=3s"], {"enabled": True, "ttl": 3.0}),
+        ([], {}, [f"{SWITCH.lower()}=false"], {"enabled": False}),
+        ([], {SWITCH: "", TTL: ""}, [f"{SWITCH}=", TTL], {}),
+        ([], {SWITCH: "", TTL: ""}, [f"{SWITCH}=true", f"{TTL}=3s"], {"enabled": True, "ttl": 3.0}),
+        ([], {SWITCH: "false", TTL: "2s"}, [f"{SWITCH}=true", f"{TTL}=3s"], {"enabled": False, "ttl": 2.0}),
+        (["--collector.ip-connections"], {SWITCH: "false", TTL: "2s"}, [f"{TTL}=3s"], {"enabled": True, "ttl": 2.0}),
+        (["--no-collector.ip-connections"], {SWITCH: "true"}, [f"{SWITCH}=true"], {"enabled": False}),
+        (["--collector.ip-connections.ttl=1s"], {SWITCH: "true", TTL: "2s"}, [], {"enabled": True, "ttl": 1.0}),
+    ],
+)
+def test_collector_settings_have_the_usual_precedence(monkeypatch, arguments, environment, lines, expected):
+    """A flag overrides the environment, which overrides `.env`. Of several flags the last one wins.
+
+    An empty variable counts as unset. What is not set is None, and a collector without settings is left out.
+    """
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    dotenv(*lines)
+    assert load(arguments).collectors == ({"ip-connections": CollectorSettings(**expected)} if expected else {})
+
+
+def test_collectors_have_separate_settings():
+    """Each collector has its own switch and TTL."""
+    assert load(["--collector.ip-connections", "--no-collector.fqdn-connections"]).collectors == {
+        "ip-connections": CollectorSettings(enabled=True),
+        "fqdn-connections": CollectorSettings(enabled=False),
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "lines", "message"),
+    [
+        (
+            ["--collector.ip-connections.ttl=5"],
+            {},
+            [],
+            "--collector.ip-connections.ttl='5': must be a duration such as 90s, 1m30s or 500ms",
+        ),
+        (["--collector.ip-connections.ttl="], {}, [], "--collector.ip-connections.ttl='': must be a duration such as"),
+        ([], {TTL: "-1s"}, [f"{TTL}=1s"], f"{TTL}='-1s': must be a duration such as"),
+        ([], {}, [f"{TTL}=soon"], f"{TTL} in .env='soon': must be a duration such as"),
+        ([], {SWITCH: "maybe"}, [f"{SWITCH}=true"], f"{SWITCH}='maybe': must be true or false"),
+        ([], {SWITCH: ""}, [f"{SWITCH}=maybe"], f"{SWITCH} in .env='maybe': must be true or false"),
+        (
+            ["--collector.ip-connections=true"],
+            {},
+            [],
+            "argument --collector.ip-connections/--no-collector.ip-connections: ignored explicit argument 'true'",
+        ),
+        (
+            ["--collector.ip-conections"],
+            {},
+            [],
+            "unknown flag --collector.ip-conections; did you mean --collector.ip-connections?",
+        ),
+        (
+            ["--no-collector.ip-connection"],
+            {},
+            [],
+            "unknown flag --no-collector.ip-connection; did you mean --no-collector.ip-connections?",
+        ),
+        (
+            ["--collector.ip-connections.tl=1s"],
+            {},
+            [],
+            "unknown flag --collector.ip-connections.tl; did you mean --collector.ip-connections.ttl?",
+        ),
+        (["--no-collector.ip-connections.ttl"], {}, [], "unknown flag --no-collector.ip-connections.ttl"),
+        (["--collector.calls"], {}, [], "unknown flag --collector.calls"),
+        ([], {f"{SWITCH}_TTL": "1s"}, [], f"unknown variable {SWITCH}_TTL; did you mean {TTL}?"),
+        ([], {SWITCH[:-1]: "true"}, [], f"unknown variable {SWITCH[:-1]}; did you mean {SWITCH}?"),
+        ([], {}, [f"{SWITCH[:-1]}=true"], f"unknown variable {SWITCH[:-1]} in .env; did you mean {SWITCH}?"),
+        ([], {"TELNYX_EXPORTER_COLLECTORS": "{}"}, [], "unknown variable TELNYX_EXPORTER_COLLECTORS"),
+        (
+            [],
+            {"TELNYX_EXPORTER_COLLECTORS__IP_CONNECTIONS__TTL": "1s"},
+            [],
+            f"unknown variable TELNYX_EXPORTER_COLLECTORS__IP_CONNECTIONS__TTL; did you mean {TTL}?",
+        ),
+        ([], {}, ["TELNYX_EXPORTER_COLLECTORS={}"], "unknown variable TELNYX_EXPORTER_COLLECTORS in .env"),
+    ],
+)
+def test_invalid_collector_settings_are_rejected(monkeypatch, arguments, environment, lines, message):
+    """The error is one line: where a setting is, its value and the reason, or a suggestion for an unknown name."""
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    dotenv(*lines)
+    assert error_message(*arguments).startswith(message)
+
+
+def test_reload_can_change_collector_settings():
+    """A reload can switch collectors on and off, and change their TTLs."""
+    after = load(["--no-collector.credential-connections", "--collector.ip-connections.ttl=1s"])
+    check_reloadable(load([]), after)
+
+
 # Invalid settings
+
+
+@pytest.mark.parametrize("variable", [option.variable for option in OPTIONS if option.flag in SWITCHES])
+def test_switch_that_is_not_a_bool_is_rejected(monkeypatch, variable):
+    """The error for a switch says which values it can have."""
+    monkeypatch.setenv(variable, "maybe")
+    assert error_message() == f"{variable}='maybe': must be true or false"
 
 
 @pytest.mark.parametrize("source", ["flag", "variable", ".env"])
@@ -232,7 +381,7 @@ def test_error_names_the_source_that_takes_precedence(monkeypatch):
 def test_error_does_not_name_an_empty_variable(monkeypatch):
     """An empty variable counts as unset, so the error names the next source."""
     monkeypatch.setenv("TELNYX_EXPORTER_CACHE__TTL", "")
-    assert load_settings([]).cache.ttl == 30.0
+    assert load([]).cache.ttl == 30.0
     dotenv("TELNYX_EXPORTER_CACHE__TTL=soon")
     assert error_message().startswith("TELNYX_EXPORTER_CACHE__TTL in .env='soon': ")
 
@@ -254,10 +403,10 @@ def test_error_names_a_lowercase_variable(monkeypatch, source):
 def test_empty_flag_is_rejected_unless_optional(flag):
     """A flag with an empty value is an error, unless the setting is optional. It never causes a traceback."""
     if flag in OPTIONAL:
-        assert load_settings([f"{flag}="]) == load_settings([])
+        assert load([f"{flag}="]) == load([])
     else:
         try:
-            load_settings([f"{flag}="])
+            load([f"{flag}="])
         except UsageError as error:
             assert str(error).startswith(flag)  # noqa: PT017 -- pytest.raises takes no message
         else:
@@ -269,7 +418,7 @@ def test_dotenv_variable_without_a_value_is_handled(option):
     """A line of `.env` that has only a name counts as unset, or is rejected in one line."""
     dotenv(option.variable)
     try:
-        load_settings([])
+        load([])
     except UsageError as error:
         assert str(error).startswith(f"{option.variable} in .env")  # noqa: PT017 -- both outcomes are valid
 
@@ -365,7 +514,7 @@ def test_empty_path_is_rejected():
 def test_variables_that_kubernetes_sets_are_ignored(monkeypatch, name):
     """Variables that Kubernetes sets for a Service named telnyx-exporter have the same prefix. They are ignored."""
     monkeypatch.setenv(f"TELNYX_EXPORTER_{name}", "tcp://10.0.0.7:10142")
-    assert load_settings([]) == load_settings([])
+    assert load([]) == load([])
 
 
 def test_malformed_dotenv_is_rejected():
@@ -435,18 +584,19 @@ def test_help_lists_every_option(capsys, monkeypatch, flag):
     """The help lists each flag with its description, default and variable. It shows no values that are set."""
     monkeypatch.setenv("TELNYX_API_KEY", KEY)
     with pytest.raises(SystemExit) as exit_:
-        load_settings([flag, "--cache.ttl=wrong"])
+        load([flag, "--cache.ttl=wrong"])
     assert exit_.value.code == 0
     out, err = capsys.readouterr()
     assert not err
     assert KEY not in out
-    text = " ".join(out.split())
-    for option in OPTIONS:
+    text = "".join(out.split())  # lines can be broken at white space and dashes
+    for option in (*OPTIONS, *collector_options(FEW)):
         assert option.variable in text
         if option.flag:
-            value = f" {option.metavar}" if option.metavar else ""
-            default = f" Default: {option.default}." if option.default else ""
-            assert f"{option.flag}{value} {option.help}{default} [{option.variable}]" in text
+            negation = f", {option.negation}" if option.negation else ""
+            default = f"Default: {option.default}." if option.default else ""
+            line = f"{option.flag}{negation}{option.metavar}{option.help}{default}[{option.variable}]"
+            assert text.count("".join(line.split())) == 1
             assert option.help
             in_switches = option.flag in SWITCHES
             assert bool(option.metavar) != in_switches, f"SWITCHES must have {option.flag} if it takes no value"
@@ -456,18 +606,19 @@ def test_help_lists_every_option(capsys, monkeypatch, flag):
 def test_help_shows_the_documented_defaults():
     """Setting every flag to the default that the help states gives the default settings."""
     defaults = {option.flag: option.default for option in OPTIONS if option.default}
-    assert load_settings([f"{flag}={default}" for flag, default in defaults.items()]) == load_settings([])
+    assert load([f"{flag}={default}" for flag, default in defaults.items()]) == load([])
 
 
 def test_help_groups_flags_by_prefix(capsys):
     """Flags with the same prefix are listed together, once, below the first line of the group's docstring."""
     with pytest.raises(SystemExit):
-        load_settings(["--help"])
+        load(["--help"])
     lines = capsys.readouterr().out.splitlines()
     headings = Counter(line for line in lines if line.endswith(":") and not line.startswith(" "))
     assert headings == Counter(
         {
             "Modes:": 1,
+            "Collectors:": 1,
             "web:": 1,
             "web.config:": 1,
             "telnyx:": 1,
@@ -478,7 +629,8 @@ def test_help_groups_flags_by_prefix(capsys):
         }
     )
     assert lines[lines.index("cache:") + 1].strip() == "How long to reuse a snapshot."
-    order = [line.split()[0].lstrip("-").rpartition(".")[0] for line in lines if line.startswith("  --")]
+    flags = [line.split()[0].strip("-,") for line in lines if line.startswith("  --")]
+    order = ["collector" if flag.startswith("collector.") else flag.rpartition(".")[0] for flag in flags]
     groups = [group for index, group in enumerate(order) if index == 0 or order[index - 1] != group]
     assert len(groups) == len(set(groups))
 
@@ -486,7 +638,7 @@ def test_help_groups_flags_by_prefix(capsys):
 def test_version_is_printed(capsys):
     """`--version` prints the program's name and version, whatever other flags are given."""
     with pytest.raises(SystemExit) as exit_:
-        load_settings(["--once", "--version"])
+        load(["--once", "--version"])
     assert exit_.value.code == 0
     assert capsys.readouterr() == (f"telnyx-exporter {__version__}\n", "")
 
@@ -499,11 +651,11 @@ def test_reload_cannot_change_settings_that_need_a_restart(known):
     """A reload can change how the exporter reads, exposes and logs data. All other settings need a restart."""
     flag, variable, path, one, other = known
     dotenv(f"{variable}='{one[0]}'")
-    before = load_settings([])
-    check_reloadable(before, load_settings([]))
+    before = load([])
+    check_reloadable(before, load([]))
     dotenv(f"{variable}='{other[0]}'")
-    after = load_settings([])
-    if path.split(".")[0] in {"web", "demo", "once", "check_config"}:
+    after = load([])
+    if path.split(".")[0] in {"web", "demo", "once", "check_config", "check_access"}:
         with pytest.raises(UsageError, match=r"can't change while the exporter runs: restart it") as caught:
             check_reloadable(before, after)
         assert str(caught.value).startswith(f"{flag} ")

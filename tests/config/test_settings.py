@@ -4,11 +4,12 @@ from operator import attrgetter
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from exporter.config.flags import OPTIONS
+from exporter.config.options import OPTIONS
 from exporter.config.settings import (
     PREFIX,
     SENSITIVE_LABELS,
     CacheSettings,
+    CollectorSettings,
     FilterSettings,
     LogSettings,
     MetricsSettings,
@@ -114,6 +115,7 @@ DEFAULTS = {
     "telnyx.timeout": 60.0,
     "telnyx.page_size": 250,
     "telnyx.concurrency": 4,
+    "telnyx.max_requests_per_second": 5.0,
     "telnyx.filter.connection_name": "",
     "telnyx.filter.fqdn": "",
     "telnyx.filter.outbound_voice_profile_id": "",
@@ -129,6 +131,8 @@ DEFAULTS = {
     "demo": False,
     "once": False,
     "check_config": False,
+    "check_access": False,
+    "collectors": {},
 }
 
 
@@ -186,6 +190,10 @@ def test_page_size_has_the_limits_of_telnyx(size):
         {"concurrency": "0"},
         {"concurrency": "33"},
         {"timeout": "0s"},
+        {"max_requests_per_second": "0"},
+        {"max_requests_per_second": "-1"},
+        {"max_requests_per_second": "inf"},
+        {"max_requests_per_second": "nan"},
     ],
     ids=str,
 )
@@ -256,6 +264,15 @@ def test_max_stale_is_not_shorter_than_ttl():
     assert CacheSettings(ttl="1m", max_stale="1m").max_stale == 60.0
     with pytest.raises(ValidationError, match=r"--cache\.max-stale must not be shorter than --cache\.ttl"):
         CacheSettings(ttl="61s", max_stale="1m")
+
+
+@pytest.mark.parametrize("ttl", [1.5, "1500ms"], ids=["in-code", "text"])
+def test_collector_settings_are_by_name(ttl):
+    """The settings of collectors are a mapping by name. What is not set is None, and they can't be modified."""
+    (settings,) = Settings(collectors={"ip-connections": {"ttl": ttl}}).collectors.values()
+    assert settings == CollectorSettings(enabled=None, ttl=1.5)
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.ttl = 1.0
 
 
 def test_unknown_field_is_rejected():

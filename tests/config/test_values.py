@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config.values import check_key, is_loopback, parse_address, parse_duration
+from exporter.config.values import check_key, format_duration, is_loopback, parse_address, parse_duration
 
 UNITS = {"y": 31_536_000, "w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
 
@@ -53,6 +53,12 @@ def test_digits_are_ascii(digit):
         parse_duration(f"{digit}s")
     with pytest.raises(ValueError, match="must be HOST:PORT"):
         parse_address(f":{digit}")
+
+
+@pytest.mark.parametrize("text", ["0", "500ms", "1s", "59s", "1m", "1m30s", "2h5m", "1d", "1w", "1y1d1ms"])
+def test_durations_are_formatted(text):
+    """A number of seconds is written as the Prometheus duration that is parsed to it."""
+    assert format_duration(parse_duration(text)) == text
 
 
 @pytest.mark.parametrize("digits", [400, 5_000])

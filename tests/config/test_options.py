@@ -1,0 +1,64 @@
+import pytest
+from few_collectors import FEW
+
+from exporter.config.options import OPTIONS, Option, collector_options
+
+OF_COLLECTORS = collector_options(FEW)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        Option(
+            ("collectors", "credential-connections", "enabled"),
+            flag="--collector.credential-connections",
+            negation="--no-collector.credential-connections",
+            variable="TELNYX_EXPORTER_COLLECTOR__CREDENTIAL_CONNECTIONS",
+            help="Credential connections (GET /credential_connections).",
+            group="collector",
+            default="on",
+        ),
+        Option(
+            ("collectors", "credential-connections", "ttl"),
+            flag="--collector.credential-connections.ttl",
+            variable="TELNYX_EXPORTER_COLLECTOR__CREDENTIAL_CONNECTIONS__TTL",
+            help="Age at which a scrape refreshes the data of credential-connections.",
+            group="collector",
+            metavar="DURATION",
+            default="--cache.ttl",
+        ),
+        Option(
+            ("collectors", "ip-connections", "enabled"),
+            flag="--collector.ip-connections",
+            negation="--no-collector.ip-connections",
+            variable="TELNYX_EXPORTER_COLLECTOR__IP_CONNECTIONS",
+            help="IP connections (GET /ip_connections).",
+            group="collector",
+        ),
+        Option(
+            ("collectors", "fqdn-connections", "ttl"),
+            flag="--collector.fqdn-connections.ttl",
+            variable="TELNYX_EXPORTER_COLLECTOR__FQDN_CONNECTIONS__TTL",
+            help="Age at which a scrape refreshes the data of fqdn-connections.",
+            group="collector",
+            metavar="DURATION",
+            default="5m",
+        ),
+    ],
+    ids=lambda option: option.flag,
+)
+def test_collector_has_a_switch_and_a_ttl(option):
+    """A collector has a switch with a negation, and a TTL. Dashes in its name are underscores in variables."""
+    assert option in OF_COLLECTORS
+
+
+def test_names_are_unique():
+    """No two options have the same place, flag or variable."""
+    options = (*OPTIONS, *OF_COLLECTORS)
+    names = [name for option in options for name in (option.path, option.flag, option.negation, option.variable)]
+    assert len([name for name in names if name]) == len(set(names) - {""})
+
+
+def test_options_of_the_model_leave_out_collectors():
+    """The options of the model do not include the field that has the settings of collectors."""
+    assert not [option for option in OPTIONS if option.path[0] == "collectors"]
