@@ -1,3 +1,3 @@
-"""Prometheus exporter for Telnyx credential connections."""
+"""Prometheus exporter for Telnyx SIP trunks."""
 
 __version__ = "0.1.0"

@@ -16,9 +16,6 @@ T = TypeVar("T")
 MAX_BACKOFF = 120.0
 """Longest backoff after failures, in seconds: long enough to spare the server, short enough to recover soon."""
 
-MAX_RETRY_AFTER = 300.0
-"""Longest wait that a server can request, in seconds. An absurd value must not silence the exporter for days."""
-
 
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[T]):
@@ -41,7 +38,7 @@ class Cache(Generic[T]):
 
     `ttl` and `max_stale` are seconds. After a failure, the next refresh starts one TTL later at the earliest, and at
     least 1 s later. Each further failure doubles that, up to `MAX_BACKOFF`, or the TTL if that is longer. `retry_after`
-    returns the seconds that an error itself asks to wait, which are respected up to `MAX_RETRY_AFTER`.
+    returns the seconds to wait at least after an error.
     """
 
     def __init__(
@@ -85,8 +82,12 @@ class Cache(Generic[T]):
         """Take over the value of another cache, with its age."""
         self._value, self._refreshed_at = other._value, other._refreshed_at
 
-    async def get(self, timeout: float) -> Entry[T]:  # noqa: ASYNC109 -- a deadline to return by, not an error
-        """Return a fresh value, or the current state after `timeout` seconds.
+    def adopt_wait(self, other: Cache[T]) -> None:
+        """Take over the error and the backoff of another cache: start no refresh before the other one would."""
+        self._error, self._failures, self._next_refresh = other._error, other._failures, other._next_refresh
+
+    async def get(self, timeout: float | None) -> Entry[T]:  # noqa: ASYNC109 -- a deadline to return by, not an error
+        """Return a fresh value, or the current state after `timeout` seconds. None waits until a running refresh ends.
 
         If no refresh is running or may start, return the current state at once.
 
@@ -116,7 +117,7 @@ class Cache(Generic[T]):
             self._error = error
             self._failures += 1
             backoff = min(max(self._ttl, 1.0) * 2.0 ** min(self._failures - 1, 10), max(self._ttl, MAX_BACKOFF))
-            self._next_refresh = self._clock() + max(backoff, min(self._retry_after(error), MAX_RETRY_AFTER))
+            self._next_refresh = self._clock() + max(backoff, self._retry_after(error))
         else:
             self._value, self._error, self._failures = value, None, 0
             self._refreshed_at = self._clock()

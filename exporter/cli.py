@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import stamina.instrumentation
 import uvloop
 
-from exporter.commands.checks import check_config
-from exporter.commands.components import metric_filter, open_api_key
+from exporter.commands.checks import check_access, check_config
+from exporter.commands.components import metric_filter, open_api_key, read_settings
 from exporter.commands.once import poll_once
 from exporter.commands.output import discard
 from exporter.commands.serve import listening_sockets, open_web_config, serve
-from exporter.config.flags import PROGRAM, UsageError, load_settings
+from exporter.config.flags import PROGRAM, UsageError
 from exporter.logs import configure_logging
 from exporter.telemetry import Telemetry
 
@@ -27,18 +27,20 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str]) -> int:
     """Run the command and return its exit status.
 
-    0 is success, 1 a failed poll or an address that can't be bound, 2 a usage error, 130 an interrupt.
+    0 is success, 1 a failed poll or access check, or an address that can't be bound, 2 a usage error, 130 an interrupt.
     """
     _reserve_standard_descriptors()
     if sys.stderr is None:  # otherwise Python would write errors to standard output, among the metrics
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 -- open until the process ends
     try:
-        settings = load_settings(arguments)
+        settings = read_settings(arguments)
         configure_logging(settings.log.level, settings.log.format)
         telemetry = Telemetry(is_exposed=metric_filter(settings), process=not settings.once)
         api_key, web_config = open_api_key(settings, telemetry), open_web_config(settings)
         if settings.check_config:
             return _run(check_config(settings, api_key, telemetry))
+        if settings.check_access:
+            return _run(check_access(settings, api_key, telemetry))
         if settings.once:
             return _run(poll_once(settings, api_key, telemetry))
         with listening_sockets(settings) as listeners:

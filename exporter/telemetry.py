@@ -37,12 +37,14 @@ if TYPE_CHECKING:
 
 REVISION = os.environ.get("EXPORTER_REVISION", "unknown")
 """The commit of this build. The container image sets it."""
+ALWAYS_EXPOSED = frozenset({"telnyx_up", "telnyx_exporter_build_info"})
+"""Metrics that no filter hides, because they show that the exporter runs and that it can read Telnyx."""
 
 
 class Telemetry:
     """Records events of the exporter and exposes them as metrics.
 
-    It exposes `telnyx_up`, and of the other metrics those whose name `is_exposed` accepts. Without `process`, metrics
+    It exposes the metrics in `ALWAYS_EXPOSED`, and those whose name `is_exposed` accepts. Without `process`, metrics
     about the process and the Python runtime are left out.
     """
 
@@ -73,9 +75,15 @@ class Telemetry:
             "telnyx_list_restarts_total",
             "Times that reading the list restarted because it changed or contradicted its own totals.",
         )
-        self._cache_requests = counter("telnyx_exporter_cache_requests_total", "Scrapes that queried the cache.")
-        self._cache_hits = counter("telnyx_exporter_cache_hits_total", "Scrapes that found a fresh snapshot.")
-        self._stale_responses = counter("telnyx_exporter_stale_responses_total", "Scrapes that got a stale snapshot.")
+        self._cache_requests = counter(
+            "telnyx_exporter_cache_requests_total", "Times that a scrape queried the cache of a collector."
+        )
+        self._cache_hits = counter(
+            "telnyx_exporter_cache_hits_total", "Times that a scrape found fresh data of a collector."
+        )
+        self._stale_responses = counter(
+            "telnyx_exporter_stale_responses_total", "Times that a scrape got stale data of a collector."
+        )
         self._incidents = {
             ConnectionClosed: counter(
                 "telnyx_exporter_connections_closed_total",
@@ -101,14 +109,14 @@ class Telemetry:
 
     def set_filter(self, is_exposed: Callable[[str], bool]) -> None:
         """Change which metrics are exposed."""
-        self._is_exposed = cache(lambda name: name == "telnyx_up" or is_exposed(name))
+        self._is_exposed = cache(lambda name: name in ALWAYS_EXPOSED or is_exposed(name))
 
     def reset_refresh_metrics(self) -> None:
         """Reset the metrics of the last refresh. The configuration metrics keep their values."""
         self._latest.reset()
 
-    def record_cache_settings(self, ttl: float, max_stale: float) -> None:
-        """Record the settings of the cache, in seconds."""
+    def record_cache_settings(self, ttl: float | None, max_stale: float | None) -> None:
+        """Record the settings of the cache, in seconds, or None if there is none."""
         self._latest.ttl, self._latest.max_stale = ttl, max_stale
 
     def record_request(self, code: str, seconds: float) -> None:
@@ -123,6 +131,10 @@ class Telemetry:
     def record_list_restart(self) -> None:
         """Record that reading restarted because the list changed or contradicted its own totals."""
         self._list_restarts.inc()
+
+    def record_up(self, up: bool) -> None:  # noqa: FBT001 -- a value, not a switch
+        """Record whether Telnyx can be read."""
+        self._latest.up = up
 
     def record_refresh(self, seconds: float, at: float) -> None:
         """Record a refresh that succeeded `at` this Unix time."""
@@ -145,7 +157,7 @@ class Telemetry:
         self._latest.invalid_sources.add(source)
 
     def record_scrape(self, entry: Entry[Any]) -> None:
-        """Record a scrape and the state of the cache that it found."""
+        """Record that a scrape queried the cache of a collector, and the state that it found."""
         self._cache_requests.inc()
         if entry.hit:
             self._cache_hits.inc()
@@ -161,7 +173,7 @@ class Telemetry:
         yield from self._registry.collect()
 
     def render(self, form: Format) -> bytes:
-        """Render the metrics in this format. OpenMetrics ends with its `# EOF` line."""
+        """Render the metrics in this format, with the end of the document."""
         return self._renderer.render(form, self._is_exposed)
 
 

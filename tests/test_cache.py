@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from virtual_time import VirtualLoop
 
-from exporter.cache import MAX_BACKOFF, MAX_RETRY_AFTER, Cache, Entry
+from exporter.cache import MAX_BACKOFF, Cache, Entry
 
 MOMENT = 2.0**-10
 """The shortest time that the tests distinguish. Like all times in the tests, it is exact as a float."""
@@ -316,13 +316,11 @@ async def test_backoff_does_not_overflow(api):
         pytest.param(0.0, 10.0, id="none"),
         pytest.param(7.0, 10.0, id="shorter-than-the-backoff"),
         pytest.param(90.0, 90.0, id="longer-than-the-backoff"),
-        pytest.param(86400.0, MAX_RETRY_AFTER, id="absurd"),
-        pytest.param(float("inf"), MAX_RETRY_AFTER, id="infinite"),
         pytest.param(-5.0, 10.0, id="negative"),
     ],
 )
-async def test_retry_after_is_respected_within_bounds(api, seconds, gap):
-    """A `retry_after` longer than the backoff is respected, but only up to `MAX_RETRY_AFTER`."""
+async def test_retry_after_is_respected(api, seconds, gap):
+    """A `retry_after` longer than the backoff is respected."""
     cache = cache_of(api)
     api.error = Failure(seconds)
     await scrape(cache, gap + 0.5)
@@ -459,7 +457,7 @@ class CacheMachine(RuleBasedStateMachine):
         except Failure as error:
             self.error, self.failures = error, self.failures + 1
             backoff = min(max(self.ttl, 1.0) * 2.0 ** (self.failures - 1), max(self.ttl, 120.0))
-            self.due = self.loop.time() + max(backoff, min(error.retry_after, 300.0))
+            self.due = self.loop.time() + max(backoff, error.retry_after)
             raise
         finally:
             self.response = None

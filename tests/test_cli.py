@@ -25,10 +25,16 @@ from socket_activation import passing
 
 from exporter import cli
 from exporter.cli import main
+from exporter.collectors.registry import COLLECTORS
+from exporter.sandbox.resources import RESOURCES
+from exporter.telnyx.errors import Forbidden
 
 KEY = "KEY0123-secret"
+DEMO_ROWS = 55 + 7 * 11
+"""Credential connections of a demo, and connections of the seven other types."""
 TIMEOUT = 20
 """Seconds after which a command or request that hangs is ended."""
+ALWAYS_EXPOSED = {"telnyx_up", "telnyx_exporter_build_info"}
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +76,7 @@ class _Api(ThreadingHTTPServer):
         self.paths = []
         self.queries = []
         self.keys = []
+        self.refused = set()
 
     @property
     def url(self):
@@ -79,10 +86,13 @@ class _Api(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        """Respond with an empty list."""
+        """Respond with an empty list, or refuse."""
         self.server.paths.append(urlsplit(self.path).path)
         self.server.queries.append(dict(parse_qsl(urlsplit(self.path).query)))
         self.server.keys.append(self.headers["authorization"])
+        if urlsplit(self.path).path in self.server.refused:
+            self.send_error(403)
+            return
         body = b'{"data": [], "meta": {"total_pages": 1, "total_results": 0, "page_number": 1, "page_size": 250}}'
         self.send_response(200)
         self.send_header("content-type", "application/json")
@@ -157,6 +167,14 @@ def test_missing_key_is_rejected(capsys, arguments):
 def test_unknown_flag_is_rejected(capsys):
     """An unknown flag prints one line for the user, not a log line."""
     assert error_line(capsys, "--demo", "--cache.tll=1s") == "unknown flag --cache.tll; did you mean --cache.ttl?"
+
+
+@pytest.mark.parametrize("mode", [[], ["--once"], ["--check-config"]], ids=["serve", "once", "check"])
+def test_settings_without_a_collector_are_rejected(capsys, monkeypatch, mode):
+    """In every mode, settings that switch off all collectors print one line."""
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    line = error_line(capsys, "--no-collector.credential-connections", *mode)
+    assert line == "no collector is enabled: set --collector.credential-connections"
 
 
 @pytest.mark.parametrize("mode", [[], ["--once"], ["--check-config"]], ids=["serve", "once", "check"])
@@ -311,7 +329,7 @@ def test_sighup_reloads_the_settings(telnyx, tmp_path):
         next_record(process, RELOADED)
         assert "page" in next_record(process, "request")  # at debug
         families = families_of(scrape(listening))
-        assert families.keys() == {"telnyx_up", "telnyx_refreshes"}
+        assert families.keys() == {"telnyx_refreshes"} | ALWAYS_EXPOSED
         assert families["telnyx_refreshes"][0].value == 2
         process.terminate()
         process.stderr.read()
@@ -329,6 +347,7 @@ def test_invalid_settings_are_reported_on_reload(telnyx, tmp_path):
     with serving() as (process, listening):
         for line, problem in (
             ("TELNYX_EXPORTER_CACHE__TTL=soon", "TELNYX_EXPORTER_CACHE__TTL in .env='soon': must be a duration"),
+            ("TELNYX_EXPORTER_COLLECTOR__CREDENTIAL_CONNECTIONS=false", "no collector is enabled"),
             ("TELNYX_EXPORTER_WEB__TELEMETRY_PATH=/x", "--web.telemetry-path can't change while the exporter runs"),
             ("TELNYX_EXPORTER_TELNYX__API_KEY_FILE=none", "--telnyx.api-key-file='none': No such file or directory"),
             (f"TELNYX_API_KEY='{KEY} {KEY}'", "TELNYX_API_KEY in .env: contains white space"),
@@ -395,7 +414,7 @@ def test_reload_does_not_wait_for_a_pipe(tmp_path):
         response = httpx.post(f"{listening['page']}-/reload", timeout=TIMEOUT)
         assert response.status_code == 500
         assert response.text.count("is not a regular file") == 2
-        assert len(families_of(scrape(listening))["telnyx_connection_active"]) == 55
+        assert len(families_of(scrape(listening))["telnyx_connection_active"]) == DEMO_ROWS
 
 
 def test_key_file_that_becomes_invalid_is_reported(telnyx, tmp_path):
@@ -416,7 +435,7 @@ def test_a_demo_keeps_its_connections_on_reload(tmp_path):
         (tmp_path / ".env").write_text("TELNYX_EXPORTER_METRICS__DENY=.*_info\nTELNYX_BASE_URL=https://x.invalid\n")
         process.send_signal(signal.SIGHUP)
         next_record(process, RELOADED)
-        assert len(families_of(scrape(listening))["telnyx_connection_active"]) == 55
+        assert len(families_of(scrape(listening))["telnyx_connection_active"]) == DEMO_ROWS
 
 
 # Listening
@@ -428,7 +447,7 @@ def test_all_addresses_are_served(tmp_path):
     with serving("--demo", "--web.listen-address=[::1]:0", f"--web.listen-address=unix://{path}") as (process, first):
         second, third = next_record(process, "listening"), next_record(process, "listening")
         for listening in (first, second):
-            assert len(families_of(scrape(listening))["telnyx_connection_active"]) == 55
+            assert len(families_of(scrape(listening))["telnyx_connection_active"]) == DEMO_ROWS
         assert (third["socket"], third["metrics"]) == (str(path), "/metrics")
         with httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
             assert client.get("http://exporter/-/healthy").text == "healthy\n"
@@ -467,7 +486,7 @@ def test_systemd_sockets_are_served(tmp_path):
                 listening = next_record(process, "listening")
                 assert listening["page"] == f"http://127.0.0.1:{tcp.getsockname()[1]}/"
                 assert next_record(process, "listening")["socket"] == str(path)
-                assert len(families_of(scrape(listening))["telnyx_connection_active"]) == 55
+                assert len(families_of(scrape(listening))["telnyx_connection_active"]) == DEMO_ROWS
                 process.terminate()
                 process.stderr.read()
             finally:
@@ -553,17 +572,18 @@ def test_invalid_configuration_is_not_ok(capsys, flag):
 
 
 def test_demo_is_polled_once(capsys):
-    """`--once --demo` prints 55 connections that the reference parser can read, and no process metrics."""
+    """`--once --demo` prints connections of all types, which the reference parser can read, and no process metrics."""
     assert main(["--once", "--demo"]) == 0
     out, err = capsys.readouterr()
     families = families_of(out)
     assert [sample.value for sample in families["telnyx_up"]] == [1.0]
-    assert len(families["telnyx_connection_active"]) == 55
-    assert sum(sample.value for sample in families["telnyx_connections"]) == 55
+    assert len(families["telnyx_connection_active"]) == DEMO_ROWS
+    assert sum(sample.value for sample in families["telnyx_connections"]) == DEMO_ROWS
     assert "telnyx_exporter_build_info" in families
     assert not [name for name in families if name.startswith(("process_", "python_"))]
     assert "user_name=" not in out
-    assert "connections=55" in err
+    assert "collector=credential-connections rows=55" in err
+    assert "collector=fax-applications rows=11" in err
 
 
 def test_failed_poll_reports_the_reason(capsys, closed_port):
@@ -579,6 +599,58 @@ def test_failed_poll_reports_the_reason(capsys, closed_port):
     assert KEY not in out + err
     (record,) = map(json.loads, err.splitlines())
     assert (record["level"], record["reason"]) == ("warning", "connection")
+
+
+def test_every_enabled_collector_is_polled(capsys, monkeypatch, telnyx):
+    """`--once` polls each enabled collector. One that fails gives exit status 1, and the others are printed."""
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    monkeypatch.setenv("TELNYX_BASE_URL", telnyx.url)
+    assert main(["--once", "--collector.ip-connections", "--no-collector.credential-connections"]) == 0
+    assert telnyx.paths == ["/v2/ip_connections"]
+    assert "telnyx_up 1.0" in capsys.readouterr().out
+    telnyx.refused.add("/v2/fax_applications")
+    assert main(["--once", "--collector.ip-connections", "--collector.fax-applications"]) == 1
+    found = {
+        sample.labels["collector"]: sample.value
+        for sample in families_of(capsys.readouterr().out)["telnyx_collector_success"]
+    }
+    assert found == {"credential-connections": 1, "ip-connections": 1, "fax-applications": 0}
+
+
+# --check-access
+
+
+def test_access(capsys, monkeypatch, telnyx):
+    """`--check-access` prints what the key may read, from one request for each enabled collector."""
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    monkeypatch.setenv("TELNYX_BASE_URL", telnyx.url)
+    assert main(["--check-access", "--collector.fax-applications"]) == 0
+    assert capsys.readouterr().out == (
+        "credential-connections  GET /credential_connections  ok\n"
+        "fax-applications        GET /fax_applications        ok\n"
+    )
+    assert sorted(telnyx.paths) == ["/v2/credential_connections", "/v2/fax_applications"]
+
+
+def test_refused_access(capsys, monkeypatch, telnyx):
+    """If anything is refused, `--check-access` prints the reason and advice, and exits with status 1."""
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    monkeypatch.setenv("TELNYX_BASE_URL", telnyx.url)
+    telnyx.refused.add("/v2/fax_applications")
+    assert main(["--check-access", "--collector.fax-applications"]) == 1
+    out, err = capsys.readouterr()
+    first, second = out.splitlines()
+    assert first.endswith("GET /credential_connections  ok")
+    assert second == f"fax-applications        GET /fax_applications        HTTP status 403. {Forbidden.advice}"
+    assert KEY not in out + err
+
+
+def test_access_of_an_unreachable_api(capsys, monkeypatch, closed_port):
+    """An API that can't be reached is an error for each collector, too."""
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    assert main(["--check-access", f"--telnyx.base-url=http://127.0.0.1:{closed_port}"]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "Connection refused" in line
 
 
 def test_poll_times_out(capsys, monkeypatch, listener):
@@ -631,8 +703,8 @@ def test_demo_uses_neither_key_nor_account(capsys, monkeypatch, telnyx):
     ("flags", "names"),
     [
         (
-            ["--metrics.allow=telnyx_connection_active|telnyx_exporter_build_info|telnyx_connection"],
-            {"telnyx_connection_active", "telnyx_exporter_build_info"},
+            ["--metrics.allow=telnyx_connection_active|telnyx_exporter_cache_ttl_seconds|telnyx_connection"],
+            {"telnyx_connection_active", "telnyx_exporter_cache_ttl_seconds"},
         ),
         (
             ["--metrics.allow=telnyx_refreshes_total|telnyx_connections"],
@@ -650,9 +722,9 @@ def test_demo_uses_neither_key_nor_account(capsys, monkeypatch, telnyx):
     ids=["allow", "allow-counter", "deny-all", "deny-wins"],
 )
 def test_only_selected_metrics_are_exposed(capsys, flags, names):
-    """`--metrics.allow` and `--metrics.deny` match the whole name of any metric. `telnyx_up` is always exposed."""
+    """`--metrics.allow` and `--metrics.deny` match the whole name of any metric. Two metrics are always exposed."""
     assert main(["--once", "--demo", *flags]) == 0
-    assert names_of(capsys.readouterr().out) == names | {"telnyx_up"}
+    assert names_of(capsys.readouterr().out) == names | ALWAYS_EXPOSED
 
 
 def test_only_denied_metrics_are_removed(capsys):
@@ -673,7 +745,7 @@ def test_configured_sensitive_labels_are_exposed(capsys):
     """A configured sensitive field becomes one label of one family, even if the flag names it twice."""
     assert main(["--once", "--demo", "--metrics.sensitive-labels=user_name,user_name"]) == 0
     out = capsys.readouterr().out
-    assert len(families_of(out)["telnyx_connection_active"]) == 55
+    assert len(families_of(out)["telnyx_connection_active"]) == DEMO_ROWS
     infos = [line for line in out.splitlines() if line.startswith("telnyx_connection_info{")]
     assert {line.count("user_name=") for line in infos} == {1}
 
@@ -722,7 +794,7 @@ def test_unwritable_log_does_not_affect_the_metrics(redirection):
     command = f"exec {shlex.quote(sys.executable)} -m exporter --once --demo {redirection}"
     process = subprocess.run(["sh", "-c", command], stdout=subprocess.PIPE, text=True, timeout=TIMEOUT, check=True)
     families = families_of(process.stdout)
-    assert len(families["telnyx_connection_active"]) == 55
+    assert len(families["telnyx_connection_active"]) == DEMO_ROWS
     assert all(name.startswith("telnyx_") for name in families)
 
 
@@ -755,7 +827,7 @@ def test_interrupt_exits_with_the_status_of_shells(monkeypatch):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "load_settings", interrupted)
+    monkeypatch.setattr(cli, "read_settings", interrupted)
     assert cli.main([]) == 128 + signal.SIGINT
 
 
@@ -802,12 +874,13 @@ def test_metrics_are_served_until_a_signal(log_pipe, number):
     metrics, page, _ = responses
     assert metrics == page + "t"
     families = families_of(responses[metrics].text)
-    assert len(families["telnyx_connection_active"]) == 55
+    assert len(families["telnyx_connection_active"]) == DEMO_ROWS
     assert {"telnyx_up", "process_start_time_seconds", "python_info"} <= families.keys()
-    demo, listening, refreshed, *_ = records
+    demo, listening, *_ = records
+    refreshed = {record["collector"]: record["rows"] for record in records if record["msg"] == "refreshed"}
     assert "no Telnyx account is read" in demo["msg"]
     assert set(listening) == {"time", "level", "msg", "version", "page", "metrics"}
-    assert refreshed["connections"] == 55
+    assert refreshed == {each.name: RESOURCES[each.endpoint.path].count(55) for each in COLLECTORS}
     assert records[-1]["msg"] == "stopping"
     assert {record["level"] for record in records} == {"info"}
 
@@ -859,5 +932,5 @@ def test_process_serves_selected_metrics(monkeypatch):
         _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0
     assert response.status_code == 200
-    assert names_of(response.text) == {"telnyx_connection_active", "telnyx_refreshes_total", "telnyx_up"}
+    assert names_of(response.text) == {"telnyx_connection_active", "telnyx_refreshes_total"} | ALWAYS_EXPOSED
     assert "Traceback" not in err

@@ -7,11 +7,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter import __version__
-from exporter.account.refresh import View
 from exporter.cache import Entry
 from exporter.exposition.formats import Format
 from exporter.exposition.own_metrics import family_name
-from exporter.exposition.response import EMPTY
 from exporter.server.incidents import ConnectionClosed, HandshakeFailed, RequestRefused
 from exporter.telemetry import REVISION, Telemetry
 from exporter.telnyx.responses import RateLimit
@@ -19,6 +17,7 @@ from exporter.telnyx.responses import RateLimit
 REASONS = (
     "unauthorized",
     "forbidden",
+    "not_found",
     "rate_limited",
     "timeout",
     "connection",
@@ -216,7 +215,7 @@ def test_filter_can_change():
     telemetry = Telemetry(process=False)
     telemetry.record_refresh(1.0, 1e9)
     telemetry.set_filter("telnyx_refreshes_total".__eq__)
-    assert series(telemetry) == {("telnyx_up",): 1, ("telnyx_refreshes_total",): 1}
+    assert series(telemetry) == {("telnyx_up",): 1, ("telnyx_refreshes_total",): 1, BUILD: 1}
 
 
 def test_failure_before_the_first_success(telemetry):
@@ -267,20 +266,19 @@ def test_list_restart(telemetry):
 
 
 REQUEST = single_series("telnyx_exporter_cache_requests_total", 1)
-VIEW = View(EMPTY, 0, 0.0)
 
 
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
         pytest.param(
-            Entry(VIEW, 5.0, stale=False, error=None, hit=True),
+            Entry("data", 5.0, stale=False, error=None, hit=True),
             {**REQUEST, **single_series("telnyx_exporter_cache_hits_total", 1)},
             id="fresh",
         ),
-        pytest.param(Entry(VIEW, 0.0, stale=False, error=None, hit=False), REQUEST, id="refreshed"),
+        pytest.param(Entry("data", 0.0, stale=False, error=None, hit=False), REQUEST, id="refreshed"),
         pytest.param(
-            Entry(VIEW, 90.0, stale=True, error=None, hit=False),
+            Entry("data", 90.0, stale=True, error=None, hit=False),
             {**REQUEST, **single_series("telnyx_exporter_stale_responses_total", 1)},
             id="stale",
         ),
@@ -288,7 +286,7 @@ VIEW = View(EMPTY, 0, 0.0)
     ],
 )
 def test_scrape(telemetry, entry, expected):
-    """A scrape is counted: as a hit if it found a fresh snapshot, and as stale if it got a stale one."""
+    """A query of a cache is counted: as a hit if it found fresh data, and as stale if it got stale data."""
     assert changes(telemetry, lambda: telemetry.record_scrape(entry)) == expected
 
 
@@ -322,20 +320,21 @@ def test_process_and_runtime_are_exposed(name):
     ("name", "expected"),
     [
         pytest.param("telnyx_refreshes_total", {"telnyx_refreshes_total"}, id="counter"),
-        pytest.param("telnyx_exporter_build_info", {"telnyx_exporter_build_info"}, id="info"),
         pytest.param("telnyx_api_request_duration_seconds", {"telnyx_api_request_duration_seconds"}, id="histogram"),
         pytest.param("python_info", {"python_info"}, id="runtime"),
         pytest.param("telnyx_up", set(), id="up"),
+        pytest.param("telnyx_exporter_build_info", set(), id="build"),
         pytest.param("telnyx_refreshes", set(), id="openmetrics-name"),
     ],
 )
 def test_filter(name, expected):
-    """The filter selects metrics by their name in the Prometheus text format. `telnyx_up` is always exposed."""
+    """The filter selects metrics by their name in the Prometheus text format. Two metrics are always exposed."""
+    always = {"telnyx_up", "telnyx_exporter_build_info"}
     telemetry = Telemetry(is_exposed=lambda found: found == name)
     families = parse_openmetrics(telemetry.render(Format.OPENMETRICS).decode())
-    assert {family_name(family) for family in families} == {"telnyx_up", *expected}
+    assert {family_name(family) for family in families} == always | expected
     text = telemetry.render(Format.TEXT).decode()
-    assert {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")} == {"telnyx_up", *expected}
+    assert {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")} == always | expected
 
 
 # Formats

@@ -1,68 +1,142 @@
-"""A Telnyx account: its client, its collector, and the cache of its last snapshot."""
+"""An account: reads Telnyx with one client, and caches the data of each collector."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import math
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from exporter.account.refresh import Refresher, requested_wait
-from exporter.cache import Cache
+from exporter.account.cached_collector import CachedCollector
+from exporter.account.collector_group import CollectorGroup
+from exporter.account.refresh import Refresher, requested_wait, wait_after_refusal
+from exporter.account.status import AnyUp, CollectorStatus
 from exporter.collectors.families import name_filter
-from exporter.collectors.registry import COLLECTORS
+from exporter.collectors.registry import PRIMARY, enabled_collectors
 from exporter.exposition.renderer import Renderer
+from exporter.telnyx.budget import RequestBudget
 from exporter.telnyx.client import Client
+from exporter.telnyx.errors import Malformed, TelnyxError
+from exporter.telnyx.lists.pages import PageDecoder
 from exporter.telnyx.lists.reader import ListReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from exporter.account.refresh import View
+    from exporter.collectors.collector import Collector
     from exporter.config.settings import Settings
     from exporter.telemetry import Telemetry
+    from exporter.telnyx.lists.reader import ListQuery
 
 TTL_TOLERANCE = 0.95
 """Fraction of the TTL after which a value is stale.
 
 A scrape that comes one TTL after the last one, or slightly earlier, must find a stale value.
 """
+MAX_WAIT = 1.0
+"""Seconds that a scrape waits at most for a collector other than the primary one."""
+MIN_STALE_TTLS = 3
+"""A collector's data is kept for at least this many TTLs while refreshes fail."""
+
+
+class Access(NamedTuple):
+    """Whether the API key may read the endpoint of a collector."""
+
+    collector: str
+    path: str
+    error: TelnyxError | None
 
 
 class Account:
-    """Reads the account at `base_url` with its own client and caches the result."""
+    """Reads the account at `base_url` with its own client and caches the results."""
 
-    def __init__(self, settings: Settings, base_url: str, api_key: Callable[[], str], telemetry: Telemetry) -> None:
-        telnyx, metrics = settings.telnyx, settings.metrics
-        self._exposure = (base_url, telnyx.filter, metrics)
+    def __init__(
+        self,
+        settings: Settings,
+        base_url: str,
+        api_key: Callable[[], str],
+        telemetry: Telemetry,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        telnyx = settings.telnyx
+        self._clock = clock
+        self._settings = settings
+        self._exposure = (base_url, telnyx.filter, settings.metrics)
         """The settings that determine what is exposed."""
         self._telemetry = telemetry
         self._client = Client(base_url, api_key, telemetry, timeout=telnyx.timeout, concurrency=telnyx.concurrency)
-        (collector,) = COLLECTORS
-        renderer = Renderer(collector.select(name_filter(metrics.allow, metrics.deny), metrics.sensitive_labels))
-        query = collector.query(telnyx.filter, telnyx.page_size)
-        reader = ListReader(self._client, query, renderer, telemetry)
-        self.refresh = Refresher(reader, renderer, telemetry)
-        self.cache: Cache[View] = Cache(
-            self.refresh,
-            ttl=settings.cache.ttl * TTL_TOLERANCE,
-            max_stale=settings.cache.max_stale,
-            retry_after=requested_wait,
+        self._budget = RequestBudget(telnyx.max_requests_per_second)
+        enabled = enabled_collectors(settings)
+        self._queries = {each.name: each.query(telnyx.filter, telnyx.page_size) for each, _ in enabled}
+        self._statuses = {name: CollectorStatus(name) for name in self._queries}
+        # `telnyx_up` describes the primary collector, or all others if that is off.
+        self._any_up = None if PRIMARY in self._statuses else AnyUp(self._statuses.values(), telemetry.record_up)
+        if self._any_up:
+            telemetry.record_cache_settings(None, None)
+        self.group = CollectorGroup([self._cached(collector, ttl) for collector, ttl in enabled], telemetry)
+
+    def _cached(self, collector: Collector[Any], ttl: float) -> CachedCollector:
+        """Create the parts that read one collector."""
+        metrics, name = self._settings.metrics, collector.name
+        is_primary = name == PRIMARY
+        is_exposed = name_filter(metrics.allow, metrics.deny)
+        max_stale = max(self._settings.cache.max_stale, MIN_STALE_TTLS * ttl)
+        if is_primary:
+            self._telemetry.record_cache_settings(ttl, max_stale)
+        renderer = Renderer(collector.select(is_exposed, metrics.sensitive_labels))
+        reader = ListReader(
+            self._client,
+            self._queries[name],
+            renderer,
+            on_restart=self._telemetry.record_list_restart if is_primary else lambda: None,
+            limiter=self._budget.limiter(name, limited=not is_primary),
         )
-        telemetry.record_cache_settings(settings.cache.ttl, settings.cache.max_stale)
+        status = self._statuses[name]
+        observer = self._telemetry if is_primary else self._any_up
+        return CachedCollector(
+            Refresher(name, reader, renderer, status, *([observer] if observer else [])),
+            status,
+            ttl=ttl * TTL_TOLERANCE,
+            max_stale=max_stale,
+            max_wait=math.inf if is_primary else MAX_WAIT,
+            retry_after=requested_wait if is_primary else wait_after_refusal,
+            is_exposed=is_exposed,
+            clock=self._clock,
+        )
 
-    def adopt_snapshot(self, previous: Account) -> None:
-        """Adopt the cached snapshot of the previous account if both expose the same data.
+    def adopt(self, previous: Account) -> None:
+        """Continue with the previous account's data of each collector if both accounts expose the same data.
 
-        Otherwise start with an empty cache.
+        Otherwise start with empty caches. Counters, the budget and waits after a rate limit continue either way.
         """
-        if self._exposure == previous._exposure:
-            self.cache.adopt(previous.cache)
-            self.refresh.adopt_pages(previous.refresh)
-        else:
+        is_same = self._exposure == previous._exposure
+        if not is_same or (PRIMARY in self._statuses) != (PRIMARY in previous._statuses):
             self._telemetry.reset_refresh_metrics()
+        self._budget.adopt(previous._budget)
+        for name, collector in self.group.collectors.items():
+            if name in previous.group.collectors:
+                collector.adopt(previous.group.collectors[name], with_data=is_same)
+        if self._any_up:
+            self._any_up.update()
+
+    async def check_access(self) -> Sequence[Access]:
+        """Send one request for each collector, and return what the API key may read."""
+        return await asyncio.gather(*(self._check(name, query) for name, query in self._queries.items()))
+
+    async def _check(self, name: str, query: ListQuery[Any]) -> Access:
+        try:
+            body = await self._client.send_once(query.path, {**query.params, "page[number]": 1, "page[size]": 1})
+            PageDecoder(query.row_type)(body)
+        except TelnyxError as error:
+            return Access(name, query.path, error)
+        except ValueError:
+            return Access(name, query.path, Malformed("the response is not a list"))
+        return Access(name, query.path, None)
 
     async def close(self) -> None:
-        """Cancel a running refresh and close the connections to Telnyx."""
-        await self.cache.close()
+        """Cancel running refreshes and close the connections to Telnyx."""
+        await self.group.close()
         await self._client.close()
 
 
@@ -74,19 +148,20 @@ class CurrentAccount:
         self._rebuild = rebuild
 
     @property
-    def cache(self) -> Cache[View]:
-        """The cache of the account in use."""
-        return self._account.cache
+    def group(self) -> CollectorGroup:
+        """The collectors of the account in use."""
+        return self._account.group
 
     async def reload(self) -> None:
-        """Replace the account and start a refresh unless the adopted snapshot is fresh.
+        """Replace the account, and start the refreshes of collectors whose adopted data is not fresh.
 
         Raises `ValueError` if `rebuild` does.
         """
         previous, account = self._account, await asyncio.to_thread(self._rebuild)
-        account.adopt_snapshot(previous)
+        await previous.group.close()  # a refresh that ends later would overwrite the metrics of the new account
+        account.adopt(previous)
         self._account = account
-        await account.cache.get(0.0)
+        await account.group.start_refreshes()
         await previous.close()
 
     async def close(self) -> None:

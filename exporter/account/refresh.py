@@ -11,13 +11,13 @@ import structlog
 
 from exporter.collectors.changes import find_changes
 from exporter.logs import error_location
-from exporter.telnyx.errors import Internal, TelnyxError
+from exporter.telnyx.errors import Forbidden, Internal, NotFound, TelnyxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from exporter.exposition.renderer import RenderedPage, Renderer
-    from exporter.exposition.response import Document
+    from exporter.exposition.response import FamilyBlocks
     from exporter.telnyx.lists.snapshots import Snapshot
 
 _MAX_LOGGED_ROWS = 10
@@ -26,12 +26,16 @@ _MAX_LOGGED_ROWS = 10
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class View:
     """The rendered result of a refresh. Scrapes and the status page show it until the next one."""
 
-    document: Document
-    connection_count: int
+    families: Sequence[FamilyBlocks]
+    row_count: int
+    malformed: int
+    """Rows that were left out because they could not be decoded."""
+    missing: int
+    """Rows that the list claims to have but that no page contained."""
     refreshed_at: float
     """Unix time in seconds."""
 
@@ -56,16 +60,22 @@ class RefreshObserver(Protocol):
 class Refresher:
     """Creates a new `View` at each call.
 
-    It logs the first success, one line when connections changed, one warning when refreshes start to fail or the reason
-    changes, and one line when they succeed again.
+    It logs the first success, one line when rows changed, one warning when refreshes start to fail or the reason
+    changes, and one line when they succeed again. Each line names the collector.
     """
 
     def __init__(
-        self, fetcher: Fetcher, renderer: Renderer, observer: RefreshObserver, *, clock: Callable[[], float] = time.time
+        self,
+        collector: str,
+        fetcher: Fetcher,
+        renderer: Renderer,
+        *observers: RefreshObserver,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._collector = collector
         self._fetcher = fetcher
         self._renderer = renderer
-        self._observer = observer
+        self._observers = observers
         self._clock = clock
         self._pages: Sequence[RenderedPage] | None = None
         """The pages of the last success, to find changes."""
@@ -74,9 +84,10 @@ class Refresher:
         self._missing = 0
         self._unreadable: frozenset[str | None] = frozenset()
 
-    def adopt_pages(self, previous: Refresher) -> None:
-        """Log the next changes compared with the last success of another refresher of the same list."""
-        self._pages = previous._pages
+    def adopt(self, previous: Refresher) -> None:
+        """Continue another refresher of the same list: log what changes from its last result."""
+        self._pages, self._failing = previous._pages, previous._failing
+        self._missing, self._unreadable = previous._missing, previous._unreadable
 
     async def __call__(self) -> View:
         """Read and render the list. Raises `TelnyxError`."""
@@ -84,7 +95,7 @@ class Refresher:
         failure: TelnyxError | None = None
         try:
             snapshot = await self._fetcher.fetch()
-            document, changes = await asyncio.to_thread(self._render, snapshot)
+            families, changes = await asyncio.to_thread(self._render, snapshot)
         except TelnyxError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 -- a bug must not stop scrapes from being served
@@ -93,13 +104,14 @@ class Refresher:
             self._log_failure(failure, time.perf_counter() - started)
             raise failure
         seconds, now = time.perf_counter() - started, self._clock()
-        self._observer.record_refresh(seconds, now)
+        for observer in self._observers:
+            observer.record_refresh(seconds, now)
         self._log_success(snapshot, changes, seconds)
         self._pages = snapshot.pages
-        return View(document, snapshot.row_count, now)
+        return View(families, snapshot.row_count, len(snapshot.unreadable), snapshot.missing, now)
 
-    def _render(self, snapshot: Snapshot[RenderedPage]) -> tuple[Document, Mapping[str, Sequence[str]]]:
-        """Return the document, and the changes since the last success.
+    def _render(self, snapshot: Snapshot[RenderedPage]) -> tuple[Sequence[FamilyBlocks], Mapping[str, Sequence[str]]]:
+        """Return the families, and the changes since the last success.
 
         A row that is left out, or was, is neither added nor removed. Nor is any row if one of the snapshots lacks rows.
         """
@@ -113,29 +125,37 @@ class Refresher:
     def _log_success(
         self, snapshot: Snapshot[RenderedPage], changes: Mapping[str, Sequence[str]], seconds: float
     ) -> None:
+        name = self._collector
         if self._failing is not None:
-            _log.info("refreshes succeed again", last_reason=self._failing)
+            _log.info("refreshes succeed again", collector=name, last_reason=self._failing)
             self._failing = None
         log = _log.info if self._pages is None else _log.debug
-        log("refreshed", connections=snapshot.row_count, pages=len(snapshot.pages), seconds=round(seconds, 3))
+        log("refreshed", collector=name, rows=snapshot.row_count, pages=len(snapshot.pages), seconds=round(seconds, 3))
         if changes:
-            _log.info("connections changed", **{kind: _enumerate(rows) for kind, rows in changes.items()})
+            _log.info("list changed", collector=name, **{kind: _enumerate(rows) for kind, rows in changes.items()})
         if snapshot.missing != self._missing:
-            _log.warning("pages lack connections that the list's total includes", missing=snapshot.missing)
+            _log.warning("pages lack rows that the list's total includes", collector=name, missing=snapshot.missing)
             self._missing = snapshot.missing
         new = [row for row in snapshot.unreadable if row.id not in self._unreadable]
         for row in new[:_MAX_LOGGED_ROWS]:
-            _log.warning("connection left out, it can't be decoded", connection_id=row.id, problem=row.problem)
+            _log.warning("row left out, it can't be decoded", collector=name, id=row.id, problem=row.problem)
         if len(new) > _MAX_LOGGED_ROWS:
-            _log.warning("more connections left out", more=len(new) - _MAX_LOGGED_ROWS)
+            _log.warning("more rows left out", collector=name, more=len(new) - _MAX_LOGGED_ROWS)
         self._unreadable = frozenset(row.id for row in snapshot.unreadable)
 
     def _log_failure(self, error: TelnyxError, seconds: float) -> None:
-        self._observer.record_refresh_failure(seconds, error.reason)
+        for observer in self._observers:
+            observer.record_refresh_failure(seconds, error.reason)
         if error.reason == self._failing:
-            _log.debug("refresh still fails", reason=error.reason, error=str(error))
+            _log.debug("refresh still fails", collector=self._collector, reason=error.reason, error=str(error))
         else:
-            _log.warning("refresh failed", reason=error.reason, error=str(error), advice=error.advice)
+            _log.warning(
+                "refresh failed",
+                collector=self._collector,
+                reason=error.reason,
+                error=str(error),
+                advice=error.advice,
+            )
         self._failing = error.reason
 
 
@@ -145,6 +165,18 @@ def _enumerate(rows: Sequence[str]) -> str:
     return ", ".join(rows[:_MAX_LOGGED_ROWS]) + (f" and {more} more" if more > 0 else "")
 
 
+MAX_RETRY_AFTER = 300.0
+"""Longest wait that Telnyx can request, in seconds. An absurd value must not silence the exporter for days."""
+
+REFUSED_WAIT = 600.0
+"""Seconds until a collector retries what the API key may not read or what the API does not have."""
+
+
 def requested_wait(error: Exception) -> float:
     """Return the seconds that Telnyx asked to wait before the next refresh, or 0."""
-    return getattr(error, "retry_after", None) or 0.0
+    return min(getattr(error, "retry_after", None) or 0.0, MAX_RETRY_AFTER)
+
+
+def wait_after_refusal(error: Exception) -> float:
+    """Return the seconds to wait before the next refresh: long if only somebody's action can end the error."""
+    return REFUSED_WAIT if isinstance(error, Forbidden | NotFound) else requested_wait(error)

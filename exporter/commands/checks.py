@@ -1,10 +1,10 @@
-"""Commands that check the configuration."""
+"""Commands that check the configuration and the API key."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.commands.components import create_account
+from exporter.commands.components import api_server, create_account
 from exporter.commands.output import write_stdout
 
 if TYPE_CHECKING:
@@ -19,3 +19,20 @@ async def check_config(settings: Settings, api_key: Callable[[], str], telemetry
     await create_account(settings, settings.base_url, api_key, telemetry).close()
     write_stdout([b"ok\n"])
     return 0
+
+
+async def check_access(settings: Settings, api_key: Callable[[], str], telemetry: Telemetry) -> int:
+    """Print a table of what the API key may read, and return the exit status: 1 if anything is refused or fails."""
+    async with api_server(settings) as base_url:
+        account = create_account(settings, base_url, api_key, telemetry)
+        try:
+            results = await account.check_access()
+        finally:
+            await account.close()
+    width, path_width = (max(map(len, column)) for column in list(zip(*results, strict=True))[:2])
+    lines = [
+        f"{name:{width}}  GET {path:{path_width}}  {'ok' if error is None else f'{error}. {error.advice}'}\n"
+        for name, path, error in results
+    ]
+    write_stdout([line.encode() for line in lines])
+    return 0 if all(result.error is None for result in results) else 1

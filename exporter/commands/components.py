@@ -12,13 +12,14 @@ import httpx
 from exporter import sandbox
 from exporter.account.account import Account
 from exporter.collectors.families import name_filter
+from exporter.collectors.registry import COLLECTORS, enabled_collectors
 from exporter.config.api_keys import KeyFile, describe_problem
-from exporter.config.flags import UsageError
+from exporter.config.flags import UsageError, load_settings
 from exporter.server.listeners import listen, local_url
 from exporter.server.serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from exporter.config.settings import Settings
     from exporter.telemetry import Telemetry
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
 _DEMO_KEY = secrets.token_urlsafe()
 _HTTPX_VARIABLES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 """Environment variables that httpx reads, also in lower case."""
+
+
+def read_settings(arguments: Sequence[str]) -> Settings:
+    """Load the settings and check that they enable collectors. Raises `UsageError`."""
+    settings = load_settings(arguments, COLLECTORS)
+    enabled_collectors(settings)
+    return settings
 
 
 def open_api_key(settings: Settings, telemetry: Telemetry) -> Callable[[], str]:

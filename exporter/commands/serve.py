@@ -14,8 +14,8 @@ import structlog
 
 from exporter import __version__
 from exporter.account.account import CurrentAccount
-from exporter.commands.components import api_server, create_account, metric_filter, open_api_key
-from exporter.config.flags import BindError, UsageError, check_reloadable, load_settings
+from exporter.commands.components import api_server, create_account, metric_filter, open_api_key, read_settings
+from exporter.config.flags import BindError, UsageError, check_reloadable
 from exporter.config.reload import Reloader
 from exporter.logs import configure_logging
 from exporter.server.incidents import IncidentLog
@@ -121,7 +121,7 @@ async def serve(
         reload = Reloader(sources, telemetry)
         await stack.enter_async_context(_background(_reload_on(reload_requested, reload)))
         app: ASGIApp = create_app(
-            lambda: account.cache,
+            lambda: account.group,
             telemetry,
             metrics_path=path,
             reload=reload if settings.web.enable_lifecycle else None,
@@ -138,7 +138,7 @@ async def serve(
         for listener in listeners:
             urls = _endpoints(listener, "http" if tls is None else "https", path)
             _log.info("listening", version=__version__, **urls)
-        await account.cache.get(0.0)
+        await account.group.start_refreshes()
         await stop.wait()
         _log.info("stopping")
     return 0
@@ -149,7 +149,7 @@ def _rebuild_account(arguments: Sequence[str], first: Settings, base_url: str, t
 
     A demo keeps its sandbox. Raises `UsageError`.
     """
-    settings = load_settings(arguments)
+    settings = read_settings(arguments)
     check_reloadable(first, settings)
     api_key = open_api_key(settings, telemetry)
     account = create_account(settings, base_url if settings.demo else settings.base_url, api_key, telemetry)

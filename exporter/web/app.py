@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, PlainTextResponse
 from starlette.routing import Route
 
+from exporter.exposition.formats import end_of
 from exporter.exposition.negotiation import accepts_gzip, choose_format
-from exporter.exposition.response import EMPTY, response_body
+from exporter.exposition.response import response_body
 from exporter.server.connections import MAX_UNREAD
 from exporter.web.status_page import render_page
 
@@ -23,8 +25,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
-    from exporter.account.refresh import View
-    from exporter.cache import Cache, Entry
+    from exporter.account.collector_group import CollectorGroup
     from exporter.exposition.formats import Format
     from exporter.exposition.response import Piece
 
@@ -46,40 +47,41 @@ _SECURITY_HEADERS = {
 }
 
 
+OWN_METRICS = "exporter"
+"""The value of `collect[]` that selects the exporter's own metrics."""
+
+
 class ExporterMetrics(Protocol):
     """The exporter's own metrics."""
-
-    def record_scrape(self, entry: Entry[View]) -> None:
-        """Record a scrape and the state of the cache that it found."""
 
     def render(self, form: Format) -> bytes:
         """Render the current metrics."""
 
 
 def create_app(
-    current_cache: Callable[[], Cache[View]],
+    current_group: Callable[[], CollectorGroup],
     own_metrics: ExporterMetrics,
     *,
     metrics_path: str = "/metrics",
     reload: Callable[[], Awaitable[None]] | None = None,
 ) -> Starlette:
-    """Return the application. For each request it calls `current_cache`.
+    """Return the application. For each request it calls `current_group`.
 
     `reload` reloads the configuration, or raises `ValueError`. If it is None, reloading over HTTP is disabled.
     """
 
     async def status(_: Request) -> Response:
-        cache = current_cache()
-        page = render_page(cache.peek(), metrics_path, seconds_until_refresh=cache.seconds_until_refresh)
-        return HTMLResponse(page, headers=_SECURITY_HEADERS)
+        return HTMLResponse(render_page(current_group().states(), metrics_path), headers=_SECURITY_HEADERS)
 
     async def healthy(_: Request) -> Response:
         return PlainTextResponse("healthy\n")
 
     async def ready(_: Request) -> Response:
         # Kubernetes may probe before the first scrape, and Prometheus may not scrape a pod that is not ready: refresh.
-        entry = await current_cache().get(0.0)
-        return PlainTextResponse("not ready\n", 503) if entry.value is None else PlainTextResponse("ready\n")
+        group = current_group()
+        if not group.has_results:
+            await group.start_refreshes()
+        return PlainTextResponse("ready\n") if group.has_results else PlainTextResponse("not ready\n", 503)
 
     async def reload_config(_: Request) -> Response:
         if reload is None:
@@ -94,7 +96,7 @@ def create_app(
 
     app = Starlette(
         routes=[
-            Route(metrics_path, _MetricsEndpoint(current_cache, own_metrics), methods=["GET"]),
+            Route(metrics_path, _MetricsEndpoint(current_group, own_metrics), methods=["GET"]),
             Route("/", status),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
@@ -106,22 +108,27 @@ def create_app(
 
 
 class _MetricsEndpoint:
-    """Serves a scrape: waits for a fresh snapshot as long as the scraper does, then sends the current state."""
+    """Serves a scrape: waits for fresh data as long as the scraper does, then sends the current state."""
 
-    def __init__(self, current_cache: Callable[[], Cache[View]], own_metrics: ExporterMetrics) -> None:
-        self._current_cache = current_cache
+    def __init__(self, current_group: Callable[[], CollectorGroup], own_metrics: ExporterMetrics) -> None:
+        self._current_group = current_group
         self._own_metrics = own_metrics
         self._large_bodies = asyncio.Semaphore(_MAX_LARGE_BODIES)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 -- ASGI's signature
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
+        group = self._current_group()
+        names = _selection(scope["query_string"])
+        if names is not None and not names <= {*group.collectors, OWN_METRICS}:
+            known = ", ".join((*group.collectors, OWN_METRICS))
+            await PlainTextResponse(f"collect[] must be an enabled collector: {known}\n", 400)(scope, receive, send)
+            return
         form = choose_format(headers.get("accept", ""))
         gzip = accepts_gzip(headers.get("accept-encoding", ""))
         timeout = scrape_timeout(headers.get("x-prometheus-scrape-timeout-seconds", ""))
-        entry = await self._current_cache().get(timeout)
-        self._own_metrics.record_scrape(entry)
-        document = EMPTY if entry.value is None else entry.value.document
-        body = response_body(document, form, self._own_metrics.render(form), gzip=gzip)
+        document = await group.scrape(timeout, names)
+        own_metrics = self._own_metrics.render(form) if names is None or OWN_METRICS in names else end_of(form)
+        body = response_body(document, form, own_metrics, gzip=gzip)
         response_headers = [
             (b"content-type", form.value.encode()),
             (b"content-length", str(body.length).encode()),
@@ -138,6 +145,14 @@ class _MetricsEndpoint:
                     while (text := await asyncio.to_thread(next, body.pieces, None)) is not None:
                         await _send_piece(send, text)
         await send({"type": "http.response.body", "body": b""})
+
+
+def _selection(query: bytes) -> frozenset[str] | None:
+    """Return the names that the query parameters `collect[]` select, or None if there are none."""
+    if not query:
+        return None
+    names = [value for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if name == "collect[]"]
+    return frozenset(names) if names else None
 
 
 async def _send_piece(send: Send, piece: Piece) -> None:

@@ -10,8 +10,9 @@ from exporter import __version__
 from exporter.telnyx.errors import Internal, TelnyxError
 
 if TYPE_CHECKING:
-    from exporter.account.refresh import View
-    from exporter.cache import Entry
+    from collections.abc import Sequence
+
+    from exporter.account.collector_group import CollectorState
 
 _PAGE = """\
 <!DOCTYPE html>
@@ -28,48 +29,60 @@ h1 {{ font-size: 1.4rem; margin: 0 0 1rem; }}
 .state {{ border-left: .3rem solid var(--{tone}); padding: .5rem 1rem; margin: 1rem 0; }}
 .state strong {{ color: var(--{tone}); }}
 .state p {{ margin: .25rem 0; overflow-wrap: anywhere; }}
-dl {{ display: grid; grid-template-columns: max-content 1fr; gap: .4rem 1.5rem; margin: 1rem 0; }}
-dt {{ opacity: .75; }}
-dd {{ margin: 0; font-variant-numeric: tabular-nums; }}
+table {{ border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }}
+th, td {{ text-align: left; font-weight: inherit; padding: .2rem 1.5rem .2rem 0; vertical-align: top; }}
+thead {{ opacity: .75; }}
 nav {{ border-top: 1px solid var(--line); padding-top: 1rem; display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; }}
 </style>
 </head>
 <body>
 <h1>Telnyx exporter</h1>
 <div class="state" role="status"><p><strong>{title}</strong></p>{detail}</div>
-<dl>
-<dt>Connections</dt><dd>{connections}</dd>
-<dt>Last read</dt><dd>{last}</dd>
-<dt>Version</dt><dd>{version}</dd>
-</dl>
+<table>
+<thead><tr><th>Collector</th><th>Rows</th><th>Last read</th></tr></thead>
+<tbody>{rows}</tbody>
+</table>
+<p>Version {version}</p>
 <nav><a href="{metrics}">Metrics</a> <a href="/-/healthy">Healthy</a> <a href="/-/ready">Ready</a></nav>
 </body>
 </html>
 """
 
 
-def render_page(entry: Entry[View], metrics_path: str, *, seconds_until_refresh: float = 0.0) -> str:
-    """Render the page for the state of the cache."""
-    view, age, error = entry.value, entry.age, entry.error
-    title, tone, detail = "Connected to Telnyx", "good", ""
-    if error is not None:
-        cause = error if isinstance(error, TelnyxError) else Internal()
+def render_page(states: Sequence[CollectorState], metrics_path: str) -> str:
+    """Render the page for the states of the collectors."""
+    failing = [state for state in states if state.entry.error is not None]
+    title, tone = "Connected to Telnyx", "good"
+    if failing:
         title, tone = "The last refresh failed", "bad"
-        detail = (
-            f"<p>Reason: {escape(cause.reason)} ({escape(str(cause))})</p><p>{escape(cause.advice)}</p>"
-            f"<p>Next attempt: at the first scrape in {seconds_until_refresh:.0f} s or later.</p>"
-        )
-    elif view is None:
+        if len(states) > 1:
+            title = f"The last refresh of {len(failing)} of {len(states)} collectors failed"
+    elif any(state.entry.value is None for state in states):
         title = "No current data from Telnyx"
-    last = "never, or longer ago than --cache.max-stale"
-    if view is not None and age is not None:
-        last = f"{datetime.fromtimestamp(view.refreshed_at, UTC):%Y-%m-%d %H:%M:%S} UTC, {age:.0f} s ago"
     return _PAGE.format(
-        title=escape(title),
+        title=title,
         tone=tone,
-        detail=detail,
-        connections="unknown" if view is None else f"{view.connection_count}{' when last read' if error else ''}",
-        last=last,
+        detail="".join(map(_failure, failing)),
+        rows="".join(map(_row, states)),
         version=escape(__version__),
         metrics=escape(metrics_path),
     )
+
+
+def _failure(state: CollectorState) -> str:
+    error = state.entry.error
+    cause = error if isinstance(error, TelnyxError) else Internal()
+    return (
+        f"<p><b>{escape(state.name)}</b>: {escape(cause.reason)} ({escape(str(cause))})</p>"
+        f"<p>{escape(cause.advice)}</p>"
+        f"<p>Next attempt: at the first scrape in {state.seconds_until_refresh:.0f} s or later.</p>"
+    )
+
+
+def _row(state: CollectorState) -> str:
+    view, age = state.entry.value, state.entry.age
+    rows, last = "unknown", "never, or too long ago to show"
+    if view is not None and age is not None:
+        rows = f"{view.row_count}{' when last read' if state.entry.error else ''}"
+        last = f"{datetime.fromtimestamp(view.refreshed_at, UTC):%Y-%m-%d %H:%M:%S} UTC, {age:.0f} s ago"
+    return f"<tr><th>{escape(state.name)}</th><td>{rows}</td><td>{last}</td></tr>"

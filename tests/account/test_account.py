@@ -2,14 +2,16 @@ import asyncio
 
 import pytest
 from connections import text_of
-from fake_api import FakeApi, connections, silence
+from fake_api import FakeApi, connections, late, listing, respond, silence, telnyx_error
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from exporter.account.account import Account, CurrentAccount
-from exporter.config.flags import OPTIONS
+from exporter.account.account import MAX_WAIT, Account, CurrentAccount
+from exporter.collectors.registry import COLLECTORS, PRIMARY
+from exporter.config.options import OPTIONS
 from exporter.config.settings import (
     CacheSettings,
+    CollectorSettings,
     FilterSettings,
     LogSettings,
     MetricsSettings,
@@ -30,18 +32,45 @@ async def api():
         yield api
 
 
-def account_of(api, **settings):
-    settings = Settings(_env_file=None, **settings)
-    return Account(settings, api.url, lambda: KEY, TELEMETRY)
+ALL = tuple(collector.name for collector in COLLECTORS)
 
 
-def exposed_families(cache):
-    """Return the names of the families in the cached snapshot, or an empty set without a snapshot."""
-    view = cache.peek().value
-    if view is None:
-        return set()
-    text = text_of(view.document).decode()
-    return {family.name for family in text_string_to_metric_families(text)}
+def account_of(api, *, on=(), off=(), telemetry=TELEMETRY, ttl=None, **settings):
+    """Return an account with these collectors switched on, besides the default one, and these switched off."""
+    chosen = {name: CollectorSettings(enabled=True, ttl=ttl) for name in on}
+    chosen |= {name: CollectorSettings(enabled=False) for name in off}
+    settings = Settings(_env_file=None, collectors=chosen, **settings)
+    return Account(settings, api.url, lambda: KEY, telemetry)
+
+
+def only(path, answer=listing()):  # noqa: B008 -- it has no state
+    """Answer requests for this list only. Others get status 403."""
+
+    async def answer_or_refuse(exchange):
+        allowed = exchange.request.path == f"/v2{path}"
+        await (answer if allowed else telnyx_error(403, "10010"))(exchange)
+
+    return answer_or_refuse
+
+
+def values(account, document, telemetry=TELEMETRY):
+    """Return the values of a scrape by sample name and label values."""
+    text = text_of(document) + telemetry.render(Format.TEXT)
+    samples = [sample for family in text_string_to_metric_families(text.decode()) for sample in family.samples]
+    found = {(sample.name, *sample.labels.values()): sample.value for sample in samples}
+    assert len(found) == len(samples)
+    return found
+
+
+def primary(account):
+    """Return the credential connections of an account."""
+    return account.group.collectors[PRIMARY]
+
+
+def exposed_families(collector):
+    """Return the names of the families of the cached data, or an empty set without data."""
+    view = collector.cache.peek().value
+    return {family.name for family, _ in view.families} if view else set()
 
 
 async def test_account_uses_its_settings(api):
@@ -53,20 +82,222 @@ async def test_account_uses_its_settings(api):
             allow="telnyx_connection_(active|info)", deny=".*_active", sensitive_labels=("user_name",)
         ),
     )
-    await account.cache.get(10.0)
-    assert exposed_families(account.cache) == {"telnyx_connection_info"}
-    data = text_of(account.cache.peek().value.document)
-    assert data.count(b"user_name=") == 3
+    document = await account.group.scrape(10.0)
+    assert exposed_families(primary(account)) == {"telnyx_connection_info"}
+    assert text_of(document).count(b"user_name=") == 3
+    assert b"telnyx_collector" not in text_of(document)
     assert {request.query["page[size]"] for request in api.requests} == {"2"}
     assert {request.query["filter[fqdn]"] for request in api.requests} == {"sip.example"}
+    await account.close()
+
+
+async def test_each_collector_reads_its_list(api):
+    """Each collector that is switched on reads its own list, with the filters and the order that the list has."""
+    api.rows = [{"id": row["id"]} for row in api.rows]
+    account = account_of(api, on=ALL)
+    document = await account.group.refresh_all()
+    requests = {request.path: request.query for request in api.requests}
+    assert requests.keys() == {f"/v2{collector.endpoint.path}" for collector in COLLECTORS}
+    assert "sort" not in requests["/v2/external_connections"]
+    assert requests["/v2/ip_connections"]["sort"] == "created_at"
+    found = values(account, document)
+    assert {name: found["telnyx_collector_rows", name] for name in ALL} == dict.fromkeys(ALL, 3)
+    await account.close()
+
+
+async def test_a_refused_collector(api):
+    """A collector that the key may not use costs the others nothing. It is logged once, and retried in ten minutes."""
+    api.answer(only("/credential_connections"))
+    telemetry = Telemetry(process=False)
+    account = account_of(api, on=ALL, telemetry=telemetry, cache=CacheSettings(ttl=0))
+    with capture_logs() as logs:
+        for _ in range(2):
+            found = values(account, await account.group.scrape(10.0), telemetry)
+    assert found["telnyx_up",] == 1
+    success = {name: found["telnyx_collector_success", name] for name in ALL}
+    assert success == dict.fromkeys(ALL, 0) | {PRIMARY: 1}
+    assert found["telnyx_collector_failures_total", "fax-applications", "forbidden"] == 1
+    assert found["telnyx_refresh_failures_total", "forbidden"] == 0
+    warnings = [line["collector"] for line in logs if line["event"] == "refresh failed"]
+    assert sorted(warnings) == sorted(set(ALL) - {PRIMARY})
+    waits = [state.seconds_until_refresh for state in account.group.states() if state.name != PRIMARY]
+    assert waits == pytest.approx([600] * len(waits), abs=30)
+    await account.close()
+
+
+async def test_credential_connections_are_waited_for(api):
+    """A scrape waits for credential connections until its own deadline, not only for the maximum of the others."""
+    api.answer(late(MAX_WAIT + 0.2, listing()))
+    account = account_of(api)
+    found = values(account, await account.group.scrape(10.0))
+    assert found["telnyx_collector_rows", PRIMARY] == 3
+    await account.close()
+
+
+async def test_credential_connections_are_retried_soon(api):
+    """If the key may not read credential connections, they are retried after the TTL, not only after ten minutes."""
+    api.answer(only("/nothing"))
+    account = account_of(api)
+    await account.group.scrape(10.0)
+    (state,) = account.group.states()
+    assert state.seconds_until_refresh == pytest.approx(30, abs=5)
+    await account.close()
+
+
+@pytest.mark.parametrize(("name", "restarts"), [(PRIMARY, 2), ("ip-connections", 0)])
+async def test_only_restarts_of_credential_connections_are_counted(api, name, restarts):
+    """`telnyx_list_restarts_total` counts credential connections only."""
+    telemetry = Telemetry(process=False)
+    api.answer(listing(total_results=4))
+    account = account_of(api, on=[name], off={PRIMARY} - {name}, telemetry=telemetry)
+    found = values(account, await account.group.refresh_all(), telemetry)
+    assert found["telnyx_collector_missing_rows", name] == 1
+    assert found["telnyx_list_restarts_total",] == restarts
+    await account.close()
+
+
+async def test_a_reload_continues_waits_and_the_budget(api):
+    """After a reload, a collector still waits as long as Telnyx asked for, and the request budget is not refilled."""
+    api.answer(telnyx_error(429, "10011", retry_after="120"))
+    settings = {"on": ["ip-connections"], "telnyx": TelnyxSettings(timeout=1.0, max_requests_per_second=0.1)}
+    account = account_of(api, **settings)
+    await account.group.refresh_all()
+    sent = len(api.requests)
+    current = CurrentAccount(account, lambda: account_of(api, **settings))
+    for _ in range(3):
+        await current.reload()
+        await current.group.refresh_all()
+    assert len(api.requests) == sent
+    assert all(state.seconds_until_refresh > 100 for state in current.group.states())
+    await current.close()
+
+
+async def test_a_reload_retries_other_errors_at_once(api):
+    """After a reload, a collector that the key could not read is read at once, because the key may be another one."""
+    api.answer(only("/credential_connections"))
+    account = account_of(api, on=["ip-connections"])
+    await account.group.refresh_all()
+    current = CurrentAccount(account, lambda: account_of(api, on=["ip-connections"]))
+    api.answer(listing())
+    await current.reload()
+    found = values(current, await current.group.refresh_all())
+    assert found["telnyx_collector_success", "ip-connections"] == 1
+    await current.close()
+
+
+async def test_a_refresh_of_the_previous_account_changes_nothing(api):
+    """A refresh that runs during a reload is cancelled before the new account shows its own state."""
+    telemetry = Telemetry(process=False)
+    api.answer(late(0.5, listing()))
+    first = account_of(api, on=["ip-connections"], telemetry=telemetry)
+    await first.group.start_refreshes()
+    await api.wait_for(2)
+    current = CurrentAccount(first, lambda: account_of(api, on=["ip-connections"], off=[PRIMARY], telemetry=telemetry))
+    api.answer(silence)
+    await current.reload()
+    await asyncio.sleep(0.6)
+    assert "telnyx_up 0.0" in telemetry.render(Format.TEXT).decode()
+    assert "telnyx_last_success_timestamp_seconds " not in telemetry.render(Format.TEXT).decode().replace("# ", "")
+    await current.close()
+
+
+@pytest.mark.parametrize("off", [[], [PRIMARY]], ids=["with", "without"])
+async def test_a_reload_keeps_the_rate_limit(api, off):
+    """A reload of the same collectors keeps the metrics of the rate limit, with credential connections or without."""
+    telemetry = Telemetry(process=False)
+    settings = {"on": ["ip-connections"], "off": off, "telemetry": telemetry}
+    api.answer(respond(body=b'{"data":[]}', x_ratelimit_limit="600"))
+    first = account_of(api, **settings)
+    await first.group.refresh_all()
+    current = CurrentAccount(first, lambda: account_of(api, **settings))
+    await current.reload()
+    assert b"telnyx_api_rate_limit 600.0" in telemetry.render(Format.TEXT)
+    await current.close()
+
+
+async def test_up_without_the_primary_collector(api):
+    """Without credential connections, `telnyx_up` is 1 while the last refresh of any collector succeeded."""
+    telemetry = Telemetry(process=False)
+    names = ("ip-connections", "fax-applications")
+    account = account_of(api, on=names, off=[PRIMARY], telemetry=telemetry, ttl=0)
+    api.answer(only("/ip_connections"))
+    assert values(account, await account.group.scrape(10.0), telemetry)["telnyx_up",] == 1
+    api.answer(only("/nothing"))
+    found = values(account, await account.group.scrape(10.0), telemetry)
+    assert found["telnyx_up",] == 0
+    assert ("telnyx_last_success_timestamp_seconds",) not in found
+    await account.close()
+
+
+async def test_a_reload_switches_the_primary_collector_off(api):
+    """When a reload switches credential connections off, `telnyx_up` describes the other collectors at once."""
+    telemetry = Telemetry(process=False)
+    first = account_of(api, on=["ip-connections"], telemetry=telemetry)
+    await first.group.scrape(10.0)
+    second = account_of(api, on=["ip-connections"], off=[PRIMARY], telemetry=telemetry)
+    second.adopt(first)
+    found = values(second, await second.group.scrape(10.0), telemetry)
+    assert found["telnyx_up",] == 1
+    assert not {("telnyx_last_success_timestamp_seconds",), ("telnyx_exporter_cache_max_stale_seconds",)} & found.keys()
+    third = account_of(api, on=["ip-connections"], telemetry=telemetry)
+    third.adopt(second)
+    assert b"telnyx_up 0.0" in telemetry.render(Format.TEXT)
+    for account in (first, second, third):
+        await account.close()
+
+
+async def test_data_is_kept_for_three_ttls(api):
+    """Data expires after `--cache.max-stale`, or after three TTLs if that is longer."""
+    telemetry = Telemetry(process=False)
+    account = account_of(api, telemetry=telemetry, cache=CacheSettings(ttl=300.0, max_stale=600.0))
+    assert b"telnyx_exporter_cache_max_stale_seconds 900.0" in telemetry.render(Format.TEXT)
+    await account.close()
+
+
+async def test_only_other_collectors_are_limited(api):
+    """The request budget limits all collectors but credential connections, and a scrape waits for them for 1 s."""
+    api.rows.extend(connections(30)[3:])
+    settings = {"telnyx": TelnyxSettings(page_size=1, max_requests_per_second=0.1)}
+    account = account_of(api, on=["ip-connections"], **settings)
+    async with asyncio.timeout(9):
+        found = values(account, await account.group.scrape(10.0))
+    assert found["telnyx_collector_rows", PRIMARY] == 30
+    assert ("telnyx_collector_rows", "ip-connections") not in found
+    assert sum(request.path == "/v2/ip_connections" for request in api.requests) == 20
+    await account.close()
+
+
+async def test_access(api):
+    """The access check sends one request for each collector, without retries."""
+    api.answer(only("/credential_connections"))
+    account = account_of(api, on=["ip-connections"])
+    first, second = await account.check_access()
+    assert first == (PRIMARY, "/credential_connections", None)
+    assert (second.collector, second.path, str(second.error)) == (
+        "ip-connections",
+        "/ip_connections",
+        "HTTP status 403, Telnyx error 10010",
+    )
+    assert {request.query["page[size]"] for request in api.requests} == {"1"}
+    assert {request.query["sort"] for request in api.requests} == {"created_at"}
+    assert len(api.requests) == 2
+    await account.close()
+
+
+async def test_access_to_something_else(api):
+    """The access check reports a response that is not a list."""
+    api.answer(respond(body=b"<html>", kind="text/html"))
+    account = account_of(api)
+    (access,) = await account.check_access()
+    assert str(access.error) == "the response is not a list"
     await account.close()
 
 
 async def test_ttl_has_a_tolerance(api):
     """A value is stale slightly before its TTL ends, so that scrapes exactly one TTL apart each refresh it."""
     account = account_of(api, cache=CacheSettings(ttl=1000.0, max_stale=2000.0))
-    await account.cache.get(10.0)
-    assert account.cache.seconds_until_refresh == pytest.approx(950.0, abs=5.0)
+    await account.group.scrape(10.0)
+    assert primary(account).cache.seconds_until_refresh == pytest.approx(950.0, abs=5.0)
     await account.close()
 
 
@@ -76,6 +307,7 @@ SAME = {
     "telnyx.timeout": {"telnyx": TelnyxSettings(timeout=1.0)},
     "telnyx.page_size": {"telnyx": TelnyxSettings(page_size=7)},
     "telnyx.concurrency": {"telnyx": TelnyxSettings(concurrency=1)},
+    "telnyx.max_requests_per_second": {"telnyx": TelnyxSettings(max_requests_per_second=1.0)},
     "telnyx.api_key_file": {"telnyx": TelnyxSettings(api_key_file="another")},
     "log.level": {"log": LogSettings(level="debug")},
     "log.format": {"log": LogSettings(format="json")},
@@ -112,13 +344,13 @@ def test_each_setting_is_the_same_or_another():
 async def test_reload_keeps_the_snapshot_if_the_exposed_data_is_the_same(api, changed, kept):
     """A reload keeps the cached snapshot unless the new settings change which data is exposed."""
     first = account_of(api)
-    await first.cache.get(10.0)
-    view = first.cache.peek().value
+    await first.group.scrape(10.0)
+    view = primary(first).cache.peek().value
     current = CurrentAccount(first, lambda: account_of(api, **changed))
     api.answer(silence)
     await current.reload()
-    assert current.cache is not first.cache
-    assert current.cache.peek().value is (view if kept else None)
+    assert current.group is not first.group
+    assert primary(current).cache.peek().value is (view if kept else None)
     up = f"telnyx_up {float(kept)}".encode()
     assert up in TELEMETRY.render(Format.TEXT)
     await current.close()
@@ -126,13 +358,13 @@ async def test_reload_keeps_the_snapshot_if_the_exposed_data_is_the_same(api, ch
 
 async def test_reload_does_not_hide_changes(api):
     """The first refresh after a reload logs which connections changed since the last refresh before it."""
-    first, second = account_of(api), account_of(api, telnyx=TelnyxSettings(page_size=2))
-    await first.cache.get(10.0)
-    second.adopt_snapshot(first)
+    first, second = account_of(api), account_of(api, telnyx=TelnyxSettings(page_size=2), cache=CacheSettings(ttl=0))
+    await first.group.scrape(10.0)
+    second.adopt(first)
     api.rows[1]["active"] = False
     with capture_logs() as logs:
-        await second.refresh()
-    (line,) = [line for line in logs if line["event"] == "connections changed"]
+        await second.group.refresh_all()
+    (line,) = [line for line in logs if line["event"] == "list changed"]
     assert line["disabled"] == "2 connection 2"
     await first.close()
     await second.close()
@@ -155,7 +387,7 @@ async def test_reload_without_a_snapshot_starts_a_refresh(api):
     current = CurrentAccount(first, lambda: account_of(api, metrics=MetricsSettings(deny=".*_active")))
     await current.reload()
     await api.wait_for(1)
-    assert (await current.cache.get(10.0)).value.connection_count == 3
+    assert (await primary(current).get(10.0)).value.row_count == 3
     assert len(api.requests) == 1
     await current.close()
 
@@ -170,8 +402,8 @@ async def test_invalid_settings_keep_the_account(api):
     current = CurrentAccount(first, fail)
     with pytest.raises(ValueError, match="must be a duration"):
         await current.reload()
-    assert current.cache is first.cache
-    assert (await current.cache.get(10.0)).value.connection_count == 3
+    assert current.group is first.group
+    assert (await primary(current).get(10.0)).value.row_count == 3
     await current.close()
 
 
@@ -179,7 +411,7 @@ async def test_reload_releases_waiting_scrapes(api):
     """A scrape that waits for the replaced account gets the current state at once."""
     api.answer(silence)
     first = account_of(api)
-    scrape = asyncio.create_task(first.cache.get(100.0))
+    scrape = asyncio.create_task(primary(first).get(100.0))
     await api.wait_for(1)
     current = CurrentAccount(first, lambda: account_of(api))
     await current.reload()

@@ -6,14 +6,18 @@ from connections import collector_with, text_of
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from exporter.account.refresh import Refresher, requested_wait
-from exporter.collectors.credential_connections import COLLECTOR, Connection, Inbound
+from exporter.account.refresh import MAX_RETRY_AFTER, REFUSED_WAIT, Refresher, requested_wait, wait_after_refusal
+from exporter.collectors.connection_rows import Connection, Inbound
+from exporter.collectors.credential_connections import COLLECTOR
 from exporter.collectors.families import SnapshotGauge
 from exporter.exposition.renderer import Renderer
+from exporter.exposition.response import Document
 from exporter.telnyx.errors import (
     ConnectionFailed,
+    Forbidden,
     Internal,
     Malformed,
+    NotFound,
     RateLimited,
     RequestTimeout,
     TelnyxError,
@@ -81,7 +85,7 @@ def recorder():
 @pytest.fixture
 def refresher(fetcher, recorder):
     """Return a refresher that uses the client and a clock that stands still."""
-    return Refresher(fetcher, RENDERER, recorder, clock=lambda: NOW)
+    return Refresher("some", fetcher, RENDERER, recorder, clock=lambda: NOW)
 
 
 @pytest.fixture(autouse=True)
@@ -101,31 +105,31 @@ async def refresh(refresher, logs):
 
 REFRESHED = ("debug", "refreshed")
 FIRST_REFRESHED = ("info", "refreshed")
-CHANGED = ("info", "connections changed")
+CHANGED = ("info", "list changed")
 FAILED = ("warning", "refresh failed")
 STILL_FAILS = ("debug", "refresh still fails")
 RECOVERED = ("info", "refreshes succeed again")
-LEFT_OUT = ("warning", "connection left out, it can't be decoded")
-MORE_LEFT_OUT = ("warning", "more connections left out")
+LEFT_OUT = ("warning", "row left out, it can't be decoded")
+MORE_LEFT_OUT = ("warning", "more rows left out")
 
 
 async def test_view(refresher):
     """A refresh returns the rendered list, the number of connections, and the time of the refresh."""
     view = await refresher()
-    assert (view.connection_count, view.refreshed_at) == (3, NOW)
-    assert b'connection_id="2"' in text_of(view.document)
+    assert (view.row_count, view.refreshed_at) == (3, NOW)
+    assert b'connection_id="2"' in text_of(Document(view.families))
 
 
 async def test_default_clock_is_unix_time(fetcher, recorder):
     """By default, a view has the real Unix time."""
-    assert (await Refresher(fetcher, RENDERER, recorder)()).refreshed_at > NOW
+    assert (await Refresher("some", fetcher, RENDERER, recorder)()).refreshed_at > NOW
 
 
 async def test_only_selected_families_are_rendered(fetcher, recorder):
     """Only the selected families are rendered."""
     renderer = Renderer(COLLECTOR.select(lambda name: name == "telnyx_connection_info"))
     fetcher.result = snapshot_of((ZERO,), renderer=renderer)
-    text = text_of((await Refresher(fetcher, renderer, recorder)()).document).decode()
+    text = text_of(Document((await Refresher("some", fetcher, renderer, recorder)()).families)).decode()
     assert [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")] == ["telnyx_connection_info"]
 
 
@@ -137,7 +141,7 @@ async def test_success_is_logged_and_recorded(refresher, recorder, logs):
     for expected in (FIRST_REFRESHED, REFRESHED):
         assert await refresh(refresher, logs) == [expected]
         (line,) = logs
-        assert (line["connections"], line["pages"]) == (3, 2)
+        assert (line["rows"], line["pages"]) == (3, 2)
         assert line["seconds"] == round(recorder.seconds[-1], 3)
     assert recorder.events == [("refreshed", NOW)] * 2
     assert all(0.0 <= seconds < 60.0 for seconds in recorder.seconds)
@@ -155,6 +159,7 @@ async def test_failure_is_raised_and_recorded(fetcher, refresher, recorder, logs
         {
             "log_level": "warning",
             "event": "refresh failed",
+            "collector": "some",
             "reason": "unauthorized",
             "error": "HTTP status 401, Telnyx error 10009",
             "advice": Unauthorized.advice,
@@ -192,7 +197,7 @@ async def test_recovery_logs_the_last_reason(fetcher, refresher, logs):
     await refresh(refresher, logs)
     fetcher.result = THREE
     await refresh(refresher, logs)
-    assert logs[0] == {"log_level": "info", "event": "refreshes succeed again", "last_reason": "malformed"}
+    assert (logs[0]["event"], logs[0]["last_reason"]) == ("refreshes succeed again", "malformed")
 
 
 def broken_samples(_):
@@ -215,7 +220,7 @@ def broken_samples(_):
 async def test_unexpected_exception_is_internal(recorder, logs, result, selection, location):
     """An unexpected exception becomes an `Internal` error with its type and location, but without its message."""
     with pytest.raises(Internal) as caught:
-        await Refresher(Fetcher(result), Renderer(selection), recorder)()
+        await Refresher("some", Fetcher(result), Renderer(selection), recorder)()
     assert str(caught.value).startswith(location)
     assert caught.value.__context__ is None
     assert recorder.events == [("failed", "internal")]
@@ -243,7 +248,7 @@ async def test_cancelled_refresh_is_not_recorded(refresher, fetcher, recorder, l
 
 async def test_missing_connections_are_logged(fetcher, refresher, logs):
     """If the pages have fewer connections than the list counts, one warning is logged, and one more when that ends."""
-    missing = ("warning", "pages lack connections that the list's total includes")
+    missing = ("warning", "pages lack rows that the list's total includes")
     fetcher.result = Snapshot(THREE.pages, 3, missing=2)
     assert await refresh(refresher, logs) == [FIRST_REFRESHED, missing]
     assert logs[-1]["missing"] == 2
@@ -260,14 +265,14 @@ def with_unreadable_rows(*ids):
 
 def logged_ids(logs):
     """Return the ids of the rows that are logged as left out."""
-    return [line["connection_id"] for line in logs if (line["log_level"], line["event"]) == LEFT_OUT]
+    return [line["id"] for line in logs if (line["log_level"], line["event"]) == LEFT_OUT]
 
 
 async def test_unreadable_row_is_logged(fetcher, refresher, logs):
     """An unreadable row is logged with its id and the problem."""
     fetcher.result = with_unreadable_rows("7")
     assert await refresh(refresher, logs) == [FIRST_REFRESHED, LEFT_OUT]
-    assert (logs[-1]["connection_id"], logs[-1]["problem"]) == ("7", "problem of 7")
+    assert (logs[-1]["id"], logs[-1]["problem"]) == ("7", "problem of 7")
 
 
 @pytest.mark.parametrize(
@@ -327,7 +332,7 @@ async def test_changes_are_logged(fetcher, refresher, logs, pages, changes):
     await refresh(refresher, logs)
     fetcher.result = snapshot_of(*pages)
     assert await refresh(refresher, logs) == [REFRESHED, CHANGED]
-    assert logs[-1] == {"log_level": "info", "event": "connections changed", **changes}
+    assert logs[-1] == {"log_level": "info", "event": "list changed", "collector": "some", **changes}
     assert await refresh(refresher, logs) == [REFRESHED]
 
 
@@ -352,12 +357,12 @@ async def test_other_changes_of_an_incomplete_list_are_logged(fetcher, refresher
     await refresh(refresher, logs)
     fetcher.result = snapshot_of((replace(ZERO, active=False), ONE), missing=1)
     assert CHANGED in await refresh(refresher, logs)
-    assert logs[1] == {"log_level": "info", "event": "connections changed", "disabled": "0 pbx 0"}
+    assert logs[1] == {"log_level": "info", "event": "list changed", "collector": "some", "disabled": "0 pbx 0"}
     fetcher.result = THREE
     await refresh(refresher, logs)
     fetcher.result = snapshot_of((ZERO, ONE, Connection(id="3")), unreadable=(UnreadableRow("2", "x"),))
     assert CHANGED in await refresh(refresher, logs)
-    assert logs[1] == {"log_level": "info", "event": "connections changed", "added": "3"}
+    assert logs[1] == {"log_level": "info", "event": "list changed", "collector": "some", "added": "3"}
 
 
 async def test_changes_during_an_outage_are_logged_after_it(fetcher, refresher, logs):
@@ -373,8 +378,8 @@ async def test_changes_since_the_last_success_of_a_previous_refresher_are_logged
     """A refresher that adopts the pages of another one logs what changed since then."""
     await refresh(refresher, logs)
     fetcher.result = snapshot_of((ZERO, ONE))
-    following = Refresher(fetcher, RENDERER, recorder)
-    following.adopt_pages(refresher)
+    following = Refresher("some", fetcher, RENDERER, recorder)
+    following.adopt(refresher)
     assert await refresh(following, logs) == [REFRESHED, CHANGED]
 
 
@@ -395,11 +400,21 @@ async def test_at_most_ten_changes_of_a_kind_are_logged(fetcher, refresher, logs
     ("error", "seconds"),
     [
         pytest.param(RateLimited(429, "10011", 7.0), 7.0, id="requested"),
+        pytest.param(RateLimited(429, None, 86400.0), MAX_RETRY_AFTER, id="absurd"),
+        pytest.param(RateLimited(429, None, float("inf")), MAX_RETRY_AFTER, id="infinite"),
         pytest.param(RateLimited(429), 0.0, id="not-requested"),
         pytest.param(ConnectionFailed("x"), 0.0, id="no-response"),
         pytest.param(ValueError("x"), 0.0, id="other-error"),
     ],
 )
 def test_requested_wait(error, seconds):
-    """`requested_wait` returns the seconds that the API asked to wait, or 0."""
+    """`requested_wait` returns the seconds that the API asked to wait, up to a maximum, or 0."""
     assert requested_wait(error) == seconds
+    assert wait_after_refusal(error) == seconds
+
+
+@pytest.mark.parametrize("error", [Forbidden(403), NotFound(404)], ids=["403", "404"])
+def test_wait_after_refusal(error):
+    """What the key may not read, or what the API does not have, is tried again after ten minutes."""
+    assert wait_after_refusal(error) == REFUSED_WAIT == 600
+    assert requested_wait(error) == 0

@@ -134,9 +134,19 @@ def listing(**overrides: Any) -> Answer:
             **{name: value(exchange) if callable(value) else value for name, value in overrides.items()},
         }
         page = rows[(request.page - 1) * request.size : request.page * request.size]
+        if request.path != PATH:
+            page = [_as_row_of(request.path, row) for row in page]
         await respond(body=json.dumps({"data": page, "meta": meta}).encode())(exchange)
 
     return answer
+
+
+def _as_row_of(path: str, row: Any) -> Any:
+    """Return a row of credential connections as one of another list. Ids are unique over all lists."""
+    if not isinstance(row, dict) or not row.get("id"):
+        return row
+    kind = path.rpartition("/")[2].removesuffix("s")
+    return row | {"id": f"{row['id']}-{kind}", "record_type": kind}
 
 
 def always_first_page(**overrides: Any) -> Answer:
@@ -292,8 +302,8 @@ FAULTS = {
     "401": Fault(telnyx_error(401, "10009"), "unauthorized"),
     "401-html": Fault(html(401), "unauthorized"),
     "403": Fault(telnyx_error(403, "10010"), "forbidden"),
-    "404": Fault(telnyx_error(404, "10005"), "bad_request"),
-    "404-html": Fault(html(404), "bad_request"),
+    "404": Fault(telnyx_error(404, "10005"), "not_found"),
+    "404-html": Fault(html(404), "not_found"),
     "error-code-is-the-key": Fault(telnyx_error(400, ECHO.decode()), "bad_request"),
     "error-nested": Fault(respond(400, b"[" * 100_000), "bad_request"),
     "error-endless": Fault(respond(400, ECHO * 10**5), "bad_request"),

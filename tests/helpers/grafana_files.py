@@ -35,6 +35,7 @@ SUBSTITUTES = {
     "job": ".+",
     "instance": ".+",
     "show": "all",
+    "record_type": ".+",
     "__rate_interval": "5s",
     "__interval_ms": "1000",
     "__interval": "1s",

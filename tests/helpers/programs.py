@@ -17,9 +17,15 @@ import urllib.request
 import pytest
 import uvicorn
 
+from exporter.collectors.registry import COLLECTORS
 from exporter.sandbox import create_app
 from exporter.server.listeners import listen, local_url
 
+ALL_COLLECTORS = (
+    *(f"--collector.{collector.name}" for collector in COLLECTORS),
+    "--telnyx.max-requests-per-second=100",
+)
+"""Flags that let the exporter read all lists, without a delay at the start."""
 START_TIMEOUT = 30.0
 """Seconds to wait for a program to start or for an effect to show."""
 

@@ -6,13 +6,13 @@ import threading
 
 import httpx
 import pytest
-from connections import render
+from collectors import collector_of, group_of, view_of
+from connections import render_families
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.account.refresh import View
-from exporter.cache import Cache
-from exporter.collectors.credential_connections import Connection
+from exporter.collectors import ip_connections
+from exporter.collectors.connection_rows import Connection
 from exporter.exposition import response as response_module
 from exporter.exposition.blocks import decompress
 from exporter.exposition.formats import Format
@@ -25,7 +25,7 @@ CONNECTIONS = (Connection(id="1", connection_name='a "name"', active=True), Conn
 
 async def refresh_ok():
     """Refresh successfully."""
-    return View(render(CONNECTIONS), 2, 1.7e9)
+    return view_of(render_families(CONNECTIONS), 2)
 
 
 async def refresh_failed():
@@ -33,12 +33,15 @@ async def refresh_failed():
     raise Unauthorized(401, "10009")
 
 
-def cache_of(refresh=refresh_ok, **options):
-    return Cache(refresh, **{"ttl": 60.0, "max_stale": 600.0, **options})
+def app_of(*collectors, own_metrics=None, **options):
+    """Return the application with these collectors, by default one that refreshes successfully."""
+    own_metrics = own_metrics or Telemetry(process=False)
+    group = group_of(*(collectors or [collector_of(refresh_ok)]), observer=own_metrics)
+    return create_app(lambda: group, own_metrics, **options)
 
 
-def client_of(cache, own_metrics=None, **options):
-    transport = httpx.ASGITransport(create_app(lambda: cache, own_metrics or Telemetry(process=False), **options))
+def client_of(*collectors, **options):
+    transport = httpx.ASGITransport(app_of(*collectors, **options))
     return httpx.AsyncClient(transport=transport, base_url="http://exporter", headers={"accept-encoding": "identity"})
 
 
@@ -48,7 +51,7 @@ def values(text, parse=parse_text):
 
 async def test_a_scrape_returns_connections_and_own_metrics():
     """A scrape returns one document: the connections, then the exporter's own metrics."""
-    async with client_of(cache_of()) as client:
+    async with client_of() as client:
         response = await client.get("/metrics")
     samples = values(response.text)
     assert response.status_code == 200
@@ -71,7 +74,7 @@ async def test_a_scrape_returns_connections_and_own_metrics():
 )
 async def test_format_and_encoding_are_negotiated(accept, form, parse, encoding):
     """Format and encoding are those that the scraper accepts, on the first scrape and the next. The body has both."""
-    async with client_of(cache_of()) as client:
+    async with client_of() as client:
         for _ in range(2):
             async with client.stream(
                 "GET", "/metrics", headers={"accept": accept, "accept-encoding": encoding}
@@ -89,7 +92,7 @@ LARGE = tuple(Connection(id=str(number), connection_name=os.urandom(30_000).hex(
 
 async def refresh_large():
     """Refresh successfully, with connections whose text has many pieces."""
-    return View(render(LARGE), len(LARGE), 1.7e9)
+    return view_of(render_families(LARGE), len(LARGE))
 
 
 class SlowClient:
@@ -97,7 +100,7 @@ class SlowClient:
 
     def __init__(self, encoding, method="GET"):
         headers = [(b"accept-encoding", encoding.encode())]
-        self.scope = {"type": "http", "method": method, "path": "/metrics", "headers": headers}
+        self.scope = {"type": "http", "method": method, "path": "/metrics", "headers": headers, "query_string": b""}
         self.pieces = []
 
     async def send(self, message):
@@ -107,20 +110,20 @@ class SlowClient:
             self.pieces.append(message["body"])
             assert message.get("more_body", False) is (len(message["body"]) > 0)
 
-    async def request(self, cache):
+    async def request(self, collector):
         """Send the request and receive the response."""
         async with asyncio.timeout(20):
-            await create_app(lambda: cache, Telemetry(process=False))(self.scope, None, self.send)
+            await app_of(collector)(self.scope, None, self.send)
 
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 async def test_a_large_response_is_sent_in_pieces(encoding):
     """A response of many pieces arrives completely and in order, at several clients at the same time."""
-    cache = cache_of(refresh_large)
+    collector = collector_of(refresh_large)
     clients = [SlowClient(encoding) for _ in range(3)]
     async with asyncio.TaskGroup() as group:
         for client in clients:
-            group.create_task(client.request(cache))
+            group.create_task(client.request(collector))
     for client in clients:
         data = b"".join(client.pieces)
         lines = (gzip.decompress(data) if encoding == "gzip" else data).decode().splitlines()
@@ -139,12 +142,12 @@ async def test_fast_readers_do_not_delay_others():
             turns.append(self)
 
     clients = [FastClient("gzip") for _ in range(2)]
-    cache = cache_of(refresh_large)
-    await clients[0].request(cache)
+    collector = collector_of(refresh_large)
+    await clients[0].request(collector)
     del turns[:]
     async with asyncio.TaskGroup() as group:
         for client in clients:
-            group.create_task(client.request(cache))
+            group.create_task(client.request(collector))
     assert sum(one is not other for one, other in itertools.pairwise(turns)) > len(turns) / 2
 
 
@@ -162,16 +165,16 @@ async def test_a_large_response_is_decompressed_in_another_thread(monkeypatch, e
         return decompress(*arguments)
 
     monkeypatch.setattr(response_module, "decompress", record)
-    await SlowClient(encoding).request(cache_of(refresh))
+    await SlowClient(encoding).request(collector_of(refresh))
     assert threads == set() if encoding == "gzip" else (threading.get_ident() in threads) is not in_thread
 
 
 async def test_a_head_request_gets_no_body():
     """The response to HEAD has the headers of GET, and no body is created for it."""
     client = SlowClient("identity", "HEAD")
-    await client.request(cache_of(refresh_large))
+    await client.request(collector_of(refresh_large))
     assert client.pieces == [b""]
-    async with client_of(cache_of()) as http:
+    async with client_of() as http:
         head, get = await http.head("/metrics"), await http.get("/metrics")
     assert head.headers["content-type"] == get.headers["content-type"]
     assert abs(int(head.headers["content-length"]) - len(get.content)) < 10  # counters can have other numbers
@@ -179,7 +182,7 @@ async def test_a_head_request_gets_no_body():
 
 async def test_a_scrape_without_a_snapshot_succeeds():
     """If no refresh has succeeded yet, a scrape returns status 200 with `telnyx_up` 0 and without connections."""
-    async with client_of(cache_of(refresh_failed)) as client:
+    async with client_of(collector_of(refresh_failed)) as client:
         response = await client.get("/metrics")
     assert response.status_code == 200
     assert "telnyx_up 0.0" in response.text
@@ -189,10 +192,10 @@ async def test_a_scrape_without_a_snapshot_succeeds():
 async def test_a_scrape_returns_before_the_scrape_timeout():
     """If a refresh is slow, the scrape returns before Prometheus's scrape timeout."""
     never = asyncio.Event()
-    cache = cache_of(never.wait)
-    async with client_of(cache) as client, asyncio.timeout(5):
+    collector = collector_of(never.wait)
+    async with client_of(collector) as client, asyncio.timeout(5):
         response = await client.get("/metrics", headers={"X-Prometheus-Scrape-Timeout-Seconds": "0.02"})
-    await cache.close()
+    await collector.cache.close()
     assert response.status_code == 200
 
 
@@ -220,7 +223,7 @@ def test_scrape_timeout_subtracts_a_margin(header, seconds):
 
 async def test_health_does_not_depend_on_telnyx():
     """The exporter is healthy even if the Telnyx API can't be reached."""
-    async with client_of(cache_of(refresh_failed)) as client:
+    async with client_of(collector_of(refresh_failed)) as client:
         response = await client.get("/-/healthy")
     assert (response.status_code, response.text) == (200, "healthy\n")
 
@@ -235,7 +238,7 @@ async def test_readiness_probe_starts_the_first_refresh():
         asyncio.get_running_loop().call_soon(finished.set)
         return await refresh_ok()
 
-    async with client_of(cache_of(refresh)) as client, asyncio.timeout(5):
+    async with client_of(collector_of(refresh)) as client, asyncio.timeout(5):
         first = await client.get("/-/ready")
         await started.wait()
         release.set()
@@ -245,21 +248,103 @@ async def test_readiness_probe_starts_the_first_refresh():
     assert (second.status_code, second.text) == (200, "ready\n")
 
 
-async def test_every_request_uses_the_current_cache():
-    """If the cache is replaced between two requests, the second request uses the new cache."""
+async def test_readiness_does_not_depend_on_telnyx():
+    """The exporter is ready when every collector has refreshed or failed once, so an outage blocks no rollout."""
+    failing, hanging = collector_of(refresh_failed), collector_of(asyncio.Event().wait, "ip-connections")
+    async with client_of(failing) as client:
+        await failing.get(5.0)
+        assert (await client.get("/-/ready")).status_code == 200
+    async with client_of(failing, hanging) as client:
+        assert (await client.get("/-/ready")).status_code == 503
+    await hanging.cache.close()
 
-    async def refresh_other():
-        return View(render((Connection(id="3", active=True),)), 1, 1.8e9)
 
-    caches = [cache_of(refresh_other), cache_of()]
-    transport = httpx.ASGITransport(create_app(lambda: caches[-1], Telemetry(process=False)))
+async def test_readiness_probes_refresh_only_until_the_exporter_is_ready():
+    """Later probes start no refresh, so that a list is not read more often than it is scraped."""
+    now, refreshes = 0.0, []
+
+    async def refresh():
+        refreshes.append(now)
+        return await refresh_ok()
+
+    async with client_of(collector_of(refresh, clock=lambda: now)) as client:
+        await client.get("/metrics")
+        now = 1000.0
+        assert (await client.get("/-/ready")).status_code == 200
+    assert refreshes == [0.0]
+
+
+# collect[]
+
+
+async def refresh_other():
+    """Refresh successfully, with one other connection."""
+    rows = (ip_connections.IpConnection(id="3", active=True),)
+    return view_of(render_families(rows, collector=ip_connections.COLLECTOR), 1)
+
+
+BOTH = {"credential-connections", "ip-connections"}
+
+
+def both():
+    """Return two collectors."""
+    return collector_of(refresh_ok), collector_of(refresh_other, "ip-connections")
+
+
+@pytest.mark.parametrize(
+    ("query", "ids", "collectors", "own"),
+    [
+        ("", "123", BOTH, True),
+        ("?other=1", "123", BOTH, True),
+        ("?collect[]=ip-connections", "3", {"ip-connections"}, False),
+        ("?collect%5B%5D=ip-connections", "3", {"ip-connections"}, False),
+        ("?collect[]=ip-connections&collect[]=exporter", "3", {"ip-connections"}, True),
+        (
+            "?collect[]=ip-connections&collect[]=credential-connections",
+            "123",
+            {"credential-connections", "ip-connections"},
+            False,
+        ),
+        ("?collect[]=exporter", "", set(), True),
+    ],
+)
+@pytest.mark.parametrize("form", ["text/plain", "application/openmetrics-text"])
+async def test_collectors_can_be_selected(query, ids, collectors, own, form):
+    """`collect[]` selects collectors, with their status, or the exporter's own metrics."""
+    parse = parse_text if form == "text/plain" else parse_openmetrics
+    async with client_of(*both()) as client:
+        response = await client.get(f"/metrics{query}", headers={"accept": form})
+    found = values(response.text, parse)
+    assert response.status_code == 200
+    assert {key[1] for key in found if key[0] == "telnyx_connection_active"} == set(ids)
+    assert {key[1] for key in found if key[0] == "telnyx_collector_success"} == collectors
+    assert (("telnyx_up",) in found) is own
+
+
+@pytest.mark.parametrize("name", ["", "fax-applications", "IP-connections", "%0d%0aX: y", "<script>"])
+async def test_an_unknown_collector_is_rejected(name):
+    """`collect[]` with an unknown or disabled collector gets status 400 and the names that are possible."""
+    collectors = both()
+    async with client_of(*collectors) as client:
+        response = await client.get(f"/metrics?collect[]=ip-connections&collect[]={name}")
+    assert (response.status_code, response.text) == (
+        400,
+        "collect[] must be an enabled collector: credential-connections, ip-connections, exporter\n",
+    )
+    assert all(collector.cache.peek().value is None for collector in collectors)
+
+
+async def test_every_request_uses_the_current_group():
+    """If the collectors are replaced between two requests, the second request uses the new ones."""
+    groups = [group_of(collector_of(refresh_other)), group_of(collector_of(refresh_ok))]
+    transport = httpx.ASGITransport(create_app(lambda: groups[-1], Telemetry(process=False)))
     async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as client:
         assert 'connection_id="2"' in (await client.get("/metrics")).text
-        caches.pop()
-        assert "<dd>unknown</dd>" in (await client.get("/")).text
+        groups.pop()
+        assert "<td>unknown</td>" in (await client.get("/")).text
         assert (await client.get("/-/ready")).status_code in {200, 503}
         assert 'connection_id="3"' in (await client.get("/metrics")).text
-        assert "<dd>1</dd>" in (await client.get("/")).text
+        assert "<td>1</td>" in (await client.get("/")).text
 
 
 async def test_reload():
@@ -271,7 +356,7 @@ async def test_reload():
         if len(reloads) > 1:
             raise ValueError("web.yml: nonsense: unknown key")
 
-    async with client_of(cache_of(), reload=reload) as client:
+    async with client_of(reload=reload) as client:
         responses = [await client.post("/-/reload") for _ in range(2)]
         assert (await client.get("/-/reload")).status_code == 405
     assert [(response.status_code, response.text) for response in responses] == [
@@ -283,7 +368,7 @@ async def test_reload():
 
 async def test_reload_is_disabled_by_default():
     """If reloading over HTTP is disabled, the response says how to reload."""
-    async with client_of(cache_of()) as client:
+    async with client_of() as client:
         response = await client.post("/-/reload")
     assert (response.status_code, response.text) == (
         403,
@@ -293,18 +378,18 @@ async def test_reload_is_disabled_by_default():
 
 async def test_landing_page_does_not_start_a_refresh():
     """Opening the landing page doesn't start a refresh."""
-    cache = cache_of()
-    async with client_of(cache) as client:
+    collector = collector_of(refresh_ok)
+    async with client_of(collector) as client:
         response = await client.get("/")
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert response.headers["content-security-policy"].startswith("default-src 'none'")
-    assert cache.peek().value is None
+    assert collector.cache.peek().value is None
 
 
 async def test_metrics_path_can_be_changed():
     """The metrics path is a setting, and the landing page links to it."""
-    async with client_of(cache_of(), metrics_path="/telnyx") as client:
+    async with client_of(metrics_path="/telnyx") as client:
         assert (await client.get("/telnyx")).status_code == 200
         assert (await client.get("/metrics")).status_code == 404
         assert 'href="/telnyx"' in (await client.get("/")).text
@@ -314,7 +399,7 @@ async def test_metrics_path_can_be_changed():
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
 async def test_only_get_and_head_are_allowed(path, method):
     """Methods that could change something are rejected."""
-    async with client_of(cache_of()) as client:
+    async with client_of() as client:
         response = await client.request(method, path)
     assert response.status_code == 405
     assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
@@ -329,7 +414,7 @@ async def test_cache_requests_hits_and_stale_responses_are_counted():
         return await (refresh_failed() if fail else refresh_ok())
 
     own_metrics = Telemetry(process=False)
-    async with client_of(cache_of(refresh, clock=lambda: now), own_metrics) as client:
+    async with client_of(collector_of(refresh, clock=lambda: now), own_metrics=own_metrics) as client:
         await client.get("/metrics")
         await client.get("/metrics")
         now, fail = 61.0, True

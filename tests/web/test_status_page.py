@@ -1,15 +1,15 @@
 from html.parser import HTMLParser
 
 import pytest
+from collectors import view_of
 
 from exporter import __version__
-from exporter.account.refresh import View
+from exporter.account.collector_group import CollectorState
 from exporter.cache import Entry
-from exporter.exposition.response import EMPTY
 from exporter.telnyx.errors import ConnectionFailed, TelnyxError, Unauthorized
 from exporter.web.status_page import render_page
 
-VIEW = View(EMPTY, 55, 1_517_610_327.521)  # 2018-02-02T22:25:27Z
+VIEW = view_of(row_count=55, refreshed_at=1_517_610_327.521)  # 2018-02-02T22:25:27Z
 VOID = {"meta"}
 
 
@@ -46,39 +46,50 @@ def entry(view=VIEW, age=12.4, *, stale=False, error=None):
     return Entry(view, None if view is None else age, stale=stale, error=error, hit=False)
 
 
-def rendered(cache_entry, metrics_path="/metrics"):
-    """Render the page for a cache entry and return its state, details and facts."""
-    html = render_page(cache_entry, metrics_path, seconds_until_refresh=47.2)
+def states_of(*entries, names=("credential-connections", "ip-connections", "fax-applications")):
+    """Return the states of collectors with these cache entries."""
+    return [CollectorState(name, state, 47.2) for name, state in zip(names, entries, strict=False)]
+
+
+def page_of(*entries, metrics_path="/metrics"):
+    """Render the page of collectors with these cache entries."""
+    return render_page(states_of(*entries), metrics_path)
+
+
+def rendered(*entries):
+    """Render the page, and return its state, the details about errors, and the rows of its table."""
+    html = page_of(*entries)
     assert html.startswith("<!DOCTYPE html>\n")
     text = Page(html).text
-    title, heading, state, *details = text[: text.index("Connections")]
+    title, heading, state, *details = text[: text.index("Collector")]
     assert (title, heading) == (f"Telnyx exporter: {state}", "Telnyx exporter")
-    facts = text[text.index("Connections") : text.index("Metrics")]
-    return state, details, dict(zip(facts[::2], facts[1::2], strict=True))
+    cells = text[text.index("Last read") + 1 : text.index(f"Version {__version__}")]
+    return state, details, [tuple(cells[start : start + 3]) for start in range(0, len(cells), 3)]
 
 
-def facts(connections, last):
-    """Return the expected facts of a page."""
-    return {"Connections": connections, "Last read": last, "Version": __version__}
+def row(rows, last, name="credential-connections"):
+    """Return the expected row of the table."""
+    return (name, rows, last)
 
 
+NAME = "credential-connections"
 NEXT = "Next attempt: at the first scrape in 47 s or later."
-NEVER_REFRESHED = facts("unknown", "never, or longer ago than --cache.max-stale")
-REFRESHED = facts("55", "2018-02-02 22:25:27 UTC, 12 s ago")
+NEVER_REFRESHED = row("unknown", "never, or too long ago to show")
+REFRESHED = row("55", "2018-02-02 22:25:27 UTC, 12 s ago")
 
 
 @pytest.mark.parametrize(
     ("cache_entry", "expected"),
     [
-        pytest.param(entry(None), ("No current data from Telnyx", [], NEVER_REFRESHED), id="never-refreshed"),
-        pytest.param(entry(), ("Connected to Telnyx", [], REFRESHED), id="fine"),
-        pytest.param(entry(stale=True), ("Connected to Telnyx", [], REFRESHED), id="stale-without-scrapes"),
+        pytest.param(entry(None), ("No current data from Telnyx", [], [NEVER_REFRESHED]), id="never-refreshed"),
+        pytest.param(entry(), ("Connected to Telnyx", [], [REFRESHED]), id="fine"),
+        pytest.param(entry(stale=True), ("Connected to Telnyx", [], [REFRESHED]), id="stale-without-scrapes"),
         pytest.param(
             entry(stale=True, error=Unauthorized(401, "10009")),
             (
                 "The last refresh failed",
-                ["Reason: unauthorized (HTTP status 401, Telnyx error 10009)", Unauthorized.advice, NEXT],
-                facts("55 when last read", REFRESHED["Last read"]),
+                [NAME, ": unauthorized (HTTP status 401, Telnyx error 10009)", Unauthorized.advice, NEXT],
+                [row("55 when last read", REFRESHED[2])],
             ),
             id="failing-with-value",
         ),
@@ -86,8 +97,8 @@ REFRESHED = facts("55", "2018-02-02 22:25:27 UTC, 12 s ago")
             entry(None, error=ConnectionFailed("ConnectError")),
             (
                 "The last refresh failed",
-                ["Reason: connection (ConnectError)", ConnectionFailed.advice, NEXT],
-                NEVER_REFRESHED,
+                [NAME, ": connection (ConnectError)", ConnectionFailed.advice, NEXT],
+                [NEVER_REFRESHED],
             ),
             id="failing-without-value",
         ),
@@ -96,6 +107,21 @@ REFRESHED = facts("55", "2018-02-02 22:25:27 UTC, 12 s ago")
 def test_states(other_time_zone, cache_entry, expected):
     """The page states whether the Telnyx API is reachable and how old the data is. An error has a reason and advice."""
     assert rendered(cache_entry) == expected
+
+
+def test_several_collectors():
+    """The page has a row for each collector, says how many fail, and names these with their errors."""
+    state, details, rows = rendered(entry(), entry(None, error=ConnectionFailed("x")), entry(error=Unauthorized(401)))
+    assert state == "The last refresh of 2 of 3 collectors failed"
+    assert [text for text in details if text in {"credential-connections", "ip-connections", "fax-applications"}] == [
+        "ip-connections",
+        "fax-applications",
+    ]
+    assert rows == [
+        REFRESHED,
+        row(*NEVER_REFRESHED[1:], "ip-connections"),
+        row("55 when last read", REFRESHED[2], "fax-applications"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -107,21 +133,21 @@ def test_states(other_time_zone, cache_entry, expected):
 )
 def test_color(cache_entry, color):
     """The color of the state shows at a glance whether all is well."""
-    html = render_page(cache_entry, "/metrics")
+    html = page_of(cache_entry)
     assert f".state strong {{ color: var(--{color}); }}" in html
     assert f"--{color}: #" in html
 
 
 def test_unexpected_exception_is_not_quoted():
     """An unexpected exception is shown as internal, without its text, which could contain a secret."""
-    html = render_page(entry(error=ValueError("KEY0123-secret")), "/metrics")
-    assert "Reason: internal" in html
+    html = page_of(entry(error=ValueError("KEY0123-secret")))
+    assert "</b>: internal (" in html
     assert "KEY0123" not in html
 
 
 def test_links():
     """The page links to the metrics, at the configured path, and to both health checks."""
-    links = Page(render_page(entry(), "/telnyx/metrics")).links
+    links = Page(page_of(entry(), metrics_path="/telnyx/metrics")).links
     assert links == {"Metrics": "/telnyx/metrics", "Healthy": "/-/healthy", "Ready": "/-/ready"}
 
 
@@ -135,18 +161,18 @@ def test_inserted_text_is_escaped():
         reason = HOSTILE
         advice = HOSTILE
 
-    harmless = Page(render_page(entry(error=Unauthorized(401)), "/metrics"))
-    hostile = Page(render_page(entry(error=Hostile(HOSTILE)), HOSTILE))
+    harmless = Page(page_of(entry(error=Unauthorized(401))))
+    hostile = Page(page_of(entry(error=Hostile(HOSTILE)), metrics_path=HOSTILE))
     assert [(tag, sorted(attrs)) for tag, attrs in hostile.elements] == [
         (tag, sorted(attrs)) for tag, attrs in harmless.elements
     ]
     assert hostile.links["Metrics"] == HOSTILE
-    assert f"Reason: {HOSTILE} ({HOSTILE})" in hostile.text
+    assert f": {HOSTILE} ({HOSTILE})" in hostile.text
     assert HOSTILE in hostile.text
 
 
 def test_page_loads_no_other_resources():
     """The page loads no script, image, font or style, as its content security policy requires."""
-    elements = Page(render_page(entry(), "/metrics")).elements
+    elements = Page(page_of(entry())).elements
     assert {tag for tag, _ in elements}.isdisjoint({"script", "img", "link", "iframe", "object"})
     assert not any({"src", "onclick", "style"} & set(attrs) for _, attrs in elements)

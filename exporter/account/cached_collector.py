@@ -1,0 +1,71 @@
+"""A collector of an account, with a cache of its own."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from exporter.account.refresh import requested_wait
+from exporter.cache import Cache
+from exporter.telnyx.errors import RateLimited
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from exporter.account.refresh import Refresher, View
+    from exporter.account.status import CollectorStatus
+    from exporter.cache import Entry
+    from exporter.exposition.response import FamilyBlocks
+
+
+class CachedCollector:
+    """Refreshes the data of one collector and caches it. It shares no state with other collectors.
+
+    `ttl` and `max_stale` are seconds. A scrape waits for a refresh at most `max_wait` seconds. `retry_after` returns
+    the seconds to wait after an error.
+    """
+
+    def __init__(
+        self,
+        refresh: Refresher,
+        status: CollectorStatus,
+        *,
+        ttl: float,
+        max_stale: float,
+        max_wait: float = math.inf,
+        retry_after: Callable[[Exception], float] = requested_wait,
+        is_exposed: Callable[[str], bool] = lambda _: True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.status = status
+        self.cache: Cache[View] = Cache(refresh, ttl=ttl, max_stale=max_stale, retry_after=retry_after, clock=clock)
+        self._refresh = refresh
+        self._max_wait = max_wait
+        self._is_exposed = is_exposed
+
+    @property
+    def name(self) -> str:
+        """The name of the collector."""
+        return self.status.name
+
+    def adopt(self, previous: CachedCollector, *, with_data: bool) -> None:
+        """Continue with the data and the status of the same collector, or only with its counters.
+
+        After errors other than a rate limit, the next refresh can start at once: the user may have fixed the cause.
+        """
+        self.status.adopt(previous.status, with_data=with_data)
+        if isinstance(previous.cache.peek().error, RateLimited):
+            self.cache.adopt_wait(previous.cache)
+        if with_data:
+            self.cache.adopt(previous.cache)
+            self._refresh.adopt(previous._refresh)
+
+    async def get(self, timeout: float) -> Entry[View]:  # noqa: ASYNC109 -- a deadline to return by, not an error
+        """Return fresh data, or the current state after `timeout` seconds or the collector's maximum."""
+        return await self.cache.get(min(timeout, self._max_wait))
+
+    def families(self) -> Sequence[FamilyBlocks]:
+        """Return the families of the current data and of the status."""
+        view = self.cache.peek().value
+        return [*(view.families if view else ()), *self.status.render(view, self._is_exposed)]

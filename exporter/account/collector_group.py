@@ -1,0 +1,101 @@
+"""The enabled collectors of an account, as scrapes see them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from exporter.exposition.response import Document
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from exporter.account.cached_collector import CachedCollector
+    from exporter.account.refresh import View
+    from exporter.cache import Entry
+
+_MAX_DOCUMENTS = 16
+"""Maximum number of selections of collectors whose document is kept."""
+
+
+class ScrapeObserver(Protocol):
+    """Receives events about scrapes."""
+
+    def record_scrape(self, entry: Entry[View]) -> None:
+        """Record a scrape and the state of a collector's cache that it found."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorState:
+    """The state of a collector at one moment."""
+
+    name: str
+    entry: Entry[View]
+    seconds_until_refresh: float
+    """Seconds until the next refresh can start."""
+
+
+class CollectorGroup:
+    """Refreshes collectors and joins their data to documents."""
+
+    def __init__(self, collectors: Sequence[CachedCollector], observer: ScrapeObserver) -> None:
+        self.collectors = {collector.name: collector for collector in collectors}
+        """The collectors by name, in the order of their data in a document."""
+        self._observer = observer
+        self._documents: dict[frozenset[str], Document] = {}
+        self._state: Sequence[tuple[View | None, int]] = ()
+        """The state of the collectors from which the documents were made."""
+
+    async def scrape(self, timeout: float, names: Collection[str] | None = None) -> Document:  # noqa: ASYNC109 -- as above
+        """Return the data of these collectors, or of all, after waiting at most `timeout` seconds for refreshes.
+
+        Unknown names have no data.
+        """
+        collectors = [collector for name, collector in self.collectors.items() if names is None or name in names]
+        entries: Sequence[Entry[View]] = [collector.cache.peek() for collector in collectors]
+        due = [collector for collector, entry in zip(collectors, entries, strict=True) if not entry.hit]
+        if due:
+            waited = await asyncio.gather(*(collector.get(timeout) for collector in due))
+            entries = [*(entry for entry in entries if entry.hit), *waited]
+        for entry in entries:
+            self._observer.record_scrape(entry)
+        return self._document(collectors)
+
+    async def refresh_all(self) -> Document:
+        """Wait until every collector has refreshed or failed, and return the data."""
+        await asyncio.gather(*(collector.cache.get(None) for collector in self.collectors.values()))
+        return self._document(self.collectors.values())
+
+    async def start_refreshes(self) -> None:
+        """Start the refreshes that are due, and don't wait for them."""
+        for collector in self.collectors.values():
+            await collector.cache.get(0.0)
+
+    @property
+    def has_results(self) -> bool:
+        """Whether every collector has refreshed or failed once."""
+        return all(collector.status.success is not None for collector in self.collectors.values())
+
+    def states(self) -> Sequence[CollectorState]:
+        """Return the state of each collector."""
+        return [
+            CollectorState(name, collector.cache.peek(), collector.cache.seconds_until_refresh)
+            for name, collector in self.collectors.items()
+        ]
+
+    async def close(self) -> None:
+        """Cancel running refreshes."""
+        await asyncio.gather(*(collector.cache.close() for collector in self.collectors.values()))
+
+    def _document(self, collectors: Collection[CachedCollector]) -> Document:
+        """Return the document of collectors. It is created again only after one of them has refreshed or expired."""
+        state = [(collector.cache.peek().value, collector.status.refreshes) for collector in self.collectors.values()]
+        if state != self._state:
+            self._documents, self._state = {}, state
+        names = frozenset(collector.name for collector in collectors)
+        if names not in self._documents:
+            if len(self._documents) >= _MAX_DOCUMENTS:
+                self._documents = {}
+            self._documents[names] = Document(*(collector.families() for collector in collectors))
+        return self._documents[names]
