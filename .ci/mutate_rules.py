@@ -26,15 +26,28 @@ PROMETHEUS = Path(__file__).parents[1] / "prometheus"
 
 ZERO_OR_ONE = "telnyx_connection_active is 0 or 1"
 ALWAYS_ONE = "the value is always 1, only its presence counts"
+SAME_WINDOW = "the other window of the rule is not longer"
+NO_OUTAGE = "promtool evaluates without an outage, so the last value is always from the evaluation before"
 EQUIVALENT = {
+    "connection:telnyx_connection_registered:last_hour: == -> >=": "telnyx_connection_registered is 0 or 1",
+    "connection:telnyx_connection_registered:last_hour: [1h] -> [3300s]": NO_OUTAGE,
+    "connection:telnyx_connection_registered:last_hour: [1h] -> [3900s]": NO_OUTAGE,
     "TelnyxConnectionBecameDisabled: == 1 -> >= 1": ZERO_OR_ONE,
     "TelnyxConnectionVanished: max without -> min without": "all values are 1 after the comparison",
-    "TelnyxConnectionVanished: == 1 and -> >= 1 and": ZERO_OR_ONE,
-    "TelnyxConnectionVanished: == 1 ) -> >= 1 )": "telnyx_up is 0 or 1",
+    "TelnyxConnectionVanished: == -> >=": ZERO_OR_ONE,
+    "TelnyxConnectionVanished: [1h]) == -> [3900s]) ==": SAME_WINDOW,
+    "TelnyxConnectionVanished: [1h]) and -> [3900s]) and": SAME_WINDOW,
+    "TelnyxConnectionVanished: on (job, instance, connection_id)"
+    " -> on (job, instance, connection_id, connection_name)": "both metrics have the same name at each moment",
+    "TelnyxConnectionVanished: max_over_time(telnyx_connection_info"
+    " -> last_over_time(telnyx_connection_info": ALWAYS_ONE,
+    "TelnyxConnectionVanished: max_over_time(telnyx_connection_info"
+    " -> min_over_time(telnyx_connection_info": ALWAYS_ONE,
     "TelnyxConnectionVanished: max_over_time(connection:telnyx_connection_tag_info:muted"
     " -> last_over_time(connection:telnyx_connection_tag_info:muted": ALWAYS_ONE,
     "TelnyxConnectionVanished: max_over_time(connection:telnyx_connection_tag_info:muted"
     " -> min_over_time(connection:telnyx_connection_tag_info:muted": ALWAYS_ONE,
+    "TelnyxConnectionRegistrationLost: == 1 -> >= 1": ZERO_OR_ONE,
     "TelnyxConnectionCreated: max -> min": "the creation time never changes, so it is the same on all replicas",
     "TelnyxOutboundChannelsUnlimited: == 1 -> >= 1": ZERO_OR_ONE,
     "TelnyxOutboundChannelsUnlimited: == Inf -> >= Inf": "nothing is larger than Inf",
@@ -63,6 +76,7 @@ SWAPS: dict[str, tuple[str, ...]] = {
     "increase": ("delta", "rate"),
     "max_over_time": ("last_over_time", "min_over_time"),
     "min_over_time": ("last_over_time", "max_over_time"),
+    "last_over_time": ("min_over_time",),
     "+": ("-",),
     "-": ("+",),
     "Inf": ("0",),
@@ -161,7 +175,8 @@ def label_edits(expression: str) -> Iterator[Edit]:
         labels = match[2].split(", ")
         lists = [[], *without_each(labels)]
         if match[1] == "on":
-            lists += [[*labels, added] for label in labels for added in ADDED_TO_ON.get(label, ())]
+            added = [label for key in labels for label in ADDED_TO_ON.get(key, ()) if label not in labels]
+            lists += [[*labels, label] for label in added]
         yield from (Edit(*match.span(), f"{match[1]} ({', '.join(new)})") for new in lists)
 
 

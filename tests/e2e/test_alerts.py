@@ -77,12 +77,17 @@ def stack(tmp_path_factory):
         raised=account.add(active=True, tags=[], outbound={"channel_limit": 10}),
         old=account.update(account.rows[0]["id"], active=True, tags=[]),
         removed=account.add(active=True, tags=[]),
+        removed_ip=account["/ip_connections"].add(active=True, tags=[]),
+        registered=account.add(active=True, tags=[], registration_status="Registered"),
+        registered_uac=account["/uac_connections"].add(active=True, tags=[], registration_status="Registered"),
         malformed=account.add(inbound="not an object"),
     )
     (folder / "quick.rules.yaml").write_text(quick_rules())
     (folder / "rejected").mkdir()
     with contextlib.ExitStack() as running:
-        flags = (f"--telnyx.base-url={running.enter_context(sandbox(account, KEY))}", "--cache.ttl=500ms")
+        collectors = ("--collector.ip-connections", "--collector.uac-connections")
+        flags = (f"--telnyx.base-url={running.enter_context(sandbox(account, KEY))}", "--cache.ttl=500ms", *collectors)
+        flags += tuple(f"{collector}.ttl=500ms" for collector in collectors)
         healthy = running.enter_context(exporter(folder, *flags, TELNYX_API_KEY=KEY))
         rejected = running.enter_context(exporter(folder / "rejected", *flags, TELNYX_API_KEY="wrong"))
         alerts = running.enter_context(alertmanager(folder, INHIBITION))
@@ -95,12 +100,17 @@ def stack(tmp_path_factory):
             assert response["status"] == "success"
             return response["data"]["result"]
 
-        wait_until(lambda: query("connection:telnyx_connection_active:min"), "a recorded rule")
+        for row in (rows.removed, rows.removed_ip, rows.registered_uac):
+            recorded = f'connection:telnyx_connection_active:min{{connection_id="{row["id"]}"}}'
+            wait_until(lambda recorded=recorded: query(recorded), "a recorded rule")
         account.update(rows.disabled_later["id"], active=False)
         account.update(rows.unencrypted_later["id"], encrypted_media=None)
         account.update(rows.lowered["id"], inbound={"channel_limit": 10})
         account.update(rows.raised["id"], outbound={"channel_limit": 50})
         account.remove(rows.removed["id"])
+        account["/ip_connections"].remove(rows.removed_ip["id"])
+        account.update(rows.registered["id"], registration_status="Expired")
+        account["/uac_connections"].update(rows.registered_uac["id"], registration_status="Failed")
         yield SimpleNamespace(account=account, rows=rows, url=url, alerts=alerts, query=query)
 
 
@@ -160,10 +170,23 @@ def test_each_alert_is_about_the_right_connection(stack):
         (stack.rows.old, "TelnyxConnectionChanged"),
         (stack.rows.lowered, "TelnyxChannelLimitLowered"),
         (stack.rows.removed, "TelnyxConnectionVanished"),
+        (stack.rows.removed_ip, "TelnyxConnectionVanished"),
+        (stack.rows.registered, "TelnyxConnectionRegistrationLost"),
+        (stack.rows.registered_uac, "TelnyxConnectionRegistrationLost"),
     ):
         wait_until(lambda row=row, alert=alert: firing(stack.alerts, alertname=alert, connection_id=row["id"]), alert)
     assert not firing(stack.alerts, alertname="TelnyxConnectionBecameDisabled", connection_id=stack.rows.disabled["id"])
     assert not firing(stack.alerts, connection_id=stack.rows.muted["id"])
+
+
+def test_failing_collectors_are_inhibited_by_their_cause(stack):
+    """If Telnyx rejects the key, each collector but that of credential connections triggers an inhibited alert."""
+
+    def inhibited():
+        alerts = firing(stack.alerts, alertname="TelnyxCollectorFailing")
+        return {alert["labels"]["collector"] for alert in alerts if alert["status"]["inhibitedBy"]}
+
+    wait_until(lambda: inhibited() == {"ip-connections", "uac-connections"}, "the inhibited alerts")
 
 
 def test_every_query_of_the_runbooks_parses(stack):
@@ -184,7 +207,7 @@ def test_inhibition(tmp_path):
     def alert(name, **labels):
         return {"labels": {"alertname": f"Telnyx{name}", **labels}}
 
-    instance_a, instance_b = {"job": "telnyx", "instance": "a"}, {"job": "telnyx", "instance": "b"}
+    instance_a, instance_b, instance_c = ({"job": "telnyx", "instance": name} for name in "abc")
     connection, other = {"job": "telnyx", "connection_id": "17"}, {"job": "telnyx", "connection_id": "18"}
     with alertmanager(tmp_path, INHIBITION) as url:
 
@@ -207,14 +230,22 @@ def test_inhibition(tmp_path):
         independent = [
             alert("ApiDown", **instance_a),
             alert("ApiDown", **instance_b),
+            alert("CollectorFailing", **instance_c),
             alert("ConnectionDisabled", **connection),
+            alert("ConnectionRegistrationLost", **connection),
+            alert("ConnectionRegistrationLost", **other),
             alert("ConnectionChanged", **connection),
             alert("ConnectionChanged", **other),
             alert("SnapshotStale", **instance_b),
         ]
         assert send(*independent) == set()
-        wait_until_inhibited({("ApiDown", "b")}, alert("KeyRejected", **instance_b))
-        inhibited = {("ApiDown", "b"), ("ConnectionDisabled", "17"), ("ConnectionChanged", "17")}
+        inhibited = {("ApiDown", "b")}
+        wait_until_inhibited(inhibited, alert("KeyRejected", **instance_b))
+        inhibited |= {("CollectorFailing", "a")}  # because of `TelnyxApiDown`
+        wait_until_inhibited(inhibited, alert("CollectorFailing", **instance_a))
+        inhibited |= {("CollectorFailing", "c")}
+        wait_until_inhibited(inhibited, alert("KeyRejected", **instance_c))
+        inhibited |= {(f"Connection{what}", "17") for what in ("Disabled", "RegistrationLost", "Changed")}
         wait_until_inhibited(inhibited, alert("ConnectionBecameDisabled", **connection))
         wait_until_inhibited(inhibited | {("ApiDown", "a")}, alert("ExporterDown", **instance_a))
         everything = set(map(subject, firing(url)))

@@ -106,7 +106,7 @@ def test_each_kind_of_change_is_made():
     script = runpy.run_path(str(SCRIPT))
     rule = {
         **ALERT,
-        "expr": 'max by (a, b) (increase(x{c=~"d|e"}[10m])) > 0 unless on (a) y',
+        "expr": 'max by (a, b) (increase(x{c=~"d|e"}[10m])) > 0 unless on (a, connection_id) last_over_time(y[2m])',
         "keep_firing_for": "5m",
     }
     changed = {mutant.name.removeprefix("Down: ") for mutant in script["mutants"]([rule])}
@@ -119,9 +119,11 @@ def test_each_kind_of_change_is_made():
         "increase -> delta",
         "[10m] -> [540s]",
         "max -> min",
-        "on (a) -> on ()",
+        "on (a, connection_id) -> on ()",
+        "on (a, connection_id) -> on (a, connection_id, job)",
         "unless -> and",
-        "unless on (a) y -> nothing",
+        "unless on (a, connection_id) last_over_time(y[2m]) -> nothing",
+        "last_over_time -> min_over_time",
         "for: 2m -> nothing",
         "keep_firing_for: 5m -> 240s",
         "severity: another text",

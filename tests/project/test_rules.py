@@ -9,6 +9,8 @@ from grafana_files import DASHBOARDS
 from metric_labels import metric_labels
 from programs import find_program
 
+from exporter.collectors.registry import COLLECTORS
+
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "prometheus"
 RULES = PROMETHEUS / "rules" / "telnyx.rules.yaml"
@@ -57,6 +59,12 @@ def references(expression):
 
 def queries(page):
     return re.findall(r"```promql\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def selected_alert(expression):
+    """Return the name of the alert that an expression selects while it fires."""
+    (name,) = re.findall(r'ALERTS\{alertname="(\w+)",alertstate="firing"\}', expression)
+    return name
 
 
 def run(*command):
@@ -213,8 +221,9 @@ def test_tests_are_complete(name):
     for group in yaml.safe_load(TESTS[name].read_text())["tests"]:
         kind = group["name"].partition(":")[0]
         found.add(kind)
-        assert {test["alertname"] for test in group["alert_rule_test"]} == {name}
-        fires = [bool(test.get("exp_alerts")) for test in group["alert_rule_test"]]
+        tests = group.get("alert_rule_test") or group["promql_expr_test"]
+        assert {test.get("alertname") or selected_alert(test["expr"]) for test in tests} == {name}
+        fires = [bool(test.get("exp_alerts") or test.get("exp_samples")) for test in tests]
         assert {
             "fires": all(fires),
             "not yet": not any(fires),
@@ -223,6 +232,15 @@ def test_tests_are_complete(name):
             "missing series": True,
         }[kind], group["name"]
     assert found == KINDS
+
+
+@pytest.mark.parametrize("name", CONNECTION_ALERTS)
+def test_alert_is_tested_with_each_kind_of_connection(name):
+    """One test of each alert about connections has a connection of each kind, and lists those that it fires for."""
+    kinds = {collector.row_type.documented_type for collector in COLLECTORS}
+    (group,) = [group for group in yaml.safe_load(TESTS[name].read_text())["tests"] if "promql_expr_test" in group]
+    series = str(group["input_series"])
+    assert set(re.findall(r'telnyx_connection_info\{[^}]*record_type="(\w+)"', series)) == kinds
 
 
 @each_alert
