@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from exporter.account.status import STATUS_FAMILIES
 from exporter.cache import Entry
-from exporter.collectors.credential_connections import COLLECTOR
+from exporter.collectors.connection_rows import Connection
 from exporter.collectors.families import Info
-from exporter.config.flags import OPTIONS
+from exporter.collectors.registry import COLLECTORS
+from exporter.config.options import OPTIONS, collector_options
+from exporter.config.values import format_duration
 from exporter.exposition.own_metrics import family_name
 from exporter.telemetry import Telemetry
 from exporter.telnyx.responses import RateLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from prometheus_client import Metric
 
+    from exporter.collectors.collector import Collector
     from exporter.collectors.families import Family
 
 README = Path(__file__).parent.with_name("README.md")
@@ -31,31 +36,38 @@ INTRODUCTION = """\
 
 `_info` metrics have the value 1 and are joined by their labels: type `info` in OpenMetrics, `gauge` in Prometheus text.
 Text that Telnyx does not send is an empty label, a bool is `true` or `false`, and a number that it does not send has no
-sample. Timestamps are Unix seconds.
+sample. Timestamps are Unix seconds. Labels in *italics* are sensitive: they exist only if `--metrics.sensitive-labels`
+names them.
+
+The metrics of a collector come from the list that it last read. They disappear when that list is older than
+`--cache.max-stale`, or than three times the collector's TTL if that is longer. A page of a list has 250 rows
+(`--telnyx.page-size`).
 """
 
-SNAPSHOT = """
-## Connections, counted
+CONNECTIONS = """
+## Connections of all types
 
-Gauges, made from the list as it was last read. They are there while that is no older than `--cache.max-stale`.
+A connection is a SIP trunk or an application. Each type has its own collector, and the column *types* says which of
+them expose a metric. If a type does not have a setting, its label is empty.
+
+The label `record_type` of `telnyx_connections` and `telnyx_connection_info` tells the types apart. Join other metrics
+with the latter: `telnyx_connection_active and on (connection_id) telnyx_connection_info{record_type="ip_connection"}`.
+"""
+
+STATUS = """
+## Collectors
+
+The state of each enabled collector.
 
 | metric | labels | what |
 |---|---|---|
 """
 
-CONNECTION = """
-## Each connection
-
-Gauges and infos, one series for each connection unless further labels say otherwise; the first two labels of each are
-`connection_id` and `connection_name`. Labels in *italics* are sensitive and there only when
-`--metrics.sensitive-labels` names them.
-
-| metric | further labels | what |
-|---|---|---|
-"""
-
 TELEMETRY = """
 ## Telnyx and the exporter
+
+"The list" is that of the credential connections. If its collector is off, `telnyx_up` says whether the last refresh of
+any other collector succeeded.
 
 | metric | type | labels | what |
 |---|---|---|---|
@@ -71,14 +83,6 @@ From prometheus-client, as in every exporter in Python.
 """
 
 
-def _labels(names: Iterable[str], sensitive: Iterable[str] = ()) -> str:
-    return ", ".join((*(f"`{name}`" for name in names), *(f"*`{name}`*" for name in sensitive)))
-
-
-def _sensitive(family: Family) -> tuple[str, ...]:
-    return family.sensitive if isinstance(family, Info) else ()
-
-
 def observed_metrics() -> dict[str, Metric]:
     """Return the metrics of Telnyx, the exporter and the process by name. Each has a sample, to show its labels."""
     telemetry = Telemetry()
@@ -91,30 +95,95 @@ def observed_metrics() -> dict[str, Metric]:
     return {family_name(metric): metric for metric in telemetry.collect()}
 
 
-def _row(name: str, metric: Metric) -> str:
-    labels = dict.fromkeys(label for sample in metric.samples for label in sample.labels if label != "le")
-    return f"| `{name}` | {metric.type} | {_labels(labels)} | {metric.documentation.rstrip('.')} |\n"
-
-
-def reference() -> str:
+def reference(collectors: Sequence[Collector[Any]] = COLLECTORS) -> str:
     """Return the metrics reference as Markdown."""
     observed = observed_metrics()
+    connections = [collector for collector in collectors if issubclass(collector.row_type, Connection)]
+    counts = Counter(family.name for collector in connections for family in _families(collector))
+    shared = {name for name, count in counts.items() if count > 1}
     return "".join(
         (
             INTRODUCTION,
-            SNAPSHOT,
-            *(f"| `{f.name}` | {_labels(f.labels)} | {f.help.rstrip('.')} |\n" for f in COLLECTOR.snapshot_families),
-            CONNECTION,
-            *(
-                f"| `{f.name}` | {_labels(f.labels, _sensitive(f))} | {f.help.rstrip('.')} |\n"
-                for f in COLLECTOR.row_families
-            ),
+            CONNECTIONS,
+            *_tables(connections, shared.__contains__, lambda name: _types(name, connections)),
+            *(text for collector in collectors for text in _section(collector, shared)),
+            STATUS,
+            *(_row(family.name, _labels(family.labels), family.help) for family in STATUS_FAMILIES),
             TELEMETRY,
-            *(_row(name, metric) for name, metric in observed.items() if name.startswith("telnyx_")),
+            *(_observed_row(name, metric) for name, metric in observed.items() if name.startswith("telnyx_")),
             RUNTIME,
-            *(_row(name, metric) for name, metric in observed.items() if not name.startswith("telnyx_")),
+            *(_observed_row(name, metric) for name, metric in observed.items() if not name.startswith("telnyx_")),
         )
     )
+
+
+def _section(collector: Collector[Any], described: Collection[str]) -> Iterator[str]:
+    """Yield the section of a collector: what it reads, and its metrics except those that are described elsewhere."""
+    endpoint, flag = collector.endpoint, f"--collector.{collector.name}"
+    ttl = "that of `--cache.ttl`" if collector.default_ttl is None else format_duration(collector.default_ttl)
+    yield f"\n## {collector.title}\n\n"
+    yield f"`{flag}` reads `GET /v2{endpoint.path}`.\n"
+    yield f"It is {'on' if collector.on_by_default else 'off'} by default. Its default TTL is {ttl}.\n"
+    if endpoint.sort:
+        yield "A refresh sends 1 request for up to 250 rows. If there are more, it sends 2 more than there are pages.\n"
+    else:
+        yield "Telnyx can't sort the list. A refresh sends 1 request for each page.\n"
+    if endpoint.filters:
+        yield "The filters (`--telnyx.filter.*`) apply.\n"
+    else:
+        yield "Telnyx can't filter the list. The exporter rejects filters (`--telnyx.filter.*`) if the flag is set.\n"
+    yield from _tables([collector], lambda name: name not in described)
+
+
+def _families(collector: Collector[Any]) -> tuple[Family, ...]:
+    return (*collector.snapshot_families, *collector.row_families)
+
+
+def _tables(
+    collectors: Sequence[Collector[Any]],
+    is_wanted: Callable[[str], bool],
+    types: Callable[[str], str] | None = None,
+) -> Iterator[str]:
+    """Yield the tables of the wanted metrics: one about lists, one about rows. `types` adds a column."""
+    identity = _labels(collectors[0].identity_labels)
+    lists = [family for collector in collectors for family in collector.snapshot_families]
+    rows = [family for collector in collectors for family in collector.row_families]
+    for families, labels, introduction in (
+        (lists, "labels", "Metrics of the list:"),
+        (rows, "further labels", f"Metrics of each row, whose first labels are {identity}:"),
+    ):
+        wanted = {family.name: family for family in families if is_wanted(family.name)}
+        if wanted:
+            yield f"\n{introduction}\n\n| metric | {labels} | {'types | ' if types else ''}what |\n"
+            yield f"|---|---|{'---|' if types else ''}---|\n"
+        for name, family in wanted.items():
+            sensitive = family.sensitive if isinstance(family, Info) else ()
+            yield _row(name, _labels(family.labels, sensitive), *([types(name)] if types else []), family.help)
+
+
+def _types(name: str, collectors: Sequence[Collector[Any]]) -> str:
+    """Return the types of connections that have a metric, as short as possible."""
+    having: list[str] = []
+    lacking: list[str] = []
+    for collector in collectors:
+        has_metric = name in {family.name for family in _families(collector)}
+        (having if has_metric else lacking).append(collector.title.rpartition(" ")[0])
+    if not lacking:
+        return "all"
+    return f"all but {', '.join(lacking)}" if len(lacking) < len(having) else ", ".join(having)
+
+
+def _observed_row(name: str, metric: Metric) -> str:
+    labels = dict.fromkeys(label for sample in metric.samples for label in sample.labels if label != "le")
+    return _row(name, metric.type, _labels(labels), metric.documentation)
+
+
+def _row(name: str, *texts: str) -> str:
+    return "".join(f"| {text} " for text in (f"`{name}`", *texts)).rstrip(". ") + " |\n"
+
+
+def _labels(names: Iterable[str], sensitive: Iterable[str] = ()) -> str:
+    return ", ".join((*(f"`{name}`" for name in names), *(f"*`{name}`*" for name in sensitive)))
 
 
 def readme() -> str:
@@ -123,7 +192,7 @@ def readme() -> str:
     _, _, after = rest.partition(END)
     rows = [
         f"| {f'`{o.flag}`' if o.flag else ''} | `{o.variable}` | {f'`{o.default}`' if o.default else ''} | {o.help} |\n"
-        for o in OPTIONS
+        for o in (*OPTIONS, *collector_options(COLLECTORS))
     ]
     return "".join((before, BEGIN, SETTINGS, *rows, END, after))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from columns import TYPE
 from panels import (
     GREEN,
     ON_OFF,
@@ -21,13 +22,9 @@ from panels import (
     timeline,
     variable,
 )
-from queries import (
-    BY_ID_AND_NAME,
-    CONNECTION_NAMES,
-    newest,
-)
+from queries import CONNECTION_NAMES, by_id_and_name, newest
+from record_types import CONNECTION_FAMILIES, RECORD_TYPE
 
-from exporter.collectors.credential_connections import COLLECTOR
 from exporter.collectors.families import MultiGauge
 
 if TYPE_CHECKING:
@@ -48,9 +45,16 @@ SETTINGS = {
         "T.38 passthrough on-net": "telnyx_connection_info onnet_t38_passthrough_enabled",
         "iOS push credential": "telnyx_connection_info ios_push_credential_id",
         "Android push credential": "telnyx_connection_info android_push_credential_id",
+        "Conversations stored": "telnyx_connection_info conversation_persistence",
+        "Comfort noise to the other leg": "telnyx_connection_info bridge_generate_comfort_noise_on_cn",
+        "Third-party control": "telnyx_connection_info third_party_control_enabled",
+        "SIP transport": "telnyx_connection_transport_info transport_protocol",
+        "Microsoft Teams SBC": "telnyx_connection_transport_info microsoft_teams_sbc",
+        "Registration status": "telnyx_connection_registration_status status",
     },
     "Calls to the connection": {
         "Channel limit": "telnyx_connection_inbound_channel_limit",
+        "SIP region": "telnyx_connection_transport_info sip_region",
         "Caller number format": "telnyx_connection_inbound_info ani_number_format",
         "Called number format": "telnyx_connection_inbound_info dnis_number_format",
         "Routing method": "telnyx_connection_inbound_info default_routing_method",
@@ -60,11 +64,13 @@ SETTINGS = {
         "PRACK": "telnyx_connection_inbound_info prack_enabled",
         "Compact SIP headers": "telnyx_connection_inbound_info sip_compact_headers_enabled",
         "STIR/SHAKEN": "telnyx_connection_inbound_info shaken_stir_enabled",
+        "Instant ringback": "telnyx_connection_inbound_info instant_ringback_enabled",
         "First answer within (s)": "telnyx_connection_inbound_timeout_1xx_seconds",
         "Picked up within (s)": "telnyx_connection_inbound_timeout_2xx_seconds",
     },
     "Calls from the connection": {
         "Channel limit": "telnyx_connection_outbound_channel_limit",
+        "Authentication": "telnyx_connection_transport_info outbound_authentication",
         "Caller ID override": "telnyx_connection_outbound_info ani_override_type",
         "Localization": "telnyx_connection_outbound_info localization",
         "T.38 reinvite from": "telnyx_connection_outbound_info t38_reinvite_source",
@@ -98,6 +104,8 @@ SHOWN_ELSEWHERE = {
     "telnyx_connection_active",
     "telnyx_connection_created_timestamp_seconds",
     "telnyx_connection_updated_timestamp_seconds",
+    "telnyx_connection_registered",
+    "telnyx_connection_registration_updated_timestamp_seconds",
 }
 """Metrics that have panels of their own."""
 
@@ -109,7 +117,7 @@ def settings_tables() -> dict[str, dict[str, str]]:
     """
     tables = {title: dict(settings) for title, settings in SETTINGS.items()}
     listed = {source for settings in SETTINGS.values() for source in settings.values()} | SHOWN_ELSEWHERE
-    for family in COLLECTOR.row_families:
+    for family in CONNECTION_FAMILIES.values():
         if isinstance(family, MultiGauge):
             continue
         for source in [f"{family.name} {label}" for label in family.labels] or [family.name]:
@@ -125,7 +133,6 @@ def settings_tables() -> dict[str, dict[str, str]]:
 
 
 THIS_CONNECTION = '{connection_id="$connection"}'
-THIS_ENCRYPTED = '{connection_id="$connection",encrypted_media="SRTP"}'
 
 
 def this_connection(metric: str, only: str = "") -> str:
@@ -145,6 +152,10 @@ def setting(title: str, source: str) -> str:
 
 
 INFO = this_connection("telnyx_connection_info")
+ENCRYPTED, UNENCRYPTED = (
+    this_connection("telnyx_connection_info", f'{{connection_id="$connection",encrypted_media="{encryption}"}}')
+    for encryption in ("SRTP", "none")
+)
 
 
 def settings_panels() -> Iterator[Panel]:
@@ -153,9 +164,10 @@ def settings_panels() -> Iterator[Panel]:
         samples = " or ".join(setting(name, source) for name, source in settings.items())
         yield table_panel(
             title,
-            f"Settings of the connection: {title[0].lower()}{title[1:]}. What has no limit has no row.",
+            f"Settings of the connection: {title[0].lower()}{title[1:]}. A limit that is not set has no row. A"
+            " setting that connections of the type lack is empty or has no row.",
             Column("Setting", label="setting"),
-            Column("Value", label="set_to", mappings=[*YES_NO, *map_missing("-")]),
+            Column("Value", label="set_to", mappings=[*YES_NO, *TYPE.mappings, *map_missing("-")]),
             labels=(f"max by (setting, set_to) ({newest(f'({samples})', THIS_CONNECTION)})",),
             width=8,
             height=12,
@@ -185,37 +197,45 @@ def connection() -> Dashboard:
     return build_dashboard(
         "telnyx-connection",
         "Telnyx / Connection",
-        "One credential connection: its state and limits over time, and every setting.",
+        "One connection: its state, registration and limits over time, and every setting.",
         (
             "",
             (
                 stat_panel(
                     "Name",
                     "What the connection is called now.",
-                    f"{BY_ID_AND_NAME} ({INFO})",
+                    by_id_and_name(INFO),
                     label="connection_name",
-                    width=6,
+                    width=4,
+                ),
+                stat_panel(
+                    "Type",
+                    "The type of the connection.",
+                    f"max by (record_type) ({INFO})",
+                    label="record_type",
+                    names=RECORD_TYPE,
+                    width=3,
                 ),
                 stat_panel(
                     "State",
                     "Whether the connection is switched on.",
                     f"max({this_connection('telnyx_connection_active')})",
                     mappings=ON_OFF,
-                    width=3,
+                    width=2,
                 ),
                 stat_panel(
                     "Outbound limit",
                     "Calls from the connection allowed at the same time.",
                     f"max({this_connection('telnyx_connection_outbound_channel_limit')})",
                     no_value="no limit",
-                    width=3,
+                    width=2,
                 ),
                 stat_panel(
                     "Inbound limit",
                     "Calls to the connection allowed at the same time.",
                     f"max({this_connection('telnyx_connection_inbound_channel_limit')})",
                     no_value="no limit",
-                    width=3,
+                    width=2,
                 ),
                 stat_panel(
                     "Created",
@@ -236,22 +256,31 @@ def connection() -> Dashboard:
                     "How often a change of the connection was seen in the time shown.",
                     "sum(changes((max by (connection_id)"
                     f" (telnyx_connection_updated_timestamp_seconds{THIS_CONNECTION}))[$__range:$__interval]))",
+                    width=2,
+                ),
+                stat_panel(
+                    "Registration",
+                    "When the SIP registration status last changed. Only credential and UAC connections have one.",
+                    f"1000 * max({this_connection('telnyx_connection_registration_updated_timestamp_seconds')})",
+                    unit="dateTimeFromNow",
+                    no_value="n/a",
                     width=3,
                 ),
                 timeline(
-                    "State and media encryption over time",
-                    "When the connection was switched on and off, and when its media was encrypted.",
+                    "State, media encryption and registration over time",
+                    "When the connection was switched on, when its media was encrypted, and when it was registered."
+                    " There is no line for what its type does not have.",
                     ("State", f"max({this_connection('telnyx_connection_active')})"),
-                    (
-                        "Media",
-                        f"2 + max({this_connection('telnyx_connection_info', THIS_ENCRYPTED)}) or 2 * max({INFO})",
-                    ),
+                    ("Media", f"2 + max({ENCRYPTED}) or 2 * max({UNENCRYPTED})"),
+                    ("Registration", f"4 + max({this_connection('telnyx_connection_registered')})"),
                     mappings=map_values(
                         {
                             "0": ("Disabled", RED),
                             "1": ("Active", GREEN),
                             "2": ("Not encrypted", ORANGE),
                             "3": ("SRTP", GREEN),
+                            "4": ("Not registered", ORANGE),
+                            "5": ("Registered", GREEN),
                         }
                     ),
                 ),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from columns import ANCHORSITE, CONNECTION, ID, INBOUND_LIMIT, MEDIA_ENCRYPTION, OUTBOUND_LIMIT, STATE, TYPE
 from panels import (
     GREEN,
-    ON_OFF,
+    LINK_PARAMETERS,
     ORANGE,
     RED,
     WARN_ABOVE_ZERO,
@@ -16,21 +17,19 @@ from panels import (
     build_dashboard,
     custom_variable,
     graph,
-    map_missing,
     map_values,
     stat_panel,
     table_panel,
     thresholds,
 )
 from queries import (
-    ACTIVE,
     BY_ID,
-    BY_ID_AND_NAME,
     LIMIT_CHANGES,
     SHOW_OPTIONS,
     UPDATED,
     both_directions,
     by_id,
+    by_id_and_name,
     channel_limit,
     count_connections,
     count_unlimited,
@@ -45,9 +44,7 @@ if TYPE_CHECKING:
 
 
 LIMIT = map_values({"-1": ("no limit", ORANGE)})
-
-LINK_PARAMETERS = "${datasource:queryparam}&${job:queryparam}&${instance:queryparam}&${__url_time_range}"
-"""URL parameters that a link copies from the current dashboard."""
+ANY_ANCHORSITE = '{anchorsite!=""}'
 
 
 def headline(title: str, description: str, show: str, limits: ThresholdsConfig | None = None) -> Panel:
@@ -61,18 +58,12 @@ def headline(title: str, description: str, show: str, limits: ThresholdsConfig |
     )
 
 
-def connection_column() -> Column:
-    """Return a column with the connection's name, which links to its dashboard."""
-    link = f"/d/telnyx-connection?var-connection=${{__data.fields.connection_id:percentencode}}&{LINK_PARAMETERS}"
-    return Column("Connection", label="connection_name", link=link)
-
-
 def connections() -> Dashboard:
     """Return the dashboard of all connections."""
     return build_dashboard(
         "telnyx-connections",
         "Telnyx / Connections",
-        "All credential connections: how many, which are off and since when, whose limits changed.",
+        "Connections of all types: how many, which are off and since when, whose limits changed.",
         (
             "",
             (
@@ -86,7 +77,8 @@ def connections() -> Dashboard:
                 ),
                 headline(
                     "Without media encryption",
-                    "Connections whose calls can be listened to on the way, as their media is not encrypted.",
+                    "Connections whose calls can be listened to on the way, as their media is not encrypted."
+                    " Applications and external connections have no such setting, so they do not count.",
                     "unencrypted",
                     WARN_ABOVE_ZERO,
                 ),
@@ -105,10 +97,10 @@ def connections() -> Dashboard:
                     "Off",
                     "Connections that are switched off. Since when is the time of their last change, or if they were"
                     " changed while off, the time they were first seen off in the time shown.",
-                    connection_column(),
+                    CONNECTION,
                     Column("Off since", promql=disabled_since(), unit="dateTimeFromNow"),
-                    Column("ID", label="connection_id"),
-                    rows=f"{BY_ID_AND_NAME} ({newest(SHOW_OPTIONS['disabled'][1])})",
+                    ID,
+                    rows=by_id_and_name(newest(SHOW_OPTIONS["disabled"][1])),
                     sort="Off since",
                     descending=True,
                     width=8,
@@ -118,7 +110,7 @@ def connections() -> Dashboard:
                     "Limits changed",
                     "Channel limits that are not what they were all through the time shown, with what they were at"
                     " its beginning; that is empty where the connection is newer.",
-                    connection_column(),
+                    CONNECTION,
                     Column("Direction", label="direction"),
                     Column(
                         "Before",
@@ -133,7 +125,7 @@ def connections() -> Dashboard:
                         colored=True,
                     ),
                     Column("Changes", promql=LIMIT_CHANGES),
-                    Column("ID", label="connection_id"),
+                    ID,
                     rows=LIMIT_CHANGES,
                     sort="Connection",
                     width=9,
@@ -142,13 +134,13 @@ def connections() -> Dashboard:
                 table_panel(
                     "Changed lately",
                     "Connections of which any setting was changed in the time shown, the latest first.",
-                    connection_column(),
+                    CONNECTION,
                     Column(
                         "Changed", promql=f"1000 * {UPDATED} > 1000 * (time() - $__range_s)", unit="dateTimeFromNow"
                     ),
-                    Column("State", promql=ACTIVE, mappings=ON_OFF, colored=True),
-                    Column("ID", label="connection_id"),
-                    rows=f"{BY_ID_AND_NAME} ({newest(SHOW_OPTIONS['changed'][1])})",
+                    STATE,
+                    ID,
+                    rows=by_id_and_name(newest(SHOW_OPTIONS["changed"][1])),
                     sort="Changed",
                     descending=True,
                     width=7,
@@ -162,25 +154,13 @@ def connections() -> Dashboard:
                     "Connections: ${show:text}",
                     "The connections that the variable Show selects, with their main settings. The numbers at the top"
                     " lead here. You can filter any column, and a name leads to the connection's own dashboard.",
-                    connection_column(),
-                    Column("State", promql=ACTIVE, mappings=ON_OFF, colored=True),
-                    Column("Anchorsite", label="anchorsite"),
-                    Column(
-                        "Media encryption",
-                        label="encrypted_media",
-                        mappings=map_values({"none": ("none", ORANGE)}),
-                        colored=True,
-                    ),
-                    Column(
-                        "Outbound limit",
-                        promql=by_id("telnyx_connection_outbound_channel_limit"),
-                        mappings=map_missing("no limit"),
-                    ),
-                    Column(
-                        "Inbound limit",
-                        promql=by_id("telnyx_connection_inbound_channel_limit"),
-                        mappings=map_missing("no limit"),
-                    ),
+                    CONNECTION,
+                    TYPE,
+                    STATE,
+                    ANCHORSITE,
+                    MEDIA_ENCRYPTION,
+                    OUTBOUND_LIMIT,
+                    INBOUND_LIMIT,
                     Column(
                         "SIP URI calling",
                         label="sip_uri_calling_preference",
@@ -196,12 +176,11 @@ def connections() -> Dashboard:
                         unit="dateTimeAsIso",
                     ),
                     Column("Changed", promql=f"1000 * {UPDATED}", unit="dateTimeAsIso"),
-                    Column("ID", label="connection_id"),
+                    ID,
                     rows=selected_connections(),
                     labels=(
-                        info_labels(
-                            "telnyx_connection_info", "anchorsite, encrypted_media, sip_uri_calling_preference"
-                        ),
+                        info_labels("telnyx_connection_info", "record_type, anchorsite, encrypted_media"),
+                        info_labels("telnyx_connection_info", "sip_uri_calling_preference"),
                         info_labels("telnyx_connection_outbound_info", "localization, outbound_voice_profile_id"),
                         info_labels("telnyx_connection_webhook_info", "webhook_host"),
                     ),
@@ -223,7 +202,8 @@ def connections() -> Dashboard:
                 ),
                 graph(
                     "By media encryption",
-                    "Connections with encrypted media and without.",
+                    "Connections with encrypted media and without. Applications and external connections have no such"
+                    " setting.",
                     ("SRTP", count_connections('{encrypted_media="SRTP"}')),
                     ("Not encrypted", count_connections('{encrypted_media="none"}')),
                     stacked=True,
@@ -232,8 +212,9 @@ def connections() -> Dashboard:
                 ),
                 graph(
                     "By anchorsite",
-                    "Connections by the place that their media passes through; Latency is whichever answers fastest.",
-                    ("{{anchorsite}}", f"{count_connections(by='anchorsite')} > 0"),
+                    "Connections by the place that their media passes through; Latency is whichever answers fastest."
+                    " External connections have no such setting.",
+                    ("{{anchorsite}}", f"{count_connections(ANY_ANCHORSITE, by='anchorsite')} > 0"),
                     stacked=True,
                     steps=True,
                 ),

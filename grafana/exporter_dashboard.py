@@ -7,19 +7,25 @@ from typing import TYPE_CHECKING
 from panels import (
     BLUE,
     GREEN,
+    LINK_PARAMETERS,
     ORANGE,
     RED,
     WARN_ABOVE_ZERO,
     WIDTH,
+    Link,
     build_dashboard,
     graph,
     map_values,
     stat_panel,
     thresholds,
 )
+from queries import FAILING_COLLECTORS
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.models.dashboard import Dashboard
+
+
+MALFORMED, MISSING = "telnyx_collector_malformed_rows", "telnyx_collector_missing_rows"
 
 
 def quantile(q: float) -> str:
@@ -29,7 +35,7 @@ def quantile(q: float) -> str:
 
 
 def ratio(counter: str) -> str:
-    """Return a query for the share of scrapes that a counter counts."""
+    """Return a query for the share of cache requests that a counter counts."""
     requests = "sum(rate(telnyx_exporter_cache_requests_total[$__rate_interval]))"
     return f"sum(rate({counter}[$__rate_interval])) / {requests}"
 
@@ -49,20 +55,34 @@ def exporter() -> Dashboard:
                     "Whether Prometheus reaches every exporter.",
                     "min(up)",
                     mappings=map_values({"1": ("Up", GREEN), "0": ("Down", RED)}),
+                    width=3,
                 ),
                 stat_panel(
                     "API",
-                    "Whether the last refresh of every exporter succeeded.",
+                    "Whether the last refresh of the credential connections succeeded on every exporter. If their"
+                    " collector is off, whether the last refresh of any other collector did.",
                     "min(telnyx_up)",
                     mappings=map_values({"1": ("Up", GREEN), "0": ("Down", RED)}),
+                    width=3,
+                ),
+                stat_panel(
+                    "Failing collectors",
+                    "Collectors whose last refresh failed on at least one exporter. Click the number to see which, and"
+                    " why.",
+                    FAILING_COLLECTORS,
+                    limits=WARN_ABOVE_ZERO,
+                    link=Link(
+                        title="Show the collectors", url=f"/d/telnyx-trunks?var-record_type=$__all&{LINK_PARAMETERS}"
+                    ),
                 ),
                 stat_panel(
                     "Snapshot age",
-                    "How old the oldest list is that an exporter shows. The graph below has the ages at which a scrape"
-                    " refreshes it and at which its connections vanish.",
+                    "Age of the oldest list of credential connections that an exporter exposes. The graph below has the"
+                    " age at which a scrape refreshes it, and the age at which its connections vanish.",
                     "max(time() - telnyx_last_success_timestamp_seconds)",
                     unit="s",
                     limits=thresholds((120, ORANGE)),
+                    no_value="n/a",
                 ),
                 stat_panel(
                     "Rate limit left",
@@ -74,15 +94,18 @@ def exporter() -> Dashboard:
                 ),
                 stat_panel(
                     "Rows not shown",
-                    "Connections that could not be read, or that the list counts and does not have.",
-                    "sum(max without (instance, pod) (telnyx_connections_malformed + telnyx_connections_missing))",
+                    "Rows of all collectors that could not be decoded, or that the list's total includes but no page"
+                    " contained.",
+                    f"sum(max without (instance, pod) ({MALFORMED} + {MISSING}))",
                     limits=WARN_ABOVE_ZERO,
+                    width=3,
                 ),
                 stat_panel(
                     "Version",
                     "What is running.",
                     "count by (version) (telnyx_exporter_build_info)",
                     label="version",
+                    width=3,
                 ),
             ),
         ),
@@ -106,19 +129,20 @@ def exporter() -> Dashboard:
                 ),
                 graph(
                     "Failed refreshes by reason",
-                    "Refreshes of the list that failed. Until one succeeds the last list is shown.",
+                    "Failed refreshes of the credential connections. Until one succeeds, the exporter exposes the last"
+                    " list. The dashboard Telnyx / Trunks shows all collectors.",
                     ("{{reason}}", "sum by (reason) (increase(telnyx_refresh_failures_total[$__rate_interval]))"),
                     stacked=True,
                 ),
                 graph(
                     "Refreshes",
-                    "Refreshes of the list, failed ones too.",
+                    "Refreshes of the credential connections, including failed ones.",
                     ("Refreshes", "sum(rate(telnyx_refreshes_total[$__rate_interval]))"),
                     unit="ops",
                 ),
                 graph(
                     "Refresh duration",
-                    "How long the last refresh took: all pages, with retries and waits.",
+                    "How long the last refresh of the credential connections took: all pages, with retries and waits.",
                     ("{{instance}}", "max by (instance) (telnyx_refresh_duration_seconds)"),
                     unit="s",
                 ),
@@ -135,9 +159,9 @@ def exporter() -> Dashboard:
             "What is shown",
             (
                 graph(
-                    "Snapshot age",
-                    "How old the list on show is. A scrape refreshes it at the age --cache.ttl, and its connections"
-                    " vanish at the age --cache.max-stale.",
+                    "Snapshot age over time",
+                    "Age of the list of credential connections. A scrape refreshes it at the age --cache.ttl, and its"
+                    " connections vanish at the age --cache.max-stale.",
                     ("{{instance}}", "max by (instance) (time() - telnyx_last_success_timestamp_seconds)"),
                     ("--cache.ttl", "min(telnyx_exporter_cache_ttl_seconds)"),
                     ("--cache.max-stale", "min(telnyx_exporter_cache_max_stale_seconds)"),
@@ -146,7 +170,7 @@ def exporter() -> Dashboard:
                 ),
                 graph(
                     "Scrapes by what the cache had",
-                    "The share of scrapes that found a fresh list, and of those that had to be shown a stale one.",
+                    "How often a scrape found fresh data of a collector in the cache, and how often it got stale data.",
                     ("Fresh", ratio("telnyx_exporter_cache_hits_total")),
                     ("Stale", ratio("telnyx_exporter_stale_responses_total")),
                     unit="percentunit",
@@ -155,11 +179,12 @@ def exporter() -> Dashboard:
                 ),
                 graph(
                     "Restarts and rows not shown",
-                    "Walks begun again because the list changed underneath, connections that could not be read, and"
-                    " connections that the list counts and does not have.",
+                    "Restarts count how often the list of credential connections was read again because it changed."
+                    " Malformed rows of all collectors could not be decoded. Missing rows are in a list's total, but on"
+                    " none of its pages.",
                     ("Restarts", "sum(increase(telnyx_list_restarts_total[$__rate_interval]))"),
-                    ("Malformed", "sum(max without (instance, pod) (telnyx_connections_malformed))"),
-                    ("Missing", "sum(max without (instance, pod) (telnyx_connections_missing))"),
+                    ("Malformed", f"sum(max without (instance, pod) ({MALFORMED}))"),
+                    ("Missing", f"sum(max without (instance, pod) ({MISSING}))"),
                 ),
             ),
         ),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 SCOPE = 'job=~"$job",instance=~"$instance"'
+LINK_PARAMETERS = "${datasource:queryparam}&${job:queryparam}&${instance:queryparam}&${__url_time_range}"
+"""URL parameters that a link copies from the current dashboard."""
 WIDTH = 24
 """Width of Grafana's grid, in columns."""
 
@@ -78,9 +80,13 @@ def stat_panel(
     mappings: list[dashboard.ValueMapping] | None = None,
     no_value: str | None = None,
     label: str = "",
+    names: Mapping[str, str] | None = None,
     link: Link | None = None,
 ) -> dashboard.Panel:
-    """Return a panel with one current value in large type. With `label`, it shows that label instead of the value."""
+    """Return a panel with one current value in large type.
+
+    With `label`, it shows that label instead of the value, or its text in `names`.
+    """
     options = stat.Options(
         graph_mode=common.BigValueGraphMode.NONE,
         color_mode=common.BigValueColorMode.VALUE,
@@ -96,7 +102,8 @@ def stat_panel(
         links=[link] if link else None,
     )
     queries = _queries((f"{{{{{label}}}}}" if label else title, promql), instant=True)
-    return _panel("stat", title, description, queries, options=options, defaults=defaults, width=width, height=4)
+    panel = _panel("stat", title, description, queries, options=options, defaults=defaults, width=width, height=4)
+    return _set_overrides(panel, _display_names(names))
 
 
 def graph(
@@ -109,8 +116,12 @@ def graph(
     steps: bool = False,
     max_value: float | None = None,
     colors: Mapping[str, str] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> dashboard.Panel:
-    """Return a graph of values over time. Each query is a pair of legend and PromQL."""
+    """Return a graph of values over time. Each query is a pair of legend and PromQL.
+
+    `colors` and `names` give legends a fixed color and another text.
+    """
     custom = common.GraphFieldConfig(
         draw_style=common.GraphDrawStyle.LINE,
         line_interpolation=common.LineInterpolation.STEP_AFTER if steps else common.LineInterpolation.LINEAR,
@@ -141,7 +152,7 @@ def graph(
     ]
     targets = _queries(*queries)
     panel = _panel("timeseries", title, description, targets, options=options, defaults=defaults, width=width, height=8)
-    return _set_overrides(panel, overrides)
+    return _set_overrides(panel, [*overrides, *_display_names(names)])
 
 
 def timeline(
@@ -150,8 +161,9 @@ def timeline(
     *queries: tuple[str, str],
     mappings: list[dashboard.ValueMapping],
     width: int = WIDTH,
+    height: int = 5,
 ) -> dashboard.Panel:
-    """Return a timeline of states, with one line for each query. Each query is a pair of legend and PromQL."""
+    """Return a timeline of states, with one line for each series. Each query is a pair of legend and PromQL."""
     options = statetimeline.Options(
         show_value=common.VisibilityMode.AUTO,
         legend=common.VizLegendOptions(show_legend=False, calcs=[]),
@@ -161,7 +173,7 @@ def timeline(
     )
     targets = _queries(*queries)
     return _panel(
-        "state-timeline", title, description, targets, options=options, defaults=defaults, width=width, height=5
+        "state-timeline", title, description, targets, options=options, defaults=defaults, width=width, height=height
     )
 
 
@@ -299,6 +311,10 @@ def _override(field: str, properties: Mapping[str, object]) -> dashboard.Dashboa
     )
 
 
+def _display_names(names: Mapping[str, str] | None) -> list[dashboard.DashboardFieldConfigSourceOverrides]:
+    return [_override(legend, {"displayName": name}) for legend, name in (names or {}).items()]
+
+
 def _set_overrides(
     panel: dashboard.Panel, overrides: Iterable[dashboard.DashboardFieldConfigSourceOverrides]
 ) -> dashboard.Panel:
@@ -329,18 +345,28 @@ def multi_value_variable(name: str, query: str) -> dashboard.VariableModel:
     return variable(name, query, multi=True, include_all=True, all_value=".+", current=everything)
 
 
-def custom_variable(name: str, label: str, options: Mapping[str, str]) -> dashboard.VariableModel:
-    """Return a variable with fixed options, given as the text for each value. The first one is selected at first."""
+def custom_variable(name: str, label: str, texts: Mapping[str, str], *, multi: bool = False) -> dashboard.VariableModel:
+    """Return a variable with fixed options, given as the text for each value. The first one is selected at first.
+
+    With `multi`, users can select several options. The first one is then "All", which also matches other values.
+    """
+    options = {"$__all": "All", **texts} if multi else texts
+    value, text = next(iter(options.items()))
     return dashboard.VariableModel(
         type_val=dashboard.VariableType.CUSTOM,
         name=name,
         label=label,
-        query=", ".join(f"{text} : {value}" for value, text in options.items()),
-        current=dashboard.VariableOption(selected=True, text=next(iter(options.values())), value=next(iter(options))),
+        query=", ".join(f"{text} : {value}" for value, text in texts.items()),
+        current=dashboard.VariableOption(
+            selected=True, text=[text] if multi else text, value=[value] if multi else value
+        ),
         options=[
             dashboard.VariableOption(selected=number == 0, text=text, value=value)
             for number, (value, text) in enumerate(options.items())
         ],
+        multi=multi,
+        include_all=multi,
+        all_value=".+" if multi else None,
     )
 
 

@@ -10,19 +10,23 @@ if TYPE_CHECKING:
 # Replicas expose the same connections, so each query removes duplicates before it counts or sums. A query about
 # connections takes each connection from the replica that refreshed last. Therefore each connection is one row with its
 # newest name, and the headline numbers add up even while another replica still exposes an older list.
-NEWEST = (
-    "topk by (connection_id) (1, telnyx_connection_info{only}{offset}"
-    " * on (job, instance) group_left () telnyx_last_success_timestamp_seconds{offset})"
-)
-BY_ID, BY_ID_AND_NAME = "max by (connection_id)", "max by (connection_id, connection_name)"
+BY_ID = "max by (connection_id)"
 
 
 def newest(promql: str, only: str = "", offset: str = "") -> str:
     """Limit a query to one series for each connection, from the replica that refreshed last.
 
-    `only` and `offset` repeat the selector and the offset of the query.
+    `only` and `offset` repeat the selector and the offset of the query. Each type of connections has its own collector,
+    named after the type: `ip-connections` reads `ip_connection`. If the time of its last refresh is not exposed, any
+    replica counts.
     """
-    return f"{promql} and on (job, instance, connection_id) {NEWEST.format(only=only, offset=offset)}"
+    connections = f"telnyx_connection_info{only}{offset}"
+    collectors = '{collector=~".+-(connections|applications)"}'
+    refreshed = f"telnyx_collector_last_success_timestamp_seconds{collectors}{offset}"
+    for record_type, name in (("${1}_$2", "(.+)-(.+)s"), ("${1}_${2}_$3", "(.+)-(.+)-(.+)s")):
+        refreshed = f'label_replace({refreshed}, "record_type", "{record_type}", "collector", "{name}")'
+    times = f"{connections} * on (job, instance, record_type) group_left () {refreshed}"
+    return f"{promql} and on (job, instance, connection_id) topk by (connection_id) (1, {times} or {connections})"
 
 
 def by_id(metric: str) -> str:
@@ -30,7 +34,17 @@ def by_id(metric: str) -> str:
     return f"{BY_ID} ({newest(metric)})"
 
 
-CONNECTION_NAMES = f"{BY_ID_AND_NAME} ({newest('telnyx_connection_info')})"
+def by_id_and_name(promql: str, *labels: str) -> str:
+    """Return a query for values by connection ID, name and these labels.
+
+    A connection without a name, as all external connections are, gets its ID as the name.
+    """
+    joined = f'label_join({promql}, "connection_name", "\\n", "connection_name", "connection_id")'
+    named = f'label_replace({joined}, "connection_name", "$1$2", "connection_name", "(.+)\\n.*|\\n(.*)")'
+    return f"max by ({', '.join(('connection_id', 'connection_name', *labels))}) ({named})"
+
+
+CONNECTION_NAMES = by_id_and_name(newest("telnyx_connection_info"))
 ACTIVE = by_id("telnyx_connection_active")
 UPDATED = by_id("telnyx_connection_updated_timestamp_seconds")
 
@@ -54,7 +68,7 @@ def selected_connections() -> str:
         f'label_replace({promql}, "show", "{show}", "", "")' for show, (_, promql) in SHOW_OPTIONS.items()
     )
     selected = 'label_replace(vector(1), "show", "$show", "", "")'
-    return f"{BY_ID_AND_NAME} ({newest(f'({options}) and on (show) {selected}')})"
+    return by_id_and_name(newest(f"({options}) and on (show) {selected}"))
 
 
 def count_connections(matcher: str = "", by: str = "") -> str:
@@ -113,3 +127,7 @@ def count_unlimited(direction: str) -> str:
 def info_labels(metric: str, labels: str) -> str:
     """Return a query for these labels of an info metric, by connection ID."""
     return f"max by (connection_id, {labels}) ({newest(metric)})"
+
+
+FAILING_COLLECTORS = "count(group by (job, collector) (telnyx_collector_success == 0)) or 0 * max(telnyx_up)"
+"""Counts the collectors whose last refresh failed on at least one exporter."""

@@ -6,7 +6,7 @@ import urllib.error
 
 import pytest
 from grafana_files import DASHBOARDS, TARGETS, VARIABLES, substitute_variables
-from programs import exporter, find_program, get_json, prometheus, running, wait_until
+from programs import ALL_COLLECTORS, exporter, find_program, get_json, prometheus, running, wait_until
 
 QUERIES = {name: promql for name, (promql, _) in TARGETS.items()} | {
     f"{uid}: {annotation['name']}": annotation["expr"]
@@ -16,21 +16,23 @@ QUERIES = {name: promql for name, (promql, _) in TARGETS.items()} | {
 EMPTY = {f"{uid}: Firing alerts": "this Prometheus has no rules, so no alert fires" for uid in DASHBOARDS}
 """Queries without results in these tests, and the reason."""
 
-LIMITED = (
-    "telnyx_connection_outbound_channel_limit and on (connection_id) telnyx_connection_inbound_channel_limit"
-    " and on (connection_id) telnyx_connection_tag_info"
+EVERYTHING = " and on (connection_id) ".join(
+    f"telnyx_connection_{name}"
+    for name in ("outbound_channel_limit", "inbound_channel_limit", "tag_info", "transport_info", "registered")
 )
+"""Selects connections for which the dashboard of one connection has data in every panel."""
 
 
 @pytest.fixture(scope="module")
 def query(tmp_path_factory):
-    """Yield a function that queries a Prometheus, which scrapes an account that changes every second."""
+    """Yield a function that queries a Prometheus, which scrapes all lists of an account that changes every second."""
     folder = tmp_path_factory.mktemp("dashboards")
     log = folder / "sandbox.log"
-    sandbox = (sys.executable, "-m", "exporter.sandbox", "--listen-address=127.0.0.1:0", "--step=1")
+    sandbox = (sys.executable, "-m", "exporter.sandbox", "--listen-address=127.0.0.1:0", "--step=1", "--size=300")
     with running(*sandbox, log=log, TELNYX_API_KEY="sandbox"):
         upstream = wait_until(lambda: re.search(r"http://\S+", log.read_text()), "the sandbox listening")[0]
-        with exporter(folder, "--cache.ttl=1s", TELNYX_API_KEY="sandbox", TELNYX_BASE_URL=upstream) as url:
+        flags = ("--cache.ttl=1s", *ALL_COLLECTORS)
+        with exporter(folder, *flags, TELNYX_API_KEY="sandbox", TELNYX_BASE_URL=upstream) as url:
             target = url.removeprefix("http://")
             scrape = f"{{job_name: telnyx, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}"
             with prometheus(folder, f"scrape_configs: [{scrape}]\n") as server:
@@ -52,7 +54,7 @@ def test_a_query_returns_data(query, name):
         return query(substitute_variables(QUERIES[name], connection=connection_id()))
 
     def connection_id():
-        return wait_until(lambda: query(LIMITED), "a connection with limits and tags")[0]["metric"]["connection_id"]
+        return wait_until(lambda: query(EVERYTHING), "a connection with all settings")[0]["metric"]["connection_id"]
 
     if name in EMPTY:
         assert not run()
@@ -80,15 +82,17 @@ def test_a_variable_has_values(query, name):
 
 
 def series(metric, connection, values, name=None, instance="a"):
-    labels = f'connection_id="{connection}",connection_name="{name or connection}",instance="{instance}",job="j"'
+    name = connection if name is None else name
+    labels = f'connection_id="{connection}",connection_name="{name}",instance="{instance}",job="j"'
     return {"series": f"{metric}{{{labels}}}", "values": values}
 
 
-def active(connection, values, name=None, instance="a"):
+def active(connection, values, name=None, instance="a", record_type="credential_connection"):
     """Return the two series that each connection has."""
-    info = re.sub(r"\b\d+x", "1x", values)
+    info = series("telnyx_connection_info", connection, re.sub(r"\b\d+x", "1x", values), name, instance)
+    info["series"] = info["series"].replace("{", f'{{record_type="{record_type}",')
     return (
-        series("telnyx_connection_info", connection, info, name, instance),
+        info,
         series("telnyx_connection_active", connection, values, name, instance),
     )
 
@@ -97,17 +101,32 @@ def updated(connection, values):
     return series("telnyx_connection_updated_timestamp_seconds", connection, values)
 
 
+def registered(connection, values, state="1x60", instance="a"):
+    """Return the series of a connection that registers, with these values over time."""
+    registered = series("telnyx_connection_registered", connection, values, instance=instance)
+    return (*active(connection, state, instance=instance), registered)
+
+
 def outbound(connection, values, name=None, instance="a"):
     return series("telnyx_connection_outbound_channel_limit", connection, values, name, instance)
 
 
 LAST_SUCCESS = [
-    {"series": f'telnyx_last_success_timestamp_seconds{{instance="{instance}",job="j"}}', "values": f"{offset}+60x60"}
-    for instance, offset in (("a", 15), ("b", 0))
+    {
+        "series": "telnyx_collector_last_success_timestamp_seconds"
+        f'{{collector="{collector}",instance="{instance}",job="j"}}',
+        "values": f"{offset}+60x60",
+    }
+    for collector, instance, offset in (
+        ("credential-connections", "a", 15),
+        ("credential-connections", "b", 0),
+        ("ip-connections", "a", 0),
+        ("ip-connections", "b", 30),
+    )
 ]
-"""Replica a reads Telnyx 15 seconds after replica b."""
+"""Replica a reads the credential connections 15 seconds after replica b. Of another list, b has newer data."""
 
-PAST_HOUR = {
+CASES = {
     "telnyx-connections: Off B": (
         [
             *(*active("on", "1x60"), updated("on", "0x60")),
@@ -149,17 +168,68 @@ PAST_HOUR = {
             '{connection_id="renamed", connection_name="after", direction="outbound"}': 1,
         },
     ),
+    "telnyx-connections: Off A": (
+        active("nameless", "0x60", name=""),
+        {'{connection_id="nameless", connection_name="nameless"}': 0},
+    ),
+    "telnyx-connections: Disabled A": (
+        [
+            *(*active("both", "0x60"), *active("both", "0x60", instance="b")),
+            *(*active("enabled-again", "1x60"), *active("enabled-again", "0x60", instance="b")),
+            *active("of-a-type-without-a-collector", "0x60", record_type="new_connection"),
+        ],
+        {"{}": 2},
+    ),
+    "telnyx-connection: State, media encryption and registration over time A": (active("this", "0x60"), {"{}": 0}),
+    "telnyx-connection: State, media encryption and registration over time B": (active("this", "1x60"), {}),
+    "telnyx-trunks: Registrations lost A": (
+        [
+            *(*registered("always", "1x60"), *registered("never", "0x60"), *registered("off", "0x60", "0x60")),
+            *(*registered("lost", "1x30 0x29"), *registered("regained", "1x20 0x20 1x18")),
+            *(*registered("late", "1x20 0x20 1x18"), *registered("late", "1x22 0x20 1x16", instance="b")),
+            *(*registered("on-one-replica", "1x60"), *registered("on-one-replica", "0x60", instance="b")),
+        ],
+        {
+            f'{{connection_id="{name}", connection_name="{name}"}}': value
+            for name, value in (("never", 0), ("lost", 0), ("regained", 1), ("late", 1))
+        },
+    ),
+    "telnyx-trunks: Not registered A": (
+        [
+            *(*registered("registered", "1x60"), *registered("lost", "0x60"), *registered("off", "0x60", "0x60")),
+            *(*registered("regained", "1x60"), *registered("regained", "0x60", instance="b")),
+            *active("unknown", "1x60"),
+        ],
+        {"{}": 1},
+    ),
+    "telnyx-trunks: By registration B": (
+        [
+            *(*registered("registered", "1x60"), *registered("lost", "0x60"), *registered("off", "0x60", "0x60")),
+            *(*registered("regained", "1x60"), *registered("regained", "0x60", instance="b")),
+        ],
+        {"{}": 1},
+    ),
+    "telnyx-trunks: Registration unknown A": (
+        [
+            *(*registered("registered", "1x60"), *registered("lost", "0x60"), *active("off", "0x60")),
+            *(*active("unknown", "1x60"), *active("unknown", "1x60", instance="b")),
+        ],
+        {"{}": 1},
+    ),
 }
-"""Queries about the selected time range, here an hour: the input series and the expected results."""
+"""Queries at the end of an hour, the selected time range: the input series and the expected results."""
 
 
-@pytest.mark.parametrize("name", PAST_HOUR)
-def test_changes_within_the_time_range(name, tmp_path):
-    """The tables show since when a connection has been disabled, and which limits changed in the time range."""
-    input_series, expected = PAST_HOUR[name]
-    hour = {"__range": "1h", "__interval": "1m", "__interval_ms": "60000"}
+@pytest.mark.parametrize("name", CASES)
+def test_replicas_and_changes(name, tmp_path):
+    """Each connection counts once, as the replica shows it that read its list last.
+
+    The tables show since when it has been disabled, and which limits or registrations changed in the time range.
+    """
+    input_series, expected = CASES[name]
+    hour = {"__range": "1h", "__interval": "1m", "__interval_ms": "60000", "connection": "this"}
     case = {
-        "expr": substitute_variables(QUERIES[name.partition(",")[0]], **hour),
+        "expr": substitute_variables(QUERIES[name.partition(", with a replica")[0]], **hour),
         "eval_time": "1h",
         "exp_samples": [{"labels": labels, "value": value} for labels, value in expected.items()],
     }

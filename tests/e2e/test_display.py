@@ -12,8 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
+from connections import CONNECTION_COLLECTORS
 from grafana_files import PANELS, SHOW, links, substitute_variables
-from programs import exporter, find_program, get_json, prometheus, sandbox, wait_until
+from programs import ALL_COLLECTORS, exporter, find_program, get_json, prometheus, sandbox, wait_until
 
 from exporter.sandbox import Account
 
@@ -39,6 +40,7 @@ PROFILE = "1293384261075731500"
 TABLES = {name: panel for name, panel in PANELS.items() if panel["type"] == "table"}
 LIMITS = TABLES["telnyx-connections: Limits changed"]
 LIST = TABLES["telnyx-connections: Connections: ${show:text}"]
+TRUNKS = TABLES["telnyx-trunks: Trunks: ${record_type:text}"]
 STATS = {name: panel for name, panel in PANELS.items() if panel["type"] == "stat"}
 
 
@@ -69,7 +71,8 @@ def grafana(tmp_path_factory):
         for number, (connection_id, name) in enumerate(NAMES.items())
     ]
     with contextlib.ExitStack() as running:
-        flags = (f"--telnyx.base-url={running.enter_context(sandbox(account, KEY))}", "--cache.ttl=1s")
+        base_url = running.enter_context(sandbox(account, KEY))
+        flags = (f"--telnyx.base-url={base_url}", "--cache.ttl=1s", *ALL_COLLECTORS)
         target = running.enter_context(exporter(folder, *flags, TELNYX_API_KEY=KEY)).removeprefix("http://")
         scrape = {"job_name": "telnyx", "scrape_interval": "1s", "static_configs": [{"targets": [target]}]}
         url = running.enter_context(prometheus(folder, json.dumps({"scrape_configs": [scrape]})))
@@ -119,18 +122,80 @@ def mapped_columns(panel):
     return {o["matcher"]["options"] for o in overrides if any(item["id"] == "mappings" for item in o["properties"])}
 
 
-def test_the_list_has_every_connection(grafana):
-    """The list shows each id and name unchanged, and each name links to the connection with that id."""
-    rows, _ = grafana.render(LIST, show="all")
-    assert {row["ID"]["text"]: row["Connection"]["text"] for row in rows} == {
-        row["id"]: row["connection_name"] for row in grafana.account.rows
+def rows_by_type(account):
+    """Return the rows of an account's lists by the type that Grafana shows."""
+    return {
+        collector.title.removesuffix("s"): account[collector.endpoint.path].rows for collector in CONNECTION_COLLECTORS
+    }
+
+
+def name_of(row):
+    """Return the name of a connection of any type, or its id if it has no name."""
+    names = (row.get(field) for field in ("connection_name", "application_name", "friendly_name", "id"))
+    return next(name for name in names if name is not None)
+
+
+@pytest.mark.parametrize("panel", [LIST, TRUNKS], ids=["connections", "trunks"])
+def test_a_list_has_every_connection(grafana, panel):
+    """A list shows each id, name and type unchanged, and each name links to the connection with that id."""
+    rows, _ = grafana.render(panel, show="all")
+    assert {row["ID"]["text"]: (row["Connection"]["text"], row["Type"]["text"]) for row in rows} == {
+        row["id"]: (name_of(row), title) for title, listed in rows_by_type(grafana.account).items() for row in listed
     }
     for row in rows:
         dashboard, variables = link_target(row["Connection"])
         assert (dashboard, variables["var-connection"]) == ("telnyx-connection", row["ID"]["text"])
         assert (variables["var-datasource"], variables["var-job"]) == ("the source", "telnyx")
+
+
+def test_the_list_shows_settings(grafana):
+    """The list shows ids of profiles unchanged, and says so if connections of a type have no media encryption."""
+    rows, _ = grafana.render(LIST, show="all")
     profiles = {row["ID"]["text"]: row["Outbound voice profile"]["text"] for row in rows}
     assert {profiles[connection_id] for connection_id in NAMES} == {PROFILE}
+    without = ("External connection", "Call Control application", "TeXML application", "Fax application")
+    for panel in (LIST, TRUNKS):
+        rows, _ = grafana.render(panel, show="all")
+        encryptions = {(row["Type"]["text"] in without, row["Media encryption"]["text"]) for row in rows}
+        assert encryptions == {(True, "n/a"), (False, "none"), (False, "SRTP")}
+
+
+def test_selected_types_are_listed(grafana):
+    """The tables and numbers about trunks show only the selected types."""
+    listed = grafana.account["/uac_connections"].rows
+    rows, _ = grafana.render(TRUNKS, record_type="uac_connection")
+    assert {row["ID"]["text"] for row in rows} == {row["id"] for row in listed}
+    assert {row["Registration"]["text"] for row in rows} == {"Registered", "Not registered"}
+    for stat in ("Trunks", "Disabled", "Registered", "Not registered", "Registration unknown"):
+        values, _ = grafana.render(STATS[f"telnyx-trunks: {stat}"], record_type="fax_application")
+        assert [value["text"] for value in values] == [str(3 if stat == "Trunks" else 0)]
+
+
+def test_the_number_of_unregistered_trunks_is_that_of_their_table(grafana):
+    """The number at the top counts the rows of the table, which shows each status."""
+    values, _ = grafana.render(STATS["telnyx-trunks: Not registered"])
+    rows, _ = grafana.render(TABLES["telnyx-trunks: Not registered since"])
+    assert [value["text"] for value in values] == [str(len(rows))] != ["0"]
+    assert {row["Status"]["text"] for row in rows} <= {"Not Registered", "Expired", "Failed"}
+
+
+def test_a_connection_shows_its_type(grafana):
+    """The dashboard of one connection says which type it has, in words."""
+    for title, listed in rows_by_type(grafana.account).items():
+        values, _ = grafana.render(STATS["telnyx-connection: Type"], connection=listed[0]["id"])
+        assert [value["name"] for value in values] == [title]
+        rows, _ = grafana.render(TABLES["telnyx-connection: General"], connection=listed[0]["id"])
+        assert title in {row["Value"]["text"] for row in rows if row["Setting"]["text"] == "Record type"}
+
+
+def test_a_connection_shows_how_it_connects(grafana):
+    """The dashboard of one connection shows the transport, and no transport for a type that has none."""
+    general = TABLES["telnyx-connection: General"]
+    for path, shown in (("/ip_connections", {"UDP", "TCP", "TLS"}), ("/fax_applications", set())):
+        rows, _ = grafana.render(general, connection=grafana.account[path].rows[0]["id"])
+        transports = {row["Value"]["text"] for row in rows if row["Setting"]["text"] == "SIP transport"}
+        assert transports <= shown
+        assert bool(transports) == bool(shown)
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -20,6 +20,7 @@ EXPORTER_PANELS = {
     for title, reason in {
         "Exporter": "whether all exporters are up",
         "API": "whether all exporters can read Telnyx",
+        "Snapshot age over time": "a line for each exporter",
         "Snapshot age": "the oldest list of all exporters",
         "Rate limit left": "each exporter sees what is left after its own request",
         "Version": "the versions of all exporters",
@@ -34,7 +35,7 @@ EXPORTER_PANELS = {
         "CPU": "a line for each exporter",
         "File descriptors": "a line for each exporter",
     }.items()
-}
+} | {"telnyx-trunks: Collectors": "a row for each exporter and collector"}
 """Panels about exporters instead of connections. Their results depend on the number of replicas, for these reasons."""
 
 QUERIES = {
@@ -123,8 +124,9 @@ def test_two_replicas_that_agree_show_the_same_as_one(replicas, name):
 @pytest.mark.parametrize("show", SHOW)
 def test_a_headline_number_equals_the_number_of_its_rows(replicas, show):
     """A headline number equals the number of rows after a click on it, even if the replicas disagree."""
-    (stat,) = (panel for panel in PANELS.values() if any(f"var-show={show}&" in link["url"] for link in links(panel)))
-    for job in ("one", "two", "disagreeing"):
+    stats = [panel for panel in PANELS.values() if any(f"var-show={show}&" in link["url"] for link in links(panel))]
+    assert stats
+    for stat, job in itertools.product(stats, ("one", "two", "disagreeing")):
         ((_, number),) = replicas.query(stat["targets"][0]["expr"], job).items()
         for promql in LIST_QUERIES:
             assert len(replicas.query(promql, job, show=show)) == number

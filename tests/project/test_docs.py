@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.config.flags import OPTIONS
+from exporter.collectors.registry import COLLECTORS
+from exporter.config.options import OPTIONS, collector_options
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,7 +27,9 @@ def test_links_have_a_target(document):
 def test_settings_in_documents_exist(document):
     """Every flag and variable in a document exists."""
     text = document.read_text()
-    options = {option.flag for option in OPTIONS} | {option.variable for option in OPTIONS} | {"--web.user-assets"}
-    groups = {option.flag.rpartition(".")[0] for option in OPTIONS}
-    for name in re.findall(r"--(?:web|telnyx|cache|metrics|log)\.[a-z.-]*[a-z]|TELNYX_[A-Z_]+[A-Z]\b(?!_)", text):
-        assert name in options | groups, name
+    options = (*OPTIONS, *collector_options(COLLECTORS))
+    known = {name for option in options for name in (option.flag, option.negation, option.variable)}
+    known |= {option.flag.rpartition(".")[0] for option in options} | {"--web.user-assets"}
+    flags = re.findall(r"--(?:web|telnyx|cache|metrics|log|(?:no-)?collector)\.[a-z.-]*[a-z]", text)
+    for name in (*flags, *re.findall(r"TELNYX_[A-Z_]+[A-Z]\b(?!_)", text)):
+        assert name in known, name

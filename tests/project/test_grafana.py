@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from connections import CONNECTION_COLLECTORS
 from grafana_files import DASHBOARDS, PANELS, SHOW, TARGETS, links
 from metric_labels import metric_labels
-
-from exporter.collectors.credential_connections import COLLECTOR
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "grafana"
@@ -16,8 +15,8 @@ UNITS = {"none", "s", "bytes", "percentunit", "reqps", "ops", "dateTimeAsIso", "
 
 SELECTOR = re.compile(r"(\w+){([^}]*)}")
 FUNCTIONS = {
-    *("changes", "histogram_quantile", "increase", "label_replace", "max_over_time", "rate"),
-    *("count", "count_values", "group", "max", "min", "sum", "time", "timestamp", "topk", "vector"),
+    *("changes", "histogram_quantile", "increase", "label_join", "label_replace", "max_over_time", "min_over_time"),
+    *("count", "count_values", "end", "group", "max", "min", "rate", "sum", "time", "timestamp", "topk", "vector"),
 }
 
 each_dashboard = pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
@@ -112,7 +111,7 @@ def test_target_uses_existing_metrics_and_labels(promql, legend, known_labels):
         assert matchers.endswith('job=~"$job",instance=~"$instance"')
         assert set(re.findall(r'(\w+)=~?"', matchers)) <= known_labels[name]
     created = set(re.findall(r'(?:count_values\(|, )"(\w+)", ', promql))
-    sources = set(re.findall(r'"\$1", "(\w+)"', promql))
+    sources = set(re.findall(r'"\$[^"]*", "(\w+)"', promql))
     rest = re.sub(r'"[^"]*"', "", SELECTOR.sub("", promql))
     grouped = re.findall(r"\b(?:by|without|on|group_left) \(([\w, ]*)\)", rest)
     named = {label for labels in grouped for label in labels.split(", ") if label}
@@ -139,10 +138,10 @@ def test_uneditable(dashboard):
 # Checks that the linter doesn't have.
 
 
-def test_there_are_three_dashboards():
-    """They show all connections, one connection, and the exporter. Each file is named after the permanent UID."""
+def test_there_are_four_dashboards():
+    """They show all connections, one of them, all types, and the exporter. A file has the permanent UID as its name."""
     assert {uid: dashboard["uid"] for uid, dashboard in DASHBOARDS.items()} == {
-        uid: uid for uid in ("telnyx-connection", "telnyx-connections", "telnyx-exporter")
+        uid: uid for uid in ("telnyx-connection", "telnyx-connections", "telnyx-exporter", "telnyx-trunks")
     }
 
 
@@ -165,10 +164,10 @@ def test_firing_alerts_are_marked(dashboard):
 
 @each_dashboard
 def test_panels_do_not_overlap(dashboard):
-    """Panels have unique IDs and titles, stay within the grid, and don't overlap."""
+    """Panels have unique IDs and titles, stay within the grid, and don't overlap. A row can share a panel's title."""
     panels = dashboard["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
-    titles = [(panel["type"], panel["title"]) for panel in panels]
+    titles = [(panel["type"] == "row", panel["title"]) for panel in panels]
     assert len(set(titles)) == len(titles)
     cells = [
         cell
@@ -217,13 +216,49 @@ def test_legends_are_unique(panel):
 
 
 def test_every_setting_of_a_connection_is_shown():
-    """The dashboard of one connection uses each metric of a connection and each of its labels."""
+    """The dashboard of one connection uses each metric that any type of connections has, and each of its labels."""
     queries = [promql for name, (promql, _) in TARGETS.items() if name.startswith("telnyx-connection:")]
-    for family in COLLECTOR.row_families:
+    for family in (family for collector in CONNECTION_COLLECTORS for family in collector.row_families):
         about = [promql for promql in queries if re.search(rf"\b{family.name}{{", promql)]
         assert about, family.name
         for label in family.labels:
             assert any(re.search(rf"\b{label}\b", promql) for promql in about), (family.name, label)
+
+
+def test_collectors_are_named_after_record_types():
+    """Queries find the collector of a connection by its record type, so the names correspond."""
+    for collector in CONNECTION_COLLECTORS:
+        assert re.fullmatch(r".+-(connections|applications)", collector.name)
+        assert collector.row_type.documented_type == collector.name.removesuffix("s").replace("-", "_")
+
+
+def test_every_type_of_connections_has_a_text():
+    """Users can select each type. Tables, graphs and panels show it in words."""
+    (variable,) = (v for v in DASHBOARDS["telnyx-trunks"]["templating"]["list"] if v["name"] == "record_type")
+    options = {option["value"]: option["text"] for option in variable["options"]}
+    types = {collector.row_type.documented_type: collector.title for collector in CONNECTION_COLLECTORS}
+    assert options == {"$__all": "All"} | types
+    assert variable["query"] == ", ".join(f"{text} : {value}" for value, text in types.items())
+    assert (variable["multi"], variable["includeAll"], variable["allValue"]) == (True, True, ".+")
+    singular = {value: text.removesuffix("s") for value, text in types.items()}
+    assert renamed(PANELS["telnyx-connection: Type"]) == singular
+    assert renamed(PANELS["telnyx-trunks: Trunks by type"]) == types
+    assert renamed(PANELS["telnyx-trunks: Disabled by type"]) == types
+    for panel in PANELS.values():
+        for override in panel["fieldConfig"]["overrides"]:
+            if override["matcher"]["options"] == "Type":
+                (mapping,) = next(item["value"] for item in override["properties"] if item["id"] == "mappings")
+                assert {value: text["text"] for value, text in mapping["options"].items()} == singular
+
+
+def renamed(panel):
+    """Return the texts that replace legends."""
+    return {
+        override["matcher"]["options"]: item["value"]
+        for override in panel["fieldConfig"]["overrides"]
+        for item in override["properties"]
+        if item["id"] == "displayName"
+    }
 
 
 def test_provisioning_finds_data_source_and_dashboards():

@@ -260,9 +260,13 @@ def test_settings_become_flags():
         "large": 12345678,
         "on": True,
         "off": False,
+        "collector.ip-connections": True,
+        "collector.credential-connections": False,
     }
     assert container(render({**DEMO, "settings": settings}))["args"][1:] == [
         "--cache.ttl=1m",
+        "--no-collector.credential-connections",
+        "--collector.ip-connections",
         "--large=12345678",
         r'--metrics.deny=telnyx_.*\d"<{{ .Values }}',
         "--on",

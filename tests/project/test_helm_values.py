@@ -4,7 +4,7 @@ import pytest
 import yaml
 from chart import CHART, DEMO, NEWEST, SECRET, TLS, container, helm, object_of_kind, render, render_error, template
 
-from exporter.config.flags import OPTIONS
+from exporter.config.options import OPTIONS
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 import exporter
-from exporter.config.flags import OPTIONS
+from exporter.config.options import OPTIONS
 
 PACKAGE = Path(exporter.__file__).parent
 

@@ -1,0 +1,100 @@
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+from connections import CONNECTION_COLLECTORS
+
+from exporter.account.status import STATUS_FAMILIES
+from exporter.collectors.collector import Collector, ListEndpoint
+from exporter.collectors.credential_connections import COLLECTOR
+from exporter.collectors.families import SnapshotGauge, info, whole_row
+from exporter.collectors.index import IndexRecord
+from exporter.collectors.registry import COLLECTORS
+from exporter.telnyx.structs import Row
+
+reference = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "reference.py"))["reference"]
+TEXT = reference()
+
+NUMBERS = Collector(
+    name="phone-numbers",
+    title="Phone numbers",
+    endpoint=ListEndpoint("/phone_numbers"),
+    row_type=Row,
+    index_type=IndexRecord,
+    index_record=lambda row: IndexRecord(id=row.id, name=row.id),
+    identity_labels={"phone_number_id": "id"},
+    snapshot_families=(SnapshotGauge("telnyx_phone_numbers", "Phone numbers.", ("status",), lambda _: ()),),
+    row_families=(info("telnyx_phone_number_info", "A phone number.", whole_row, "type", sensitive=("number",)),),
+    default_ttl=300.0,
+)
+"""A collector of rows that are not connections."""
+
+
+def sections(text):
+    """Return the text below each heading."""
+    return dict(part.split("\n", 1) for part in text.split("\n## ")[1:])
+
+
+def metrics(text):
+    """Return the names of the metrics in tables, in their order."""
+    return re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+
+
+def test_every_metric_is_described_once():
+    """Each metric of a collector has one row in the reference, however many collectors have it."""
+    collected = {family.name for each in COLLECTORS for family in (*each.snapshot_families, *each.row_families)}
+    found = metrics(TEXT)
+    assert collected | {family.name for family in STATUS_FAMILIES} <= set(found)
+    assert len(set(found)) == len(found)
+
+
+def test_metrics_of_several_types_say_which():
+    """A metric that several types of connections have is in one section, with these types."""
+    text = sections(TEXT)["Connections of all types"]
+    types = dict(re.findall(r"^\| `(\w+)` \| [^|]*\| ([\w ,]+) \|", text, re.MULTILINE))
+    assert types["telnyx_connections"] == types["telnyx_connection_active"] == "all"
+    assert types["telnyx_connection_registered"] == "Credential, UAC"
+    assert types["telnyx_connection_webhook_timeout_seconds"] == "all but TeXML"
+    assert "whose first labels are `connection_id`, `connection_name`" in text
+
+
+def test_the_metrics_of_one_type_are_in_its_section():
+    """A metric that only one type of connections has is described with its collector."""
+    found = {title: metrics(text) for title, text in sections(TEXT).items()}
+    assert found["Credential connections"] == ["telnyx_connections_malformed", "telnyx_connections_missing"]
+    assert [found[collector.title] for collector in CONNECTION_COLLECTORS[1:]] == [[]] * 7
+
+
+def test_another_collector_has_a_complete_section():
+    """The section of a collector that does not read connections has all its metrics with their labels."""
+    with_numbers = sections(reference((*COLLECTORS, NUMBERS)))
+    assert {title: text for title, text in with_numbers.items() if title != NUMBERS.title} == sections(TEXT)
+    assert with_numbers[NUMBERS.title].endswith(
+        "\nMetrics of the list:\n\n"
+        "| metric | labels | what |\n|---|---|---|\n"
+        "| `telnyx_phone_numbers` | `status` | Phone numbers |\n"
+        "\nMetrics of each row, whose first labels are `phone_number_id`:\n\n"
+        "| metric | further labels | what |\n|---|---|---|\n"
+        "| `telnyx_phone_number_info` | `type`, *`number`* | A phone number |\n"
+    )
+
+
+SORTED = """
+`--collector.credential-connections` reads `GET /v2/credential_connections`.
+It is on by default. Its default TTL is that of `--cache.ttl`.
+A refresh sends 1 request for up to 250 rows. If there are more, it sends 2 more than there are pages.
+The filters (`--telnyx.filter.*`) apply.
+"""
+UNSORTED = """
+`--collector.phone-numbers` reads `GET /v2/phone_numbers`.
+It is off by default. Its default TTL is 5m.
+Telnyx can't sort the list. A refresh sends 1 request for each page.
+Telnyx can't filter the list. The exporter rejects filters (`--telnyx.filter.*`) if the flag is set.
+"""
+
+
+@pytest.mark.parametrize(("collector", "text"), [(COLLECTOR, SORTED), (NUMBERS, UNSORTED)], ids=["sorted", "unsorted"])
+def test_a_section_says_how_the_list_is_read(collector, text):
+    """The section of a collector says what it reads, when, with how many requests, and whether the filters apply."""
+    assert sections(reference((*COLLECTORS, collector)))[collector.title].startswith(text)
