@@ -42,11 +42,12 @@ from processes import KEY, Workload, exporter, free_port, json_exporter, nginx, 
 from prometheus_client import Metric, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from exporter.collectors.credential_connections import COLLECTOR, Connection
+from exporter.collectors.credential_connections import COLLECTOR, CredentialConnection
 from exporter.collectors.families import Gauge, Info, RowCount
+from exporter.collectors.registry import COLLECTORS
 from exporter.exposition.formats import Format
 from exporter.exposition.renderer import Renderer
-from exporter.exposition.response import response_body
+from exporter.exposition.response import Document, response_body
 from exporter.sandbox import Account
 from exporter.telemetry import Telemetry
 from exporter.telnyx.lists.pages import PageDecoder
@@ -109,9 +110,9 @@ def print_speed(name: str, ours: Measurement, theirs: Measurement) -> None:
 # Rendering
 
 
-def pages_of(connections: int) -> list[Sequence[Connection]]:
+def pages_of(connections: int) -> list[Sequence[CredentialConnection]]:
     """Return the pages of the sandbox API's list."""
-    decode = PageDecoder(Connection)
+    decode = PageDecoder(CredentialConnection)
     rows = list(Account(connections, step=0).encoded_rows())
     bodies = (b'{"data":[' + b",".join(rows[start : start + 250]) + b"]}" for start in range(0, connections, 250))
     return [decode(body).rows for body in bodies]  # type: ignore[misc]  # no row is malformed
@@ -120,7 +121,7 @@ def pages_of(connections: int) -> list[Sequence[Connection]]:
 class PrometheusClientFamilies:
     """The same metric families as objects of prometheus-client, ready to render."""
 
-    def __init__(self, pages: Sequence[Sequence[Connection]]) -> None:
+    def __init__(self, pages: Sequence[Sequence[CredentialConnection]]) -> None:
         rows = [row for page in pages for row in page]
         snapshot_metrics = [
             self._metric(family, [({}, sample) for sample in self._snapshot_samples(family, rows)])
@@ -144,13 +145,13 @@ class PrometheusClientFamilies:
         return self._metrics
 
     @staticmethod
-    def _snapshot_samples(family: Family, rows: Sequence[Connection]) -> Iterable[Sample]:
+    def _snapshot_samples(family: Family, rows: Sequence[CredentialConnection]) -> Iterable[Sample]:
         if not isinstance(family, RowCount):
             return [((), 0)]
         return Counter(map(family.get_labels, map(COLLECTOR.index_record, rows))).items()
 
     @staticmethod
-    def _samples(family: Gauge | Info | MultiGauge, row: Connection) -> Iterable[Sample]:
+    def _samples(family: Gauge | Info | MultiGauge, row: CredentialConnection) -> Iterable[Sample]:
         if isinstance(family, Gauge):
             number = family.get_value(family.source(row))
             return [] if number is None else [((), number)]
@@ -178,7 +179,7 @@ def compare_rendering(connections: int, rounds: int) -> Measurement:
         renderer.render(Snapshot((*new, *rendered[changed:]), connections))
 
     renderer = Renderer(COLLECTOR)
-    document = renderer.render(Snapshot(tuple(rendered), connections))
+    document = Document(renderer.render(Snapshot(tuple(rendered), connections)))
     text = b"".join(response_body(document, Format.TEXT, b"", gzip=False).pieces)
     samples = sum(not line.startswith(b"#") for line in text.splitlines())
     families = PrometheusClientFamilies(pages)
@@ -262,6 +263,28 @@ def compare_scraping(base_url: str, rounds: int, rendering: Measurement) -> None
         print_ratio("cached scrape while another one is sent without compression (s)", beside, seconds)
         if shutil.which("wrk") and shutil.which("nginx"):
             compare_with_nginx(workload, body, rounds)
+
+
+SHARE = 2.4
+"""Rows of all lists of a sandbox, as a multiple of its credential connections."""
+
+
+def compare_collectors(connections: int, rounds: int) -> None:
+    """Compare cached scrapes of connections that are in eight lists with as many that are in one list."""
+    names = [collector.name for collector in COLLECTORS]
+    flags = [flag for name in names for flag in (f"--collector.{name}", f"--collector.{name}.ttl=1h")]
+    with (
+        Workload("api", str(connections)) as one_list,
+        Workload("api", str(round(connections / SHARE))) as many_lists,
+        exporter(one_list.url, "--cache.ttl=1h", "--cache.max-stale=1h") as (one_url, _),
+        exporter(many_lists.url, *flags, "--telnyx.max-requests-per-second=1000") as (many_url, _),
+    ):
+        for url, number in ((one_url, 1), (many_url, len(names))):
+            while urllib.request.urlopen(url).read().count(b"telnyx_collector_success{") < number:
+                time.sleep(0.1)
+        one, many = (Scraper(url.removesuffix("/metrics"), "gzip") for url in (one_url, many_url))
+        seconds, compared = measure_in_turn(max(rounds, 50), many, one)
+    print_ratio(f"cached scrape of {connections} connections in 8 lists, compared with 1 list (s)", seconds, compared)
 
 
 def scrapes_per_second(url: str, connections: int) -> float:
@@ -350,7 +373,7 @@ configure_logging("error", "logfmt")
 async def main():
     _, refresh = create_refresher({url!r}, Telemetry())
     started = time.perf_counter()
-    assert (await refresh()).connection_count == {size}
+    assert (await refresh()).row_count == {size}
     print(time.perf_counter() - started)
 uvloop.run(main())
 """
@@ -426,6 +449,8 @@ def main() -> None:
     compare_own_metrics(10_000, rounds)
     with Workload("api", str(size)) as api:
         compare_scraping(api.url, rounds, rendering)
+    for connections in (50, size):
+        compare_collectors(connections, rounds)
     compare_refreshes(size, rounds)
     compare_with_json_exporter(rounds)
     (startup,) = measure_in_turn(rounds, start_until_ready)

@@ -29,12 +29,15 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from exporter.account.refresh import Refresher, View
-from exporter.cache import Cache
+from exporter.account.cached_collector import CachedCollector
+from exporter.account.collector_group import CollectorGroup
+from exporter.account.refresh import Refresher
+from exporter.account.status import CollectorStatus
 from exporter.collectors.credential_connections import COLLECTOR
 from exporter.config.settings import FilterSettings
 from exporter.exposition.formats import Format
 from exporter.exposition.renderer import Renderer
+from exporter.exposition.response import Document
 from exporter.logs import configure_logging
 from exporter.sandbox import Account
 from exporter.sandbox import create_app as create_api
@@ -60,7 +63,7 @@ def create_client(base_url: str, telemetry: Telemetry) -> Client:
 def create_refresher(base_url: str, telemetry: Telemetry) -> tuple[Client, Refresher]:
     """Return a client and a refresher with empty caches."""
     client, renderer = create_client(base_url, telemetry), Renderer(COLLECTOR)
-    return client, Refresher(ListReader(client, QUERY, renderer, telemetry), renderer, telemetry)
+    return client, Refresher(COLLECTOR.name, ListReader(client, QUERY, renderer), renderer, telemetry)
 
 
 async def serve_api(size: str) -> None:
@@ -94,13 +97,16 @@ async def read_and_hash(client: Client) -> None:
     async def read(number: int) -> bytes:
         return await session.get(QUERY.path, {"page[number]": number, "page[size]": QUERY.page_size, **QUERY.params})
 
-    numbers = iter(range(1, json.loads(await read(1))["meta"]["total_pages"] + 1))
+    async def read_all() -> None:
+        numbers = iter(range(1, json.loads(await read(1))["meta"]["total_pages"] + 1))
 
-    async def work() -> None:
-        for number in numbers:
-            hashlib.sha256(await read(number)).digest()
+        async def work() -> None:
+            for number in numbers:
+                hashlib.sha256(await read(number)).digest()
 
-    await asyncio.gather(*(work() for _ in range(client.concurrency)))
+        await asyncio.gather(*(work() for _ in range(client.concurrency)))
+
+    await session.run(read_all())
 
 
 def post(base_url: str, action: str) -> None:
@@ -117,7 +123,7 @@ async def refresh(base_url: str) -> None:
 
     async def refresh_and_encode() -> None:
         view = await refresher()
-        view.document.blocks(Format.OPENMETRICS)
+        Document(view.families).blocks(Format.OPENMETRICS)
 
     for name in ("new", "unchanged", "unchanged", "changed", "changed", "floor"):
         if name == "changed":
@@ -144,13 +150,14 @@ async def serve(base_url: str) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     telemetry = Telemetry()
     client, refresher = create_refresher(base_url, telemetry)
-    cache: Cache[View] = Cache(refresher, ttl=1e6, max_stale=1e6)
-    await cache.get(60.0)
+    collector = CachedCollector(refresher, CollectorStatus(COLLECTOR.name), ttl=1e6, max_stale=1e6)
+    group = CollectorGroup([collector], telemetry)
+    await group.refresh_all()
     await client.close()
     lines: asyncio.Queue[str] = asyncio.Queue()
     asyncio.get_running_loop().add_reader(sys.stdin, lambda: lines.put_nowait(sys.stdin.readline()))
     listener = listen("127.0.0.1:0")
-    async with serving(create_app(lambda: cache, telemetry), listener):
+    async with serving(create_app(lambda: group, telemetry), listener):
         print(local_url(listener), flush=True)
         while await lines.get():
             print("busy", flush=True)

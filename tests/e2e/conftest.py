@@ -13,7 +13,10 @@ import stamina.instrumentation
 from fake_api import FakeApi, connections
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporter.account.refresh import Refresher, requested_wait
+from exporter.account.cached_collector import CachedCollector
+from exporter.account.collector_group import CollectorGroup
+from exporter.account.refresh import Refresher
+from exporter.account.status import CollectorStatus
 from exporter.cache import Cache
 from exporter.collectors.credential_connections import COLLECTOR
 from exporter.config.settings import FilterSettings
@@ -153,14 +156,17 @@ class SharedServer:
         client = Client(base_url, lambda: key, telemetry, timeout=timeout, clock=clock.time)
         collector = COLLECTOR.select(sensitive_labels=sensitive)
         renderer = Renderer(collector)
-        reader = ListReader(client, collector.query(FilterSettings(), page_size), renderer, telemetry)
-        refresh = Refresher(reader, renderer, telemetry, clock=clock.time)
-        cache = Cache(refresh, ttl=TTL, max_stale=MAX_STALE, retry_after=requested_wait, clock=clock.monotonic)
-        self.app = create_app(lambda: cache, telemetry)
+        query = collector.query(FilterSettings(), page_size)
+        reader = ListReader(client, query, renderer, on_restart=telemetry.record_list_restart)
+        status = CollectorStatus(collector.name)
+        refresh = Refresher(collector.name, reader, renderer, status, telemetry, clock=clock.time)
+        cached = CachedCollector(refresh, status, ttl=TTL, max_stale=MAX_STALE, clock=clock.monotonic)
+        group = CollectorGroup([cached], telemetry)
+        self.app = create_app(lambda: group, telemetry)
         try:
-            yield Exporter(self.http, self.address, cache, client, refresh, clock)
+            yield Exporter(self.http, self.address, cached.cache, client, refresh, clock)
         finally:
-            await cache.close()
+            await group.close()
             await client.close()
 
 

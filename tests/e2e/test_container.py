@@ -207,7 +207,7 @@ def test_the_container_serves_metrics(demo):
     """It serves metrics on its documented port, including the revision that it was built from."""
     metrics = podman("exec", demo, "/app/bin/python", "-c", FETCH, "http://localhost:10142/metrics")
     assert "\ntelnyx_up 1.0\n" in metrics
-    assert metrics.count("\ntelnyx_connection_active{") == 55
+    assert metrics.count("\ntelnyx_connection_active{") == 132
     (build,) = re.findall(r"^telnyx_exporter_build_info\{(.*)\} 1\.0$", metrics, re.MULTILINE)
     assert dict(re.findall(r'(\w+)="([^"]*)"', build)).items() >= {"version": __version__, "revision": REVISION}.items()
 

@@ -83,7 +83,7 @@ def test_the_package_works_in_a_clean_environment(dist, name, tmp_path):
     assert run(command, "--version", cwd=tmp_path) == f"telnyx-exporter {__version__}\n"
     metrics = run(command, "--demo", "--once", cwd=tmp_path)
     assert "\ntelnyx_up 1.0\n" in metrics
-    assert metrics.count("\ntelnyx_connection_active{") == 55
+    assert metrics.count("\ntelnyx_connection_active{") == 132
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])

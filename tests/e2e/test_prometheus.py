@@ -6,6 +6,8 @@ import pytest
 from programs import exporter, find_program, get, get_json, prometheus, wait_until
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from exporter.collectors.registry import COLLECTORS
+
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -13,7 +15,8 @@ README = Path(__file__).parents[2] / "README.md"
 def demo(tmp_path_factory):
     """Run the demo and yield its URL."""
     with exporter(tmp_path_factory.mktemp("demo"), "--demo") as url:
-        wait_until(lambda: "telnyx_up 1.0" in get(f"{url}/metrics"), "the first refresh")
+        success = "\ntelnyx_collector_success{"
+        wait_until(lambda: get(f"{url}/metrics").count(success) == len(COLLECTORS), "the first refreshes")
         yield url
 
 
@@ -41,7 +44,7 @@ def test_prometheus_scrapes_all_samples(demo, tmp_path):
         wait_until(lambda: query('up{job="telnyx"} == 1'), "a scrape")
         assert query("telnyx_connections")
         (total,) = query("sum(telnyx_connections)")
-        assert int(total["value"][1]) == 55
+        assert int(total["value"][1]) == 132
         names = set(get_json(f"{url}/api/v1/label/__name__/values")["data"])
         samples = query("scrape_samples_scraped")
     exposed = [sample for family in parse(get(f"{demo}/metrics")) for sample in family.samples]

@@ -17,7 +17,8 @@ import structlog
 from fake_api import ECHO, FAULTS, closing, connection, listing, raw, respond
 
 from exporter import logs
-from exporter.cache import MAX_RETRY_AFTER
+from exporter.account.refresh import MAX_RETRY_AFTER
+from exporter.collectors.registry import COLLECTORS
 from exporter.config.settings import SENSITIVE_LABELS
 from exporter.telnyx.errors import TelnyxError
 
@@ -38,6 +39,20 @@ ROWS = [
     ),
     connection(2, user_name=f"{CANARY}-user", password=f"{CANARY}-password", webhook_event_url=f"{CANARY}://{CANARY}"),
     connection(3, password={f"{CANARY}-deep": [f"{CANARY}-password"]}, webhook_event_url=f"https://:{CANARY}@[::1]/"),
+    connection(
+        5,
+        fqdn=f"{CANARY}.example",
+        txt_value=f"{CANARY}-txt",
+        outbound={"ip_authentication_token": f"{CANARY}-token", "tech_prefix": f"{CANARY}-prefix"},
+        external_uac_settings={
+            name: f"{CANARY}-{name}"
+            for name in ("password", "username", "auth_username", "from_user", "proxy", "outbound_proxy")
+        },
+        internal_uac_settings={"destination_uri": f"sip:{CANARY}@example"},
+        voice_url=f"https://{CANARY}@voice.example/{CANARY}",
+        voice_fallback_url=f"https://voice.example/{CANARY}",
+        status_callback=f"https://voice.example/?token={CANARY}",
+    ),
     connection(4, user_name={f"{CANARY}-user": f"{CANARY}-user"}),  # malformed, so the log mentions it
     {"id": None, "password": f"{CANARY}-password", "user_name": f"{CANARY}-user"},
     f"{CANARY}-row",
@@ -204,9 +219,12 @@ def cmdline(pid):
 
 @pytest.mark.parametrize("log_format", ["logfmt", "json"])
 async def test_the_process_reveals_no_secrets(log_format, api):
-    """At debug level and under faults, no response, no log line and no process list contains a secret."""
+    """With all collectors, at debug level and under faults, no response, log line or process list contains a secret."""
     api.rows = ROWS
-    flags = ("--log.level=debug", f"--log.format={log_format}", "--cache.ttl=0s", "--telnyx.timeout=300ms")
+    flags = ["--log.level=debug", f"--log.format={log_format}", "--cache.ttl=0s", "--telnyx.timeout=300ms"]
+    flags += ["--telnyx.max-requests-per-second=1000"]
+    for collector in COLLECTORS:
+        flags += [f"--collector.{collector.name}", f"--collector.{collector.name}.ttl=0s"]
     async with (
         command(*flags, TELNYX_API_KEY=KEY, TELNYX_BASE_URL=api.url) as (process, url, output),
         httpx.AsyncClient(base_url=url, trust_env=False) as http,
@@ -220,8 +238,9 @@ async def test_the_process_reveals_no_secrets(log_format, api):
         arguments = cmdline(process.pid)
         assert "exporter" in arguments
         assert has_no_secrets(arguments)
+    assert {request.path for request in api.requests} == {f"/v2{collector.endpoint.path}" for collector in COLLECTORS}
     log = "".join(output)
-    for event in ("connection left out", "refresh failed", "refreshes succeed again"):
+    for event in ("row left out", "refresh failed", "refreshes succeed again"):
         assert event in log
     assert "level=debug" in log or '"level": "debug"' in log
     assert "Traceback" not in log

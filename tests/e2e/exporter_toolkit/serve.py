@@ -26,7 +26,7 @@ web_config.POLL_INTERVAL = 0.05  # the tests wait 250 ms for a changed file
 
 
 async def serve(file):
-    """Compose the web layer as `exporter.cli` does."""
+    """Compose the web layer as the command does."""
     app, tls, stop, incidents = PlainTextResponse("Hello World!"), None, asyncio.Event(), IncidentLog()
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(on_signals((signal.SIGTERM,), stop.set))
