@@ -83,7 +83,7 @@ class NotFound(BadRequest):
     """404: the endpoint does not exist."""
 
     reason = "not_found"
-    advice = "The Telnyx API does not have this endpoint for this account, or --telnyx.base-url is wrong."
+    advice = "Telnyx does not have this for the account: switch the collector off. Or --telnyx.base-url is wrong."
 
 
 class Unauthorized(StatusError):
@@ -97,14 +97,14 @@ class Forbidden(StatusError):
     """403: the key is valid but may not read this resource."""
 
     reason = "forbidden"
-    advice = "In the Telnyx portal, allow the user of the API key to read this resource."
+    advice = "In the Telnyx portal, allow the user of the API key to read this, or switch the collector off."
 
 
 class RateLimited(StatusError):
     """429: too many requests for this account."""
 
     reason = "rate_limited"
-    advice = "Raise --cache.ttl, lower --telnyx.concurrency, or find other clients that use the same account."
+    advice = "Raise the TTL, lower --telnyx.max-requests-per-second, or find other clients of the same account."
 
 
 class ServerError(StatusError):
