@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-QUERY = COLLECTOR.query(FilterSettings(), page_size=250)
+QUERY = COLLECTOR.endpoint.query(COLLECTOR.row_type, FilterSettings(), page_size=250)
 
 
 def create_client(base_url: str, telemetry: Telemetry) -> Client:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.account.status import STATUS_FAMILIES
 from exporter.cache import Entry
+from exporter.collectors.collector import ListEndpoint, ObjectEndpoint
 from exporter.collectors.connection_rows import Connection
 from exporter.collectors.families import Info
 from exporter.collectors.registry import COLLECTORS
@@ -124,13 +125,15 @@ def _section(collector: Collector[Any], described: Collection[str]) -> Iterator[
     yield f"\n## {collector.title}\n\n"
     yield f"`{flag}` reads `GET /v2{endpoint.path}`.\n"
     yield f"It is {'on' if collector.on_by_default else 'off'} by default. Its default TTL is {ttl}.\n"
-    if endpoint.sort:
+    if isinstance(endpoint, ObjectEndpoint):
+        yield "A refresh sends 1 request.\n"
+    elif endpoint.sort:
         yield "A refresh sends 1 request for up to 250 rows. If there are more, it sends 2 more than there are pages.\n"
     else:
         yield "Telnyx can't sort the list. A refresh sends 1 request for each page.\n"
-    if endpoint.filters:
+    if isinstance(endpoint, ListEndpoint) and endpoint.filters:
         yield "The filters (`--telnyx.filter.*`) apply.\n"
-    else:
+    elif collector.ignores_filters:
         yield "Telnyx can't filter the list. The exporter rejects filters (`--telnyx.filter.*`) if the flag is set.\n"
     yield from _tables([collector], lambda name: name not in described)
 

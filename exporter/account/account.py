@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from exporter.account.cached_collector import CachedCollector
 from exporter.account.collector_group import CollectorGroup
-from exporter.account.refresh import Refresher, requested_wait, wait_after_refusal
+from exporter.account.refresh import Reader, Refresher, requested_wait, wait_after_refusal
 from exporter.account.status import AnyUp, CollectorStatus
 from exporter.collectors.families import name_filter
-from exporter.collectors.registry import PRIMARY, enabled_collectors
+from exporter.collectors.registry import COLLECTORS, PRIMARY, enabled_collectors
 from exporter.exposition.renderer import Renderer
 from exporter.telnyx.budget import RequestBudget
 from exporter.telnyx.client import Client
-from exporter.telnyx.errors import Malformed, TelnyxError
-from exporter.telnyx.lists.pages import PageDecoder
-from exporter.telnyx.lists.reader import ListReader
+from exporter.telnyx.errors import TelnyxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from exporter.collectors.collector import Collector
     from exporter.config.settings import Settings
     from exporter.telemetry import Telemetry
-    from exporter.telnyx.lists.reader import ListQuery
 
 TTL_TOLERANCE = 0.95
 """Fraction of the TTL after which a value is stale.
@@ -57,6 +54,7 @@ class Account:
         api_key: Callable[[], str],
         telemetry: Telemetry,
         *,
+        collectors: Sequence[Collector[Any]] = COLLECTORS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         telnyx = settings.telnyx
@@ -67,13 +65,14 @@ class Account:
         self._telemetry = telemetry
         self._client = Client(base_url, api_key, telemetry, timeout=telnyx.timeout, concurrency=telnyx.concurrency)
         self._budget = RequestBudget(telnyx.max_requests_per_second)
-        enabled = enabled_collectors(settings)
-        self._queries = {each.name: each.query(telnyx.filter, telnyx.page_size) for each, _ in enabled}
-        self._statuses = {name: CollectorStatus(name) for name in self._queries}
+        enabled = enabled_collectors(settings, collectors)
+        self._statuses = {collector.name: CollectorStatus(collector.name) for collector, _ in enabled}
         # `telnyx_up` describes the primary collector, or all others if that is off.
         self._any_up = None if PRIMARY in self._statuses else AnyUp(self._statuses.values(), telemetry.record_up)
         if self._any_up:
             telemetry.record_cache_settings(None, None)
+        self._readers: dict[str, tuple[str, Reader]] = {}
+        """The path and the reader of each collector."""
         self.group = CollectorGroup([self._cached(collector, ttl) for collector, ttl in enabled], telemetry)
 
     def _cached(self, collector: Collector[Any], ttl: float) -> CachedCollector:
@@ -85,13 +84,14 @@ class Account:
         if is_primary:
             self._telemetry.record_cache_settings(ttl, max_stale)
         renderer = Renderer(collector.select(is_exposed, metrics.sensitive_labels))
-        reader = ListReader(
+        reader = collector.reader(
             self._client,
-            self._queries[name],
             renderer,
+            self._settings.telnyx,
             on_restart=self._telemetry.record_list_restart if is_primary else lambda: None,
             limiter=self._budget.limiter(name, limited=not is_primary),
         )
+        self._readers[name] = collector.endpoint.path, reader
         status = self._statuses[name]
         observer = self._telemetry if is_primary else self._any_up
         return CachedCollector(
@@ -122,17 +122,15 @@ class Account:
 
     async def check_access(self) -> Sequence[Access]:
         """Send one request for each collector, and return what the API key may read."""
-        return await asyncio.gather(*(self._check(name, query) for name, query in self._queries.items()))
+        return await asyncio.gather(*map(self._check, self._readers))
 
-    async def _check(self, name: str, query: ListQuery[Any]) -> Access:
+    async def _check(self, name: str) -> Access:
+        path, reader = self._readers[name]
         try:
-            body = await self._client.send_once(query.path, {**query.params, "page[number]": 1, "page[size]": 1})
-            PageDecoder(query.row_type)(body)
+            await reader.check()
         except TelnyxError as error:
-            return Access(name, query.path, error)
-        except ValueError:
-            return Access(name, query.path, Malformed("the response is not a list"))
-        return Access(name, query.path, None)
+            return Access(name, path, error)
+        return Access(name, path, None)
 
     async def close(self) -> None:
         """Cancel running refreshes and close the connections to Telnyx."""

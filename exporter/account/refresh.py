@@ -40,11 +40,14 @@ class View:
     """Unix time in seconds."""
 
 
-class Fetcher(Protocol):
-    """Reads a list."""
+class Reader(Protocol):
+    """Reads a list or an object."""
 
     async def fetch(self) -> Snapshot[RenderedPage]:
         """Return the whole list, or raise `TelnyxError`."""
+
+    async def check(self) -> None:
+        """Send one request, or raise `TelnyxError`."""
 
 
 class RefreshObserver(Protocol):
@@ -67,13 +70,13 @@ class Refresher:
     def __init__(
         self,
         collector: str,
-        fetcher: Fetcher,
+        reader: Reader,
         renderer: Renderer,
         *observers: RefreshObserver,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._collector = collector
-        self._fetcher = fetcher
+        self._reader = reader
         self._renderer = renderer
         self._observers = observers
         self._clock = clock
@@ -94,7 +97,7 @@ class Refresher:
         started = time.perf_counter()
         failure: TelnyxError | None = None
         try:
-            snapshot = await self._fetcher.fetch()
+            snapshot = await self._reader.fetch()
             families, changes = await asyncio.to_thread(self._render, snapshot)
         except TelnyxError as error:
             failure = error

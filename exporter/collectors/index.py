@@ -29,8 +29,8 @@ class IndexRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 def id_and_name(row: Any) -> IndexRecord:
-    """Return the index record of a row that has an `id` and perhaps a `name`."""
-    return IndexRecord(row.id, getattr(row, "name", None) or "")
+    """Return the index record of a row or object, of which an object has neither `id` nor `name`."""
+    return IndexRecord(getattr(row, "id", ""), getattr(row, "name", None) or "")
 
 
 RecordT = TypeVar("RecordT", bound=IndexRecord)

@@ -46,7 +46,7 @@ def enabled_collectors(
     enabled, unfiltered = [], []
     for collector in collectors:
         user = settings.collectors.get(collector.name, CollectorSettings())
-        has_filters = collector.endpoint.filters is not None or not filters
+        has_filters = not (filters and collector.ignores_filters)
         if user.enabled and not has_filters:
             unfiltered.append(collector.name)
         by_default = (settings.demo or collector.on_by_default) and has_filters

@@ -55,6 +55,10 @@ class ObjectReader(Generic[ObjectT, ContentT]):
         self._cached = await process_body(body, self._process, (self._cached,))
         return Snapshot((self._cached.result,), 1)
 
+    async def check(self) -> None:
+        """Request the object, once and without retries. Raises `TelnyxError`."""
+        self._decode(await self._client.send_once(self._path, {}))
+
     def _process(self, body: bytes) -> ContentT:
         return self._processor.render_page((self._decode(body),))
 

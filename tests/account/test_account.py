@@ -7,6 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from exporter.account.account import MAX_WAIT, Account, CurrentAccount
+from exporter.collectors.collector import Collector, ObjectEndpoint
+from exporter.collectors.families import gauge, whole_row
 from exporter.collectors.registry import COLLECTORS, PRIMARY
 from exporter.config.options import OPTIONS
 from exporter.config.settings import (
@@ -20,6 +22,7 @@ from exporter.config.settings import (
 )
 from exporter.exposition.formats import Format
 from exporter.telemetry import Telemetry
+from exporter.telnyx.structs import ApiObject
 
 KEY = "KEY-of-tests"
 TELEMETRY = Telemetry(process=False)
@@ -267,6 +270,46 @@ async def test_only_other_collectors_are_limited(api):
     await account.close()
 
 
+class Balance(ApiObject, frozen=True, gc=False):
+    """A single object."""
+
+    balance: str | None = None
+
+
+BALANCE = Collector(
+    name="balance",
+    title="Balance",
+    endpoint=ObjectEndpoint("/balance"),
+    row_type=Balance,
+    identity_labels={},
+    row_families=(gauge("telnyx_balance_usd", "Balance.", whole_row, lambda row: float(row.balance)),),
+    on_by_default=True,
+)
+
+
+async def test_a_collector_can_read_an_object(api):
+    """A collector of an object reads it with one request, and exposes it like a list of one row."""
+    api.answer(respond(body=b'{"data": {"balance": "12.5", "credit_limit": "100"}}'))
+    telemetry = Telemetry(process=False)
+    account = Account(Settings(_env_file=None), api.url, lambda: KEY, telemetry, collectors=[BALANCE])
+    found = values(account, await account.group.scrape(10.0), telemetry)
+    assert found["telnyx_balance_usd",] == 12.5
+    assert found["telnyx_collector_rows", "balance"] == 1
+    assert found["telnyx_up",] == 1
+    assert await account.check_access() == [("balance", "/balance", None)]
+    assert [(request.path, request.query) for request in api.requests] == [("/v2/balance", {})] * 2
+    await account.close()
+
+
+async def test_access_to_something_else_than_an_object(api):
+    """The access check of an object reports a response that is not one."""
+    api.answer(respond(body=b'{"data": []}'))
+    account = Account(Settings(_env_file=None), api.url, lambda: KEY, Telemetry(process=False), collectors=[BALANCE])
+    (access,) = await account.check_access()
+    assert str(access.error).startswith("the object can't be decoded")
+    await account.close()
+
+
 async def test_access(api):
     """The access check sends one request for each collector, without retries."""
     api.answer(only("/credential_connections"))
@@ -289,7 +332,7 @@ async def test_access_to_something_else(api):
     api.answer(respond(body=b"<html>", kind="text/html"))
     account = account_of(api)
     (access,) = await account.check_access()
-    assert str(access.error) == "the response is not a list"
+    assert str(access.error).startswith("page 1 can't be decoded")
     await account.close()
 
 

@@ -93,7 +93,7 @@ FILTERS = FilterSettings(connection_name="pbx", fqdn="pbx.example.com", outbound
 @each_collector
 def test_query(collector):
     """Lists are sorted by creation time and SIP trunks are filtered, if Telnyx can do that."""
-    query = collector.query(FILTERS, page_size=250)
+    query = collector.endpoint.query(collector.row_type, FILTERS, page_size=250)
     can_filter = collector.name in {"credential-connections", "ip-connections", "fqdn-connections", "uac-connections"}
     can_sort = collector.name != "external-connections"
     assert query.params == {

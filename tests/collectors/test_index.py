@@ -28,8 +28,9 @@ def test_an_index_keeps_its_records(rows):
         (SimpleNamespace(id="7", name="sales"), IndexRecord("7", "sales")),
         (SimpleNamespace(id="7", name=None), IndexRecord("7", "")),
         (SimpleNamespace(id="7"), IndexRecord("7", "")),
+        (SimpleNamespace(), IndexRecord("", "")),
     ],
-    ids=["name", "null", "no-name"],
+    ids=["name", "null", "no-name", "object"],
 )
 def test_id_and_name(row, record):
     """The default record of a row has its id and, if there is one, its name."""

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from exporter.collectors.collector import ListEndpoint
+from exporter.collectors.collector import ListEndpoint, ObjectEndpoint
 from exporter.collectors.registry import COLLECTORS, enabled_collectors
 from exporter.config.flags import UsageError
 from exporter.config.settings import CacheSettings, CollectorSettings, FilterSettings, Settings, TelnyxSettings
@@ -57,6 +57,13 @@ def test_default_collector_without_filters_is_left_out():
     assert [each for each, _ in enabled_collectors(settings_of({}), (CREDENTIALS, faxes))] == [CREDENTIALS, faxes]
     filtered = enabled_collectors(settings_of({}, filters=BY_NAME), (CREDENTIALS, faxes))
     assert [each for each, _ in filtered] == [CREDENTIALS]
+
+
+def test_filters_concern_connections_only():
+    """A collector that reads no connections can be on together with a filter, because filters select connections."""
+    balance = replace(CREDENTIALS, name="balance", endpoint=ObjectEndpoint("/balance"), identity_labels={})
+    settings = settings_of({"balance": ON}, filters=BY_NAME)
+    assert [each for each, _ in enabled_collectors(settings, (CREDENTIALS, balance))] == [CREDENTIALS, balance]
 
 
 @pytest.mark.parametrize(

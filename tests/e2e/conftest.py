@@ -156,7 +156,7 @@ class SharedServer:
         client = Client(base_url, lambda: key, telemetry, timeout=timeout, clock=clock.time)
         collector = COLLECTOR.select(sensitive_labels=sensitive)
         renderer = Renderer(collector)
-        query = collector.query(FilterSettings(), page_size)
+        query = collector.endpoint.query(collector.row_type, FilterSettings(), page_size)
         reader = ListReader(client, query, renderer, on_restart=telemetry.record_list_restart)
         status = CollectorStatus(collector.name)
         refresh = Refresher(collector.name, reader, renderer, status, telemetry, clock=clock.time)

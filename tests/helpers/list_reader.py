@@ -71,8 +71,8 @@ async def connected(
     recorder = recorder or Recorder()
     client = Client(base_url, key, recorder, **options)
     try:
-        query, on_restart = COLLECTOR.query(filters, page_size), recorder.record_list_restart
-        yield ListReader(client, query, processor, on_restart=on_restart, limiter=limiter)
+        query = COLLECTOR.endpoint.query(COLLECTOR.row_type, filters, page_size)
+        yield ListReader(client, query, processor, on_restart=recorder.record_list_restart, limiter=limiter)
     finally:
         await client.close()
 

@@ -90,7 +90,6 @@ UNSORTED = """
 `--collector.phone-numbers` reads `GET /v2/phone_numbers`.
 It is off by default. Its default TTL is 5m.
 Telnyx can't sort the list. A refresh sends 1 request for each page.
-Telnyx can't filter the list. The exporter rejects filters (`--telnyx.filter.*`) if the flag is set.
 """
 
 

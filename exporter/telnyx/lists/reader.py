@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from exporter.telnyx.budget import Limiter
     from exporter.telnyx.client import Client
+    from exporter.telnyx.lists.pages import Page
     from exporter.telnyx.lists.snapshots import PageProcessor, ProcessedBody, Snapshot
 
 
@@ -81,14 +82,19 @@ class ListReader(Generic[RowT, ContentT]):
         self._cached = pages
         return snapshot
 
+    async def check(self) -> None:
+        """Request one row, once and without retries. Raises `TelnyxError`."""
+        self._decode_page(1, await self._client.send_once(self._query.path, {**self._params(1), "page[size]": 1}))
+
     def _params(self, number: int) -> dict[str, str | int]:
         return {"page[number]": number, "page[size]": self._query.page_size, **self._query.params}
 
     def _process(self, number: int, body: bytes) -> ProcessedPage[ContentT]:
+        return process(self._decode_page(number, body), self._processor)
+
+    def _decode_page(self, number: int, body: bytes) -> Page[RowT]:
         try:
-            page = self._decode(body)
+            return self._decode(body)
         except ValueError as error:
             problem = str(error)
-        else:
-            return process(page, self._processor)
         raise Malformed(f"page {number} can't be decoded: {problem}")
