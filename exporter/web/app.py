@@ -14,12 +14,12 @@ from starlette.routing import Route
 
 from exporter.exposition.formats import end_of
 from exporter.exposition.negotiation import accepts_gzip, choose_format
-from exporter.exposition.response import response_body
+from exporter.exposition.response import PIECE_BYTES, response_body
 from exporter.server.connections import MAX_UNREAD
 from exporter.web.status_page import render_page
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -36,8 +36,8 @@ TIMEOUT_MARGIN = 0.5
 
 _SMALL_BODY = 2**20
 """Bytes that can be decompressed without delaying other requests noticeably."""
-_MAX_LARGE_BODIES = MAX_UNREAD + 8
-"""Large bodies that are decompressed at the same time: more than those whose clients don't read."""
+_MAX_DECOMPRESSIONS = MAX_UNREAD + 8
+"""Bodies of several pieces that are decompressed at the same time: more than those whose clients don't read."""
 
 _SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
@@ -113,7 +113,7 @@ class _MetricsEndpoint:
     def __init__(self, current_group: Callable[[], CollectorGroup], own_metrics: ExporterMetrics) -> None:
         self._current_group = current_group
         self._own_metrics = own_metrics
-        self._large_bodies = asyncio.Semaphore(_MAX_LARGE_BODIES)
+        self._decompressions = asyncio.Semaphore(_MAX_DECOMPRESSIONS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -137,13 +137,15 @@ class _MetricsEndpoint:
         ]
         await send({"type": "http.response.start", "status": 200, "headers": response_headers})
         if scope["method"] != "HEAD":
-            if gzip or body.length <= _SMALL_BODY:
-                for piece in body.pieces:
-                    await _send_piece(send, piece)
+            if gzip or body.length <= PIECE_BYTES:
+                await _send_pieces(send, body.pieces)
             else:
-                async with self._large_bodies:
-                    while (text := await asyncio.to_thread(next, body.pieces, None)) is not None:
-                        await _send_piece(send, text)
+                async with self._decompressions:
+                    if body.length <= _SMALL_BODY:
+                        await _send_pieces(send, body.pieces)
+                    else:
+                        while (text := await asyncio.to_thread(next, body.pieces, None)) is not None:
+                            await _send_piece(send, text)
         await send({"type": "http.response.body", "body": b""})
 
 
@@ -153,6 +155,11 @@ def _selection(query: bytes) -> frozenset[str] | None:
         return None
     names = [value for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if name == "collect[]"]
     return frozenset(names) if names else None
+
+
+async def _send_pieces(send: Send, pieces: Iterable[Piece]) -> None:
+    for piece in pieces:
+        await _send_piece(send, piece)
 
 
 async def _send_piece(send: Send, piece: Piece) -> None:

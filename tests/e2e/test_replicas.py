@@ -35,7 +35,13 @@ EXPORTER_PANELS = {
         "CPU": "a line for each exporter",
         "File descriptors": "a line for each exporter",
     }.items()
-} | {"telnyx-trunks: Collectors": "a row for each exporter and collector"}
+} | {
+    "telnyx-trunks: Collectors": "a row for each exporter and collector",
+    "telnyx-trunks: Age of the data": "the oldest data of all exporters",
+    "telnyx-trunks: Duration of the refresh": "the slowest refresh of all exporters",
+    "telnyx-trunks: Failed refreshes by collector": "the refreshes of all exporters",
+    "telnyx-trunks: Failed refreshes by reason": "the refreshes of all exporters",
+}
 """Panels about exporters instead of connections. Their results depend on the number of replicas, for these reasons."""
 
 QUERIES = {

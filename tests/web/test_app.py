@@ -18,6 +18,7 @@ from exporter.exposition.blocks import decompress
 from exporter.exposition.formats import Format
 from exporter.telemetry import Telemetry
 from exporter.telnyx.errors import Unauthorized
+from exporter.web import app as app_module
 from exporter.web.app import create_app, scrape_timeout
 
 CONNECTIONS = (Connection(id="1", connection_name='a "name"', active=True), Connection(id="2", active=False))
@@ -95,6 +96,11 @@ async def refresh_large():
     return view_of(render_families(LARGE), len(LARGE))
 
 
+async def refresh_medium():
+    """Refresh successfully, with connections whose text has a few pieces."""
+    return view_of(render_families(LARGE[:1]), 1)
+
+
 class SlowClient:
     """A client that talks to the application without a server in between, and reads slowly."""
 
@@ -131,6 +137,30 @@ async def test_a_large_response_is_sent_in_pieces(encoding):
         assert len(client.pieces) > 4
         assert [row.connection_name in line for row, line in zip(LARGE, infos, strict=True)] == [True] * len(LARGE)
         assert lines[-1].startswith("telnyx_exporter_build_info")
+
+
+async def test_few_bodies_are_decompressed_at_the_same_time(monkeypatch):
+    """Clients that don't read keep pieces of few bodies in memory. The others wait for their responses."""
+    monkeypatch.setattr(app_module, "_MAX_DECOMPRESSIONS", 2)
+    reading = asyncio.Event()
+    app = app_of(collector_of(refresh_medium))
+
+    class IdleClient(SlowClient):
+        async def send(self, message):
+            if message.get("body"):
+                self.pieces.append(message["body"])
+                await reading.wait()
+
+    clients = [IdleClient("identity") for _ in range(5)]
+    async with asyncio.TaskGroup() as group, asyncio.timeout(20):
+        for client in clients:
+            group.create_task(app(client.scope, None, client.send))
+        while sum(len(client.pieces) for client in clients) < 2:  # noqa: ASYNC110 -- nothing signals it
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert [len(client.pieces) for client in clients] == [1, 1, 0, 0, 0]
+        reading.set()
+    assert all(len(client.pieces) > 1 for client in clients)
 
 
 async def test_fast_readers_do_not_delay_others():
