@@ -18,6 +18,10 @@ from certificates import authority, identity, write
 from cryptography import x509
 from programs import exporter, find_program, wait_until
 
+from exporter.collectors.registry import COLLECTORS
+
+DEMO = ("--demo", *(f"--no-collector.{each.name}" for each in COLLECTORS if not each.on_by_default))
+"""Flags of a demo with the collectors that are on by default. A larger response takes more time and memory."""
 HELPERS = Path(__file__).parents[1] / "helpers"
 SCRAPES = 20
 TIMEOUT = 10.0
@@ -79,7 +83,7 @@ def resident_memory(port):
 )
 def test_no_scrape_is_lost(tmp_path, behavior, count):
     """Hundreds of idle, slow and reconnecting clients cost Prometheus no scrape and no health check, and no memory."""
-    with exporter(tmp_path, "--demo") as url:
+    with exporter(tmp_path, *DEMO) as url:
         port = port_of(url)
         before = resident_memory(port)
         with attacker(behavior, port, count):
@@ -94,7 +98,7 @@ def test_no_scrape_is_lost(tmp_path, behavior, count):
 
 def test_resets_take_no_memory(tmp_path):
     """Clients that reset thousands of connections cost Prometheus no scrape, and no memory."""
-    with exporter(tmp_path, "--demo") as url:
+    with exporter(tmp_path, *DEMO) as url:
         port = port_of(url)
         before = resident_memory(port)
         with attacker("reset", port, 50):
@@ -105,14 +109,14 @@ def test_resets_take_no_memory(tmp_path):
 
 def test_long_headers_take_little_time(tmp_path):
     """Clients that send headers as long lists, which take time to parse, cost Prometheus no scrape."""
-    with exporter(tmp_path, "--demo") as url, attacker("send_long_lists", port_of(url), 400, "127.0.0.2"):
+    with exporter(tmp_path, *DEMO) as url, attacker("send_long_lists", port_of(url), 400, "127.0.0.2"):
         assert lost_scrapes(port_of(url), 10) == 0
 
 
 def test_stop_while_clients_connect(tmp_path):
     """SIGTERM stops the exporter without an error while many clients open connections."""
     with contextlib.ExitStack() as stack:
-        port = port_of(stack.enter_context(exporter(tmp_path, "--demo")))
+        port = port_of(stack.enter_context(exporter(tmp_path, *DEMO)))
         with attacker("reset", port, 300):
             time.sleep(1)
             stopped = time.monotonic()
@@ -126,7 +130,7 @@ def test_few_file_descriptors(tmp_path):
     """With few file descriptors, idle clients cost Prometheus no scrape."""
     limited = ("sh", "-c", 'ulimit -n 256; exec "$0" "$@"')
     with (
-        exporter(tmp_path, "--demo", "--cache.ttl=0", wrapper=limited) as url,
+        exporter(tmp_path, *DEMO, "--cache.ttl=0", wrapper=limited) as url,
         attacker("send_nothing", port_of(url), 500),
     ):
         assert lost_scrapes(port_of(url)) == 0
@@ -146,7 +150,7 @@ SLOWHTTPTEST = {
 def test_slowhttptest(tmp_path, mode):
     """The attacks of slowhttptest, each with a thousand connections for 30 seconds, cost Prometheus no scrape."""
     program = find_program("slowhttptest")
-    with exporter(tmp_path, "--demo") as url:
+    with exporter(tmp_path, *DEMO) as url:
         port = port_of(url)
         before = resident_memory(port)
         flags = f"{SLOWHTTPTEST[mode]} -c 1000 -r 300 -l 30 -p 5 -u {url}/metrics"
@@ -178,7 +182,7 @@ def test_a_flood_of_wrong_passwords(tmp_path, source, count, timeout):
     hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(9)).decode()
     (tmp_path / "web.yml").write_text(f"basic_auth_users: {{prometheus: {hashed}}}\n")
     with (
-        exporter(tmp_path, "--demo", "--web.config.file=web.yml") as url,
+        exporter(tmp_path, *DEMO, "--web.config.file=web.yml") as url,
         attacker("guess_passwords", port_of(url), count, source),
     ):
         wait_until(lambda: "request refused" in (tmp_path / "exporter.log").read_text(), "the attack")
@@ -199,7 +203,7 @@ def tls_port(tmp_path):
     """Yield the port of an exporter with TLS."""
     write(tmp_path, identity("server", x509.DNSName("localhost"), by=CA), CA)
     (tmp_path / "web.yml").write_text("tls_server_config: {cert_file: server.crt, key_file: server.key}\n")
-    with exporter(tmp_path, "--demo", "--web.config.file=web.yml") as url:
+    with exporter(tmp_path, *DEMO, "--web.config.file=web.yml") as url:
         yield port_of(url)
 
 
@@ -215,7 +219,7 @@ def half_closing_scrape(port):
 
 def test_half_closed_scrapes(tmp_path):
     """Clients that end their side after the request get complete responses, even twenty at the same time."""
-    with exporter(tmp_path, "--demo") as url, concurrent.futures.ThreadPoolExecutor(20) as pool:
+    with exporter(tmp_path, *DEMO) as url, concurrent.futures.ThreadPoolExecutor(20) as pool:
         assert all(pool.map(half_closing_scrape, [port_of(url)] * 20))
 
 
