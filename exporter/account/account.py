@@ -62,6 +62,7 @@ class Account:
         self._settings = settings
         self._exposure = (base_url, telnyx.filter, settings.metrics)
         """The settings that determine what is exposed."""
+        self._is_exposed = name_filter(settings.metrics.allow, settings.metrics.deny)
         self._telemetry = telemetry
         self._client = Client(base_url, api_key, telemetry, timeout=telnyx.timeout, concurrency=telnyx.concurrency)
         self._budget = RequestBudget(telnyx.max_requests_per_second)
@@ -77,13 +78,12 @@ class Account:
 
     def _cached(self, collector: Collector[Any], ttl: float) -> CachedCollector:
         """Create the parts that read one collector."""
-        metrics, name = self._settings.metrics, collector.name
+        name = collector.name
         is_primary = name == PRIMARY
-        is_exposed = name_filter(metrics.allow, metrics.deny)
         max_stale = max(self._settings.cache.max_stale, MIN_STALE_TTLS * ttl)
         if is_primary:
             self._telemetry.record_cache_settings(ttl, max_stale)
-        renderer = Renderer(collector.select(is_exposed, metrics.sensitive_labels))
+        renderer = Renderer(collector.select(self._is_exposed, self._settings.metrics.sensitive_labels))
         reader = collector.reader(
             self._client,
             renderer,
@@ -101,7 +101,7 @@ class Account:
             max_stale=max_stale,
             max_wait=math.inf if is_primary else MAX_WAIT,
             retry_after=requested_wait if is_primary else wait_after_refusal,
-            is_exposed=is_exposed,
+            is_exposed=self._is_exposed,
             clock=self._clock,
         )
 

@@ -1,4 +1,4 @@
-"""A collector of an account, with a cache of its own."""
+"""A collector of an account, and the cache of its data."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ async def check_access(settings: Settings, api_key: Callable[[], str], telemetry
             results = await account.check_access()
         finally:
             await account.close()
-    width, path_width = (max(map(len, column)) for column in list(zip(*results, strict=True))[:2])
+    width = max(len(result.collector) for result in results)
+    path_width = max(len(result.path) for result in results)
     lines = [
         f"{name:{width}}  GET {path:{path_width}}  {'ok' if error is None else f'{error}. {error.advice}'}\n"
         for name, path, error in results

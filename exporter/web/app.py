@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl
@@ -19,7 +20,7 @@ from exporter.server.connections import MAX_UNREAD
 from exporter.web.status_page import render_page
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -137,15 +138,9 @@ class _MetricsEndpoint:
         ]
         await send({"type": "http.response.start", "status": 200, "headers": response_headers})
         if scope["method"] != "HEAD":
-            if gzip or body.length <= PIECE_BYTES:
-                await _send_pieces(send, body.pieces)
-            else:
-                async with self._decompressions:
-                    if body.length <= _SMALL_BODY:
-                        await _send_pieces(send, body.pieces)
-                    else:
-                        while (text := await asyncio.to_thread(next, body.pieces, None)) is not None:
-                            await _send_piece(send, text)
+            is_decompressed_in_pieces = not gzip and body.length > PIECE_BYTES
+            async with self._decompressions if is_decompressed_in_pieces else contextlib.nullcontext():
+                await _send_pieces(send, body.pieces, in_thread=not gzip and body.length > _SMALL_BODY)
         await send({"type": "http.response.body", "body": b""})
 
 
@@ -157,15 +152,14 @@ def _selection(query: bytes) -> frozenset[str] | None:
     return frozenset(names) if names else None
 
 
-async def _send_pieces(send: Send, pieces: Iterable[Piece]) -> None:
-    for piece in pieces:
-        await _send_piece(send, piece)
+async def _send_pieces(send: Send, pieces: Iterator[Piece], *, in_thread: bool) -> None:
+    """Send the pieces of a body. `send` waits until the transport has sent most of the last one.
 
-
-async def _send_piece(send: Send, piece: Piece) -> None:
-    """Send a piece of a body, after waiting until the transport has sent most of the last one."""
-    await send({"type": "http.response.body", "body": piece, "more_body": True})
-    await asyncio.sleep(0)  # if the client reads as fast as the exporter sends, other requests would wait
+    With `in_thread`, a worker thread creates them.
+    """
+    while (piece := await asyncio.to_thread(next, pieces, None) if in_thread else next(pieces, None)) is not None:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await asyncio.sleep(0)  # if the client reads as fast as the exporter sends, other requests would wait
 
 
 def scrape_timeout(header: str) -> float:

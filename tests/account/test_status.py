@@ -97,7 +97,7 @@ def test_adopted_data_keeps_its_duration(status):
 
 
 def test_families_have_distinct_names():
-    """Each family is about collectors, and has a name of its own."""
+    """All families are about collectors, and no two have the same name."""
     names = [family.name for family in STATUS_FAMILIES]
     assert len(set(names)) == len(names)
     assert all(name.startswith("telnyx_collector_") for name in names)

@@ -1,4 +1,4 @@
-"""No collector decodes or exposes a secret. This is about all collectors, and so has no module of its own."""
+"""No collector decodes or exposes a secret. These tests cover all collectors."""
 
 import json
 import re

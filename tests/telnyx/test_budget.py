@@ -116,7 +116,7 @@ async def test_a_cancelled_caller_takes_no_token(cancelled, after):
     rejections=st.lists(st.integers(0, 20), max_size=6),
 )
 async def test_the_rate_is_never_exceeded(rate, burst, callers, rejections):
-    """Whoever calls, is cancelled or rejected, no period has more than the burst plus the rate, and none is blocked."""
+    """With any order of calls, cancellations and rejections, the budget is never exceeded, and no caller is blocked."""
     budget = create_budget(rate, burst=burst)
     start, times, expected = now(), [], 0
 
