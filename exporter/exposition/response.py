@@ -89,8 +89,9 @@ def _group(parts: Iterable[Piece]) -> Iterator[Piece]:
     for part in parts:
         is_large = len(part) > PIECE_BYTES // 4
         if size and (is_large or size + len(part) > PIECE_BYTES):
-            yield b"".join(small)
-            small, size = [], 0
+            piece = b"".join(small)
+            small, size = [], 0  # before the wait for the client, so that the parts are not in memory, too
+            yield piece
         if is_large:
             yield from (part[start : start + PIECE_BYTES] for start in range(0, len(part), PIECE_BYTES))
         else:
