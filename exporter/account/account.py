@@ -95,7 +95,7 @@ class Account:
         status = self._statuses[name]
         observer = self._telemetry if is_primary else self._any_up
         return CachedCollector(
-            Refresher(name, reader, renderer, status, *([observer] if observer else [])),
+            Refresher(name, reader, renderer, status, *([observer] if observer else []), log_rows=collector.log_rows),
             status,
             ttl=ttl * TTL_TOLERANCE,
             max_stale=max_stale,

@@ -64,7 +64,8 @@ class Refresher:
     """Creates a new `View` at each call.
 
     It logs the first success, one line when rows changed, one warning when refreshes start to fail or the reason
-    changes, and one line when they succeed again. Each line names the collector.
+    changes, and one line when they succeed again. Each line names the collector. Without `log_rows`, rows that were
+    added, removed or left out are not named.
     """
 
     def __init__(
@@ -73,12 +74,14 @@ class Refresher:
         reader: Reader,
         renderer: Renderer,
         *observers: RefreshObserver,
+        log_rows: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._collector = collector
         self._reader = reader
         self._renderer = renderer
         self._observers = observers
+        self._log_rows = log_rows
         self._clock = clock
         self._pages: Sequence[RenderedPage] | None = None
         """The pages of the last success, to find changes."""
@@ -121,7 +124,7 @@ class Refresher:
         pages = self._pages if self._pages is not None else snapshot.pages
         unknown = self._unreadable | {row.id for row in snapshot.unreadable}
         changes = find_changes([page.index for page in pages], [page.index for page in snapshot.pages], unknown)
-        if snapshot.missing or self._missing:
+        if snapshot.missing or self._missing or not self._log_rows:
             changes = {kind: rows for kind, rows in changes.items() if kind not in {"added", "removed"}}
         return self._renderer.render(snapshot), changes
 
@@ -141,7 +144,8 @@ class Refresher:
             self._missing = snapshot.missing
         new = [row for row in snapshot.unreadable if row.id not in self._unreadable]
         for row in new[:_MAX_LOGGED_ROWS]:
-            _log.warning("row left out, it can't be decoded", collector=name, id=row.id, problem=row.problem)
+            row_id = row.id if self._log_rows else None
+            _log.warning("row left out, it can't be decoded", collector=name, id=row_id, problem=row.problem)
         if len(new) > _MAX_LOGGED_ROWS:
             _log.warning("more rows left out", collector=name, more=len(new) - _MAX_LOGGED_ROWS)
         self._unreadable = frozenset(row.id for row in snapshot.unreadable)

@@ -32,6 +32,8 @@ class ListEndpoint:
     """Value of the parameter `sort` that puts the oldest row first. Empty if Telnyx can't sort the list."""
     filters: Callable[[FilterSettings], Mapping[str, str]] | None = None
     """Returns the query parameters of the filters and their values. None if the list does not have these filters."""
+    paged: bool = True
+    """Whether the list has pages. Otherwise one response contains all rows."""
 
     def query(self, row_type: type[RowT], filters: FilterSettings, page_size: int) -> ListQuery[RowT]:
         """Return the list to read, with rows of this type."""
@@ -42,12 +44,13 @@ class ListEndpoint:
             page_size=page_size,
             params={name: value for name, value in params.items() if value},
             ordered=bool(self.sort),
+            paged=self.paged,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectEndpoint:
-    """A single object, such as the balance of the account. It is exposed like a list of one row."""
+    """A single object, such as the numbers of connections. It is exposed like a list of one row."""
 
     path: str
     """Below the base URL."""
@@ -69,13 +72,15 @@ class Collector(Generic[RowT]):
     identity_labels: Mapping[str, str]
     """Maps the first labels of each row's series to the row attributes that hold their values.
 
-    The first is the id. A resource that is a single object has none.
+    The first is the id, unless the rows have none. A resource that is a single object can have no labels.
     """
     snapshot_families: tuple[SnapshotFamily, ...] = ()
     row_families: tuple[RowFamily, ...] = ()
     default_ttl: float | None = 60.0
     """Seconds. None if `--cache.ttl` is the default."""
     on_by_default: bool = False
+    log_rows: bool = True
+    """Whether the log names the rows that were added, removed or left out."""
 
     @property
     def ignores_filters(self) -> bool:

@@ -6,6 +6,7 @@ None has no sample.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -148,6 +149,20 @@ def bool_as_number(attribute: str) -> Callable[[Any], float | None]:
     """Return a function that reads a bool as 1 or 0."""
     get = attrgetter(attribute)
     return lambda source: None if (value := get(source)) is None else int(value)
+
+
+def decimal(attribute: str) -> Callable[[Any], float | None]:
+    """Return a function that reads a `Decimal` as a number. Other text, and infinite numbers, are None."""
+    get = attrgetter(attribute)
+
+    def read(source: Any) -> float | None:
+        try:
+            number = float(get(source))
+        except (TypeError, ValueError, OverflowError):
+            return None
+        return number if math.isfinite(number) else None
+
+    return read
 
 
 def unix_time(attribute: str) -> Callable[[Any], float | None]:

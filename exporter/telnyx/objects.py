@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic
 
 import msgspec
 
 from exporter.telnyx.budget import UNLIMITED
 from exporter.telnyx.errors import Malformed
-from exporter.telnyx.lists.pages import DECODE_ERRORS, replace_lone_surrogates
+from exporter.telnyx.lists.pages import DECODE_ERRORS, RowT, replace_lone_surrogates
 from exporter.telnyx.lists.snapshots import ContentT, Snapshot, process_body
-from exporter.telnyx.structs import ApiObject
 
 if TYPE_CHECKING:
     from exporter.telnyx.budget import Limiter
     from exporter.telnyx.client import Client
     from exporter.telnyx.lists.snapshots import PageProcessor, ProcessedBody
 
-ObjectT = TypeVar("ObjectT", bound=ApiObject)
+
+class _Body(msgspec.Struct, Generic[RowT], frozen=True):
+    data: RowT
 
 
-class _Body(msgspec.Struct, Generic[ObjectT], frozen=True):
-    data: ObjectT
-
-
-class ObjectReader(Generic[ObjectT, ContentT]):
+class ObjectReader(Generic[RowT, ContentT]):
     """Reads an object as a list of one row. If the response did not change, its content is the same object as before.
 
     The client's timeout bounds a whole `fetch`, as for a list.
@@ -34,8 +31,8 @@ class ObjectReader(Generic[ObjectT, ContentT]):
         self,
         client: Client,
         path: str,
-        row_type: type[ObjectT],
-        processor: PageProcessor[ObjectT, ContentT],
+        row_type: type[RowT],
+        processor: PageProcessor[RowT, ContentT],
         *,
         limiter: Limiter = UNLIMITED,
     ) -> None:
@@ -44,8 +41,8 @@ class ObjectReader(Generic[ObjectT, ContentT]):
         self._processor = processor
         self._limiter = limiter
         body_type = _Body[row_type]  # type: ignore[valid-type]  # a variable, but its value is a type
-        self._strict: msgspec.json.Decoder[_Body[ObjectT]] = msgspec.json.Decoder(body_type)
-        self._lenient: msgspec.json.Decoder[_Body[ObjectT]] = msgspec.json.Decoder(body_type, strict=False)
+        self._strict: msgspec.json.Decoder[_Body[RowT]] = msgspec.json.Decoder(body_type)
+        self._lenient: msgspec.json.Decoder[_Body[RowT]] = msgspec.json.Decoder(body_type, strict=False)
         self._cached: ProcessedBody[ContentT] | None = None
 
     async def fetch(self) -> Snapshot[ContentT]:
@@ -62,7 +59,7 @@ class ObjectReader(Generic[ObjectT, ContentT]):
     def _process(self, body: bytes) -> ContentT:
         return self._processor.render_page((self._decode(body),))
 
-    def _decode(self, body: bytes) -> ObjectT:
+    def _decode(self, body: bytes) -> RowT:
         """Decode a body strictly or, if that fails, leniently: numbers may then be text."""
         try:
             return self._strict.decode(body).data

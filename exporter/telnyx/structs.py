@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import msgspec
 
+Decimal: TypeAlias = str | int | float
+"""A decimal number. Telnyx sends amounts of money as text, such as `300.00`."""
 Int: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 """An integer that a sample, which is a float, can hold exactly. JSON allows integers of any size."""
 
@@ -33,6 +35,11 @@ class ApiObject(msgspec.Struct, frozen=True, gc=False):
 
     Its `repr` shows no field, because fields can contain logins, phone numbers or URLs with credentials.
     """
+
+    @property
+    def id(self) -> str:
+        """Identifies the object in its list. Empty if it is a single object."""
+        return ""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"

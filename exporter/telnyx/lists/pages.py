@@ -7,9 +7,9 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from exporter.telnyx.structs import Id, Int, Row, ids_to_text
+from exporter.telnyx.structs import ApiObject, Id, Int, ids_to_text
 
-RowT = TypeVar("RowT", bound=Row)
+RowT = TypeVar("RowT", bound=ApiObject)
 
 
 class UnreadableRow(msgspec.Struct, frozen=True, gc=False):

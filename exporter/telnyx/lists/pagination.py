@@ -93,6 +93,11 @@ async def read_list(
     return best
 
 
+async def read_page_as_list(read_page: ReadPage[ContentT]) -> Snapshot[ContentT]:
+    """Read a list without pages: page 1 is the whole list."""
+    return _join((await read_page(1),), set(), lambda content, _: content)
+
+
 class _PageReader(Generic[ContentT]):
     """Reads pages for one attempt and remembers what they state about the list."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic
 from exporter.telnyx.budget import UNLIMITED
 from exporter.telnyx.errors import Malformed
 from exporter.telnyx.lists.pages import PageDecoder, RowT
-from exporter.telnyx.lists.pagination import read_list
+from exporter.telnyx.lists.pagination import read_list, read_page_as_list
 from exporter.telnyx.lists.snapshots import ContentT, ProcessedPage, process, process_body
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class ListQuery(Generic[RowT]):
     """Query parameters for filters and the sort order."""
     ordered: bool
     """Whether the rows are sorted by creation time, oldest first."""
+    paged: bool = True
+    """Whether the list has pages. Otherwise one response contains all rows."""
 
 
 class ListReader(Generic[RowT, ContentT]):
@@ -78,16 +80,20 @@ class ListReader(Generic[RowT, ContentT]):
                 concurrency=self._client.concurrency,
                 on_restart=self._on_restart,
             )
+            if self._query.paged
+            else read_page_as_list(read_page)
         )
         self._cached = pages
         return snapshot
 
     async def check(self) -> None:
         """Request one row, once and without retries. Raises `TelnyxError`."""
-        self._decode_page(1, await self._client.send_once(self._query.path, {**self._params(1), "page[size]": 1}))
+        self._decode_page(1, await self._client.send_once(self._query.path, self._params(1, size=1)))
 
-    def _params(self, number: int) -> dict[str, str | int]:
-        return {"page[number]": number, "page[size]": self._query.page_size, **self._query.params}
+    def _params(self, number: int, size: int | None = None) -> Mapping[str, str | int]:
+        if not self._query.paged:
+            return self._query.params
+        return {"page[number]": number, "page[size]": size or self._query.page_size, **self._query.params}
 
     def _process(self, number: int, body: bytes) -> ProcessedPage[ContentT]:
         return process(self._decode_page(number, body), self._processor)
