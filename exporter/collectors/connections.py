@@ -32,6 +32,9 @@ class ConnectionRecord(IndexRecord, frozen=True, gc=False, array_like=True):
     outbound_channel_limit: int | None
     registered: bool | None
     updated_at: str | None
+    has_webhook: bool
+    login: str = ""
+    """The SIP login. Empty, unless a collector needs it."""
 
     def changes_since(self, previous: Self) -> Iterable[str]:
         """Return what changed: the state, the limits, the encryption or the registration."""
@@ -44,8 +47,17 @@ class ConnectionRecord(IndexRecord, frozen=True, gc=False, array_like=True):
             yield "limits_changed"
         if self.media_encryption != previous.media_encryption:
             yield "encryption_changed"
-        if None not in (self.registered, previous.registered) and self.registered != previous.registered:
-            yield "registered" if self.registered else "registration_lost"
+        yield from registration_changes(previous.registered, self.registered)
+
+
+def registration_changes(before: bool | None, now: bool | None) -> Iterable[str]:  # noqa: FBT001 -- a state, not a switch
+    """Return the change between two states of a registration, of which None is unknown."""
+    if None not in (before, now) and before != now:
+        yield "registered" if now else "registration_lost"
+
+
+EXAMPLE = ConnectionRecord("0", "", "", None, "", "", None, None, None, None, has_webhook=False, login="no-such-login")
+"""A connection that does not exist."""
 
 
 def connection_collector(
@@ -66,7 +78,7 @@ def connection_collector(
         endpoint=endpoint,
         row_type=row_type,
         index_type=ConnectionRecord,
-        index_record=_index_record,
+        index_record=connection_record,
         identity_labels={"connection_id": "id", "connection_name": "connection_name"},
         snapshot_families=(connection_count(row_type), *snapshot_families),
         row_families=families,
@@ -96,7 +108,8 @@ def connection_count(row_type: type[Connection]) -> RowCount:
     )
 
 
-def _index_record(row: Connection) -> ConnectionRecord:
+def connection_record(row: Connection) -> ConnectionRecord:
+    """Return the index record of a connection, without the login."""
     return ConnectionRecord(
         id=row.id,
         name=row.connection_name or "",
@@ -108,4 +121,5 @@ def _index_record(row: Connection) -> ConnectionRecord:
         outbound_channel_limit=row.outbound.channel_limit if row.outbound else None,
         registered=row.registered,
         updated_at=row.updated_at,
+        has_webhook=bool(row.webhook_event_url),
     )
