@@ -87,7 +87,7 @@ class Account:
         """The path and the reader of each collector."""
         cached: dict[str, CachedCollector] = {}
         for collector, options in self._enabled:  # those that need connections come after those that read them
-            connections = KnownConnections([cached[name] for name in collector.connections_of if name in cached])
+            connections = KnownConnections([cached[name].cache for name in collector.connections_of if name in cached])
             create = self._fan_out if isinstance(collector.endpoint, FanOutEndpoint) else self._cached
             cached[collector.name] = create(collector, options, connections)
         self.group = CollectorGroup(tuple(cached.values()), telemetry)

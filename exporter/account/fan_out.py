@@ -11,7 +11,7 @@ import structlog
 from exporter.account.refresh import View, log_changes, requested_wait, wait_after_refusal
 from exporter.cache import MAX_BACKOFF
 from exporter.collectors.changes import find_changes
-from exporter.collectors.connections import EXAMPLE
+from exporter.collectors.connection_index import EXAMPLE
 from exporter.logs import error_location
 from exporter.telnyx.errors import Forbidden, Internal, TelnyxError, Unauthorized
 from exporter.telnyx.lists.snapshots import Snapshot
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exporter.account.known_connections import KnownConnections
     from exporter.account.refresh import RefreshObserver
     from exporter.collectors.collector import FanOutEndpoint
-    from exporter.collectors.connections import ConnectionRecord
+    from exporter.collectors.connection_index import ConnectionRecord
     from exporter.collectors.index import PageIndex
     from exporter.exposition.renderer import RenderedPage, Renderer
     from exporter.exposition.response import FamilyBlocks
@@ -36,6 +36,8 @@ MAX_CYCLES = 2
 """A row is dropped when it is older than this many cycles."""
 _MAX_FAILURES = 10
 """Failures in a row after which the exporter does not try to read the other connections at once."""
+_MIN_CYCLE = 10.0
+"""Shortest cycle, in seconds: longer than the rendered rows are reused."""
 _PAGE_ROWS = 250
 _POLL_INTERVAL = 1.0
 """Seconds between two looks at which connections there are, and whether scrapes arrive."""
@@ -97,7 +99,7 @@ class FanOut:
     @property
     def cycle(self) -> float:
         """Seconds in which each connection is read once."""
-        return max(self._ttl, len(self._queue) / self._rate)
+        return max(self._ttl, len(self._queue) / self._rate, _MIN_CYCLE)
 
     async def __call__(self) -> View:
         """Return the current rows. Start to read connections, unless that is under way."""
@@ -166,8 +168,8 @@ class FanOut:
         now = self._clock()
         self._values.setdefault(row_id, _Value(None, now))
         interval = 1 / self._rate if is_first_cycle else self.cycle / len(self._queue)
-        # A turn that is late by less than an interval does not delay those after it.
-        self._next_turn = max(self._next_turn + interval, now)
+        is_on_time = now - self._next_turn < interval  # then the turns after it are not delayed
+        self._next_turn = (self._next_turn if is_on_time else now) + interval
         return record
 
     def _update_queue(self) -> None:
@@ -186,7 +188,8 @@ class FanOut:
         started = time.perf_counter()
         try:
             session = self._client.session(self._limiter)
-            row = await session.run(self._endpoint.read(session.get, record))
+            # A retry would exceed the rate. The next cycle is soon enough, because the last value is shown for two.
+            row = await session.run(self._endpoint.read(session.send, record))
         except TelnyxError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 -- a bug must not stop the other connections from being read

@@ -7,28 +7,29 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from exporter.account.cached_collector import CachedCollector
+    from exporter.account.refresh import View
+    from exporter.cache import Cache
     from exporter.collectors.index import PageIndex
 
 
 class KnownConnections:
-    """The connections in the current data of these collectors."""
+    """The connections in the current data of these caches."""
 
-    def __init__(self, collectors: Sequence[CachedCollector]) -> None:
-        self._collectors = collectors
+    def __init__(self, caches: Sequence[Cache[View]]) -> None:
+        self._caches = caches
 
     async def refresh(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- a deadline to return by, not an error
         """Refresh the data that is due. Wait at most `timeout` seconds, or until the refreshes have ended."""
-        await asyncio.gather(*(collector.cache.get(timeout) for collector in self._collectors))
+        await asyncio.gather(*(cache.get(timeout) for cache in self._caches))
 
     @property
     def indexes(self) -> Sequence[PageIndex[Any]]:
         """The indexes of the current data. An index that did not change is the same object as before."""
-        views = [collector.cache.peek().value for collector in self._collectors]
+        views = [cache.peek().value for cache in self._caches]
         return [index for view in views if view for index in view.indexes]
 
-    def records(self) -> Iterator[Any]:
-        """Yield the index record of each connection, which has the type `ConnectionRecord`."""
+    def records(self) -> Iterable[Any]:
+        """Return the index record of each connection, which has the type `ConnectionRecord`."""
         return chain.from_iterable(index.records for index in self.indexes)

@@ -14,9 +14,8 @@ from exporter.logs import error_location
 from exporter.telnyx.errors import Forbidden, Internal, NotFound, TelnyxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from exporter.account.known_connections import KnownConnections
     from exporter.collectors.index import PageIndex
     from exporter.exposition.renderer import RenderedPage, Renderer
     from exporter.exposition.response import FamilyBlocks
@@ -45,6 +44,16 @@ class View:
     """The index of each page."""
 
 
+class Connections(Protocol):
+    """The connections that other collectors have read."""
+
+    async def refresh(self) -> None:
+        """Wait until they are fresh, or can't be refreshed."""
+
+    def records(self) -> Iterable[Any]:
+        """Return the index record of each connection."""
+
+
 class RefreshObserver(Protocol):
     """Receives the results of refreshes."""
 
@@ -69,7 +78,7 @@ class Refresher:
         reader: Reader[RenderedPage],
         renderer: Renderer,
         *observers: RefreshObserver,
-        connections: KnownConnections | None = None,
+        connections: Connections | None = None,
         log_rows: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -91,12 +100,6 @@ class Refresher:
         """Continue another refresher of the same list: log what changes from its last result."""
         self._pages, self._failing = previous._pages, previous._failing
         self._missing, self._unreadable = previous._missing, previous._unreadable
-
-    async def read_all(self) -> None:
-        """Do nothing: each call reads the whole list."""
-
-    async def close(self) -> None:
-        """Do nothing: nothing runs between two calls."""
 
     async def __call__(self) -> View:
         """Read and render the list. Raises `TelnyxError`."""
@@ -121,6 +124,12 @@ class Refresher:
         self._pages = snapshot.pages
         indexes = [page.index for page in snapshot.pages]
         return View(families, snapshot.row_count, len(snapshot.unreadable), snapshot.missing, now, indexes)
+
+    async def read_all(self) -> None:
+        """Do nothing: each call reads the whole list."""
+
+    async def close(self) -> None:
+        """Do nothing: nothing runs between two calls."""
 
     def _render(self, snapshot: Snapshot[RenderedPage]) -> tuple[Sequence[FamilyBlocks], Mapping[str, Sequence[str]]]:
         """Return the families, and the changes since the last success.

@@ -13,7 +13,7 @@ from exporter.telnyx.structs import ApiObject, Int
 
 if TYPE_CHECKING:
     from exporter.collectors.collector import Get
-    from exporter.collectors.connections import ConnectionRecord
+    from exporter.collectors.connection_index import ConnectionRecord
 
 _MAX_PAGES = 100
 _PAGE_SIZE = 250

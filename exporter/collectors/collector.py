@@ -15,7 +15,7 @@ from exporter.telnyx.objects import ObjectReader
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
-    from exporter.collectors.connections import ConnectionRecord
+    from exporter.collectors.connection_index import ConnectionRecord
     from exporter.collectors.families import RowFamily, SnapshotFamily
     from exporter.config.settings import FilterSettings, TelnyxSettings
     from exporter.telnyx.budget import Limiter

@@ -13,7 +13,7 @@ from exporter.telnyx.structs import Id, Row, ids_to_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from exporter.collectors.connections import ConnectionRecord
+    from exporter.collectors.connection_index import ConnectionRecord
     from exporter.collectors.families import Sample
 
 

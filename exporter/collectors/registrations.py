@@ -9,7 +9,7 @@ import msgspec
 
 from exporter.collectors.collector import Collector, FanOutEndpoint
 from exporter.collectors.connection_families import REGISTRATION
-from exporter.collectors.connections import connection_record, registration_changes
+from exporter.collectors.connection_index import connection_record, registration_changes
 from exporter.collectors.families import gauge, unix_time, whole_row
 from exporter.collectors.index import IndexRecord
 from exporter.telnyx.errors import BadRequest, Malformed
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from exporter.collectors.collector import Get
+    from exporter.collectors.connection_index import ConnectionRecord
     from exporter.collectors.connection_rows import Connection
-    from exporter.collectors.connections import ConnectionRecord
 
 _PATH = "/sip_registration_status"
 _MIN_UNIX_TIME = 1_000_000_000

@@ -13,7 +13,7 @@ from exporter.telnyx.structs import Row
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from exporter.collectors.connections import ConnectionRecord
+    from exporter.collectors.connection_index import ConnectionRecord
     from exporter.collectors.families import Sample
 
 

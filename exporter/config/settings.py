@@ -198,7 +198,7 @@ class Settings(BaseSettings):
     )
     once_complete: bool = Field(
         default=False,
-        description="With --once, also run the collectors that send one request for each connection.",
+        description="Like --once, also with the collectors that send one request for each connection.",
         json_schema_extra={"flag": "--once.complete"},
     )
     check_config: bool = Field(default=False, description="Check the configuration, poll nothing, and exit.")

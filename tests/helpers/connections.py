@@ -9,7 +9,7 @@ from typing import get_type_hints
 
 from hypothesis import strategies as st
 
-from exporter.collectors.connection_rows import Inbound, JitterBuffer, NoiseSuppression, Outbound, Rtcp
+from exporter.collectors.connection_rows import Connection, Inbound, JitterBuffer, NoiseSuppression, Outbound, Rtcp
 from exporter.collectors.credential_connections import COLLECTOR, CredentialConnection
 from exporter.collectors.registry import COLLECTORS
 from exporter.exposition.formats import Format
@@ -20,7 +20,7 @@ from exporter.telnyx.lists.pages import PageDecoder
 from exporter.telnyx.lists.snapshots import Snapshot
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-CONNECTION_COLLECTORS = [collector for collector in COLLECTORS if "connection_id" in collector.identity_labels]
+CONNECTION_COLLECTORS = [collector for collector in COLLECTORS if issubclass(collector.row_type, Connection)]
 """The collectors of all types of connections, credential connections first."""
 
 
