@@ -26,6 +26,11 @@ _NAMES = (
     "call-control-applications",
     "texml-applications",
     "fax-applications",
+    "outbound-voice-profiles",
+    "balance",
+    "spend-limits",
+    "connection-counts",
+    "phone-numbers",
 )
 """The names of all collectors. Each has a module of the same name with its `COLLECTOR`."""
 

@@ -1,4 +1,4 @@
-"""Connections for tests: a documented row of each type, decoding, and collectors with other metric families."""
+"""Rows for tests: a documented one of each collector, decoding, and collectors with other metric families."""
 
 import json
 import re
@@ -7,9 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import get_type_hints
 
+import msgspec
 from hypothesis import strategies as st
 
-from exporter.collectors.connection_rows import Inbound, JitterBuffer, NoiseSuppression, Outbound, Rtcp
+from exporter.collectors.collector import ObjectEndpoint
+from exporter.collectors.connection_rows import Connection, Inbound, JitterBuffer, NoiseSuppression, Outbound, Rtcp
 from exporter.collectors.credential_connections import COLLECTOR, CredentialConnection
 from exporter.collectors.registry import COLLECTORS
 from exporter.exposition.formats import Format
@@ -20,7 +22,7 @@ from exporter.telnyx.lists.pages import PageDecoder
 from exporter.telnyx.lists.snapshots import Snapshot
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-CONNECTION_COLLECTORS = [collector for collector in COLLECTORS if "connection_id" in collector.identity_labels]
+CONNECTION_COLLECTORS = [collector for collector in COLLECTORS if issubclass(collector.row_type, Connection)]
 """The collectors of all types of connections, credential connections first."""
 
 
@@ -34,7 +36,7 @@ def merge(rows):
 
 
 def documented_row(name):
-    """Return a row with all fields that Telnyx documents, of the list with this name."""
+    """Return a row, or an object, with all fields that Telnyx documents, of the collector with this name."""
     return json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
 
 
@@ -53,7 +55,9 @@ decode_page = PageDecoder(CredentialConnection)
 
 
 def decode(*rows, collector=COLLECTOR):
-    """Return the connections of rows that are in the API's format."""
+    """Return the structs of rows that are in the API's format, or of the only object."""
+    if isinstance(collector.endpoint, ObjectEndpoint):
+        return tuple(msgspec.json.decode(json.dumps(row), type=collector.row_type) for row in rows)
     return PageDecoder(collector.row_type)(json.dumps({"data": rows}).encode()).rows
 
 
