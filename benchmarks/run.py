@@ -42,9 +42,9 @@ from processes import KEY, Workload, exporter, free_port, json_exporter, nginx, 
 from prometheus_client import Metric, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
+from exporter.collectors.connection_rows import Connection
 from exporter.collectors.credential_connections import COLLECTOR, CredentialConnection
 from exporter.collectors.families import Gauge, Info, RowCount
-from exporter.collectors.connection_rows import Connection
 from exporter.collectors.registry import COLLECTORS
 from exporter.exposition.formats import Format
 from exporter.exposition.renderer import Renderer
