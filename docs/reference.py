@@ -130,14 +130,16 @@ def _section(collector: Collector[Any], described: Collection[str]) -> Iterator[
         yield f"In the background, it sends 1 request for each connection, {rate}.\n"
         yield "It reads each connection once in a TTL, or in a longer cycle if the rate requires it.\n"
         yield "A value that is older than two cycles is dropped.\n"
-    elif isinstance(endpoint, ObjectEndpoint) or (isinstance(endpoint, ListEndpoint) and not endpoint.paged):
+    elif isinstance(endpoint, ObjectEndpoint):
         yield "A refresh sends 1 request.\n"
     elif isinstance(endpoint, JoinedLists):
         yield "Telnyx can't sort these lists. A refresh sends 1 request for each page of each list.\n"
+    elif not endpoint.paged:
+        yield "The list has no pages. A refresh sends 1 request.\n"
     elif endpoint.sort:
         yield "A refresh sends 1 request for up to 250 rows. If there are more, it sends 2 more than there are pages.\n"
     else:
-        yield "Telnyx can't sort the list. A refresh sends 1 request for each page.\n"
+        yield "Telnyx can't sort the list by creation time. A refresh sends 1 request for each page.\n"
     if isinstance(endpoint, ListEndpoint) and endpoint.filters:
         yield "The filters (`--telnyx.filter.*`) apply.\n"
     elif collector.ignores_filters:
@@ -155,12 +157,11 @@ def _tables(
     types: Callable[[str], str] | None = None,
 ) -> Iterator[str]:
     """Yield the tables of the wanted metrics: one about lists, one about rows. `types` adds a column."""
-    identity = _labels(collectors[0].identity_labels)
     lists = [family for collector in collectors for family in collector.snapshot_families]
     rows = [family for collector in collectors for family in collector.row_families]
     for families, labels, introduction in (
         (lists, "labels", "Metrics of the list:"),
-        (rows, "further labels", f"Metrics of each row, whose first labels are {identity}:"),
+        (rows, *_headings(collectors[0])),
     ):
         wanted = {family.name: family for family in families if is_wanted(family.name)}
         if wanted:
@@ -169,6 +170,18 @@ def _tables(
         for name, family in wanted.items():
             sensitive = family.sensitive if isinstance(family, Info) else ()
             yield _row(name, _labels(family.labels, sensitive), *([types(name)] if types else []), family.help)
+
+
+def _headings(collector: Collector[Any]) -> tuple[str, str]:
+    """Return the heading of the labels in the table of the metrics of rows, and the introduction of that table."""
+    metrics = "Metrics" if isinstance(collector.endpoint, ObjectEndpoint) else "Metrics of each row"
+    identity = collector.identity_labels
+    if not identity:
+        return "labels", f"{metrics}:"
+    return (
+        "further labels",
+        f"{metrics}, whose first {'labels are' if len(identity) > 1 else 'label is'} {_labels(identity)}:",
+    )
 
 
 def _types(name: str, collectors: Sequence[Collector[Any]]) -> str:

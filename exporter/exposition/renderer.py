@@ -68,7 +68,7 @@ class Renderer:
 
     def remove_rows(self, page: RenderedPage, ids: Collection[str]) -> RenderedPage:
         """Return the page as if it had been rendered without the rows that have these ids."""
-        label = next(iter(self._collector.identity_labels))
+        label = next(iter(self._collector.identity_labels), "")  # a collector without row families can have none
         texts = []
         for family, block in zip(self._collector.row_families, page.blocks, strict=True):
             starts = tuple(f'{family.name}{{{label}="{escape(row_id)}"'.encode() for row_id in ids)

@@ -95,7 +95,7 @@ async def test_account_uses_its_settings(api):
 
 
 async def test_each_collector_reads_its_list(api):
-    """Each collector that is switched on reads its own list, with the filters and the order that the list has."""
+    """Each collector that is switched on reads its own list or object, in the order that the list has."""
     api.rows = [{"id": row["id"]} for row in api.rows]
     account = account_of(api, on=ALL)
     document = await account.group.refresh_all()
@@ -103,8 +103,10 @@ async def test_each_collector_reads_its_list(api):
     assert requests.keys() == {f"/v2{collector.endpoint.path}" for collector in COLLECTORS}
     assert "sort" not in requests["/v2/external_connections"]
     assert requests["/v2/ip_connections"]["sort"] == "created_at"
+    assert requests["/v2/spend_limits"] == requests["/v2/balance"] == {}
     found = values(account, document)
-    assert {name: found["telnyx_collector_rows", name] for name in ALL} == dict.fromkeys(ALL, 3)
+    objects = {"balance": 1, "connection-counts": 1}
+    assert {name: found["telnyx_collector_rows", name] for name in ALL} == dict.fromkeys(ALL, 3) | objects
     await account.close()
 
 
@@ -112,7 +114,7 @@ async def test_a_refused_collector(api):
     """A collector that the key may not use costs the others nothing. It is logged once, and retried in ten minutes."""
     api.answer(only("/credential_connections"))
     telemetry = Telemetry(process=False)
-    account = account_of(api, on=ALL, telemetry=telemetry, cache=CacheSettings(ttl=0))
+    account = account_of(api, on=ALL, telemetry=telemetry, ttl=0)
     with capture_logs() as logs:
         for _ in range(2):
             found = values(account, await account.group.scrape(10.0), telemetry)

@@ -393,6 +393,25 @@ async def test_at_most_ten_changes_of_a_kind_are_logged(fetcher, refresher, logs
     assert logs[-1]["added"] == f"0, 1, 2, 3, 4, 5, 6, 7, 8, {end}"
 
 
+async def test_rows_can_be_kept_out_of_the_log(fetcher, recorder, logs):
+    """Without `log_rows`, no line has the id of a row that was added, removed or left out. Other changes have it."""
+    refresher = Refresher("some", fetcher, RENDERER, recorder, log_rows=False)
+    await refresh(refresher, logs)
+    fetcher.result = snapshot_of((ZERO, Connection(id="3")), unreadable=(UnreadableRow("4", "x"),))
+    assert await refresh(refresher, logs) == [REFRESHED, LEFT_OUT]
+    assert logs[-1] == {
+        "log_level": "warning",
+        "event": "row left out, it can't be decoded",
+        "collector": "some",
+        "id": None,
+        "problem": "x",
+    }
+    assert await refresh(refresher, logs) == [REFRESHED]
+    fetcher.result = snapshot_of((replace(ZERO, active=False),))
+    assert await refresh(refresher, logs) == [REFRESHED, CHANGED]
+    assert logs[-1] == {"log_level": "info", "event": "list changed", "collector": "some", "disabled": "0 pbx 0"}
+
+
 # Retry-After
 
 

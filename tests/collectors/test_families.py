@@ -1,10 +1,12 @@
+import math
+from decimal import Decimal
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.collectors.families import Family, attributes_getter, host_of, name_filter, unix_time
+from exporter.collectors.families import Family, attributes_getter, decimal, host_of, name_filter, unix_time
 
 
 @pytest.mark.parametrize(
@@ -155,6 +157,49 @@ def test_webhook_host_contains_no_secret(*, scheme, userinfo, port, path, query,
 def test_times(other_time_zone, text, expected):
     """Times are Unix seconds, in UTC if they state no zone. Anything that is not a time is None."""
     assert unix_time("created_at")(SimpleNamespace(created_at=text)) == expected
+
+
+def number_of(amount):
+    """Return the number of a decimal."""
+    return decimal("amount")(SimpleNamespace(amount=amount))
+
+
+@pytest.mark.parametrize(
+    ("amount", "number"),
+    [
+        ("300.00", 300.0),
+        ("-0.10", -0.1),
+        ("0", 0.0),
+        ("1234567.123456", 1234567.123456),
+        ("1e3", 1000.0),
+        (0.25, 0.25),
+        (7, 7.0),
+        pytest.param(10**400, None, id="too large"),
+        ("1e400", None),
+        ("NaN", None),
+        ("-Infinity", None),
+        ("", None),
+        ("12,50", None),
+        ("$5", None),
+        (None, None),
+    ],
+)
+def test_decimals(amount, number):
+    """A decimal number can be text or a number. What is not a finite number is None."""
+    assert number_of(amount) == number
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, places=6, min_value=-(10**9), max_value=10**9))
+def test_amounts_are_not_rounded(amount):
+    """An amount of money with up to 15 digits is exposed with all its digits."""
+    assert Decimal(repr(number_of(str(amount)))) == amount
+
+
+@given(st.none() | st.text() | st.integers() | st.floats() | st.from_regex(r"[+-]?[0-9.]+(e[0-9]+)?", fullmatch=True))
+def test_any_decimal_is_finite_or_none(amount):
+    """Whatever Telnyx sends, the value is a finite number or None."""
+    number = number_of(amount)
+    assert number is None or (type(number) is float and math.isfinite(number))
 
 
 @pytest.mark.parametrize(

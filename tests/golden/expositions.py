@@ -1,4 +1,4 @@
-"""Generates the golden files: the expositions of connections with all fields, and of one with only an id.
+"""Generates the golden files: the expositions of rows with all fields, and of a connection with only an id.
 
 `make generate` writes them. Review the difference like code.
 """
@@ -10,7 +10,7 @@ from exporter.exposition.formats import Format
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
-from connections import CONNECTION_COLLECTORS, FULL, decode, documented_row, render, text_of
+from connections import FULL, INDEPENDENT_COLLECTORS, decode, documented_row, render, text_of
 
 ROWS = {"full": FULL, "bare": {"id": "42"}}
 FORMATS = {"prom": Format.TEXT, "om": Format.OPENMETRICS}
@@ -21,7 +21,7 @@ def files():
     documents = {name: render(decode(row)) for name, row in ROWS.items()}
     others = {
         collector.name: render(decode(documented_row(collector.name), collector=collector), collector=collector)
-        for collector in CONNECTION_COLLECTORS[1:]
+        for collector in INDEPENDENT_COLLECTORS[1:]
     }
     return {
         f"tests/golden/{name}.{suffix}": text_of(document, form).decode()

@@ -1,4 +1,4 @@
-"""Connections for tests: a documented row of each type, decoding, and collectors with other metric families."""
+"""Rows for tests: a documented one of each collector, decoding, and collectors with other metric families."""
 
 import json
 import re
@@ -7,8 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import get_type_hints
 
+import msgspec
 from hypothesis import strategies as st
 
+from exporter.collectors.collector import ObjectEndpoint
 from exporter.collectors.connection_rows import Connection, Inbound, JitterBuffer, NoiseSuppression, Outbound, Rtcp
 from exporter.collectors.credential_connections import COLLECTOR, CredentialConnection
 from exporter.collectors.registry import COLLECTORS
@@ -22,6 +24,8 @@ from exporter.telnyx.lists.snapshots import Snapshot
 GOLDEN = Path(__file__).parents[1] / "golden"
 CONNECTION_COLLECTORS = [collector for collector in COLLECTORS if issubclass(collector.row_type, Connection)]
 """The collectors of all types of connections, credential connections first."""
+INDEPENDENT_COLLECTORS = [collector for collector in COLLECTORS if not collector.connections_of]
+"""The collectors that don't need to know the connections that others read."""
 
 
 def merge(rows):
@@ -34,7 +38,7 @@ def merge(rows):
 
 
 def documented_row(name):
-    """Return a row with all fields that Telnyx documents, of the list with this name."""
+    """Return a row, or an object, with all fields that Telnyx documents, of the collector with this name."""
     return json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
 
 
@@ -53,7 +57,9 @@ decode_page = PageDecoder(CredentialConnection)
 
 
 def decode(*rows, collector=COLLECTOR):
-    """Return the connections of rows that are in the API's format."""
+    """Return the structs of rows that are in the API's format, or of the only object."""
+    if isinstance(collector.endpoint, ObjectEndpoint):
+        return tuple(msgspec.json.decode(json.dumps(row), type=collector.row_type) for row in rows)
     return PageDecoder(collector.row_type)(json.dumps({"data": rows}).encode()).rows
 
 

@@ -20,6 +20,9 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
+from exporter.collectors.collector import ObjectEndpoint
+from exporter.collectors.registry import COLLECTORS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -27,6 +30,8 @@ ECHO = b"{authorization}"
 """A placeholder for the `Authorization` header of the request, which hostile proxies repeat in their responses."""
 
 PATH = "/v2/credential_connections"
+OBJECTS = {f"/v2{each.endpoint.path}" for each in COLLECTORS if isinstance(each.endpoint, ObjectEndpoint)}
+"""The paths of objects."""
 
 
 def connection(number: int, **fields: Any) -> dict[str, Any]:
@@ -122,7 +127,10 @@ def respond(
 
 
 def listing(**overrides: Any) -> Answer:
-    """Send the requested page. `overrides` replace fields of its meta with a value or a function of the exchange."""
+    """Send the requested page, or the object that is requested.
+
+    `overrides` replace fields of the page's meta with a value or a function of the exchange.
+    """
 
     async def answer(exchange: Exchange) -> None:
         rows, request = exchange.api.rows, exchange.request
@@ -136,7 +144,8 @@ def listing(**overrides: Any) -> Answer:
         page = rows[(request.page - 1) * request.size : request.page * request.size]
         if request.path != PATH:
             page = [_as_row_of(request.path, row) for row in page]
-        await respond(body=json.dumps({"data": page, "meta": meta}).encode())(exchange)
+        body = {"data": next(iter(page), {})} if request.path in OBJECTS else {"data": page, "meta": meta}
+        await respond(body=json.dumps(body).encode())(exchange)
 
     return answer
 
@@ -146,7 +155,8 @@ def _as_row_of(path: str, row: Any) -> Any:
     if not isinstance(row, dict) or not row.get("id"):
         return row
     kind = path.rpartition("/")[2].removesuffix("s")
-    return row | {"id": f"{row['id']}-{kind}", "record_type": kind}
+    spend = {"product": f"product {row['id']}", "period": "daily"} if kind == "spend_limit" else {}
+    return row | {"id": f"{row['id']}-{kind}", "record_type": kind} | spend
 
 
 def always_first_page(**overrides: Any) -> Answer:

@@ -1,12 +1,13 @@
 import re
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from connections import CONNECTION_COLLECTORS
 
 from exporter.account.status import STATUS_FAMILIES
-from exporter.collectors.collector import Collector, ListEndpoint
+from exporter.collectors.collector import Collector, ListEndpoint, ObjectEndpoint
 from exporter.collectors.credential_connections import COLLECTOR
 from exporter.collectors.families import SnapshotGauge, info, whole_row
 from exporter.collectors.index import IndexRecord
@@ -16,16 +17,16 @@ from exporter.telnyx.structs import Row
 reference = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "reference.py"))["reference"]
 TEXT = reference()
 
-NUMBERS = Collector(
-    name="phone-numbers",
-    title="Phone numbers",
-    endpoint=ListEndpoint("/phone_numbers"),
+CARDS = Collector(
+    name="sim-cards",
+    title="SIM cards",
+    endpoint=ListEndpoint("/sim_cards"),
     row_type=Row,
     index_type=IndexRecord,
     index_record=lambda row: IndexRecord(id=row.id, name=row.id),
-    identity_labels={"phone_number_id": "id"},
-    snapshot_families=(SnapshotGauge("telnyx_phone_numbers", "Phone numbers.", ("status",), lambda _: ()),),
-    row_families=(info("telnyx_phone_number_info", "A phone number.", whole_row, "type", sensitive=("number",)),),
+    identity_labels={"sim_card_id": "id"},
+    snapshot_families=(SnapshotGauge("telnyx_sim_cards", "SIM cards.", ("status",), lambda _: ()),),
+    row_families=(info("telnyx_sim_card_info", "A SIM card.", whole_row, "type", sensitive=("number",)),),
     default_ttl=300.0,
 )
 """A collector of rows that are not connections."""
@@ -68,15 +69,15 @@ def test_the_metrics_of_one_type_are_in_its_section():
 
 def test_another_collector_has_a_complete_section():
     """The section of a collector that does not read connections has all its metrics with their labels."""
-    with_numbers = sections(reference((*COLLECTORS, NUMBERS)))
-    assert {title: text for title, text in with_numbers.items() if title != NUMBERS.title} == sections(TEXT)
-    assert with_numbers[NUMBERS.title].endswith(
+    with_cards = sections(reference((*COLLECTORS, CARDS)))
+    assert {title: text for title, text in with_cards.items() if title != CARDS.title} == sections(TEXT)
+    assert with_cards[CARDS.title].endswith(
         "\nMetrics of the list:\n\n"
         "| metric | labels | what |\n|---|---|---|\n"
-        "| `telnyx_phone_numbers` | `status` | Phone numbers |\n"
-        "\nMetrics of each row, whose first labels are `phone_number_id`:\n\n"
+        "| `telnyx_sim_cards` | `status` | SIM cards |\n"
+        "\nMetrics of each row, whose first label is `sim_card_id`:\n\n"
         "| metric | further labels | what |\n|---|---|---|\n"
-        "| `telnyx_phone_number_info` | `type`, *`number`* | A phone number |\n"
+        "| `telnyx_sim_card_info` | `type`, *`number`* | A SIM card |\n"
     )
 
 
@@ -87,13 +88,46 @@ A refresh sends 1 request for up to 250 rows. If there are more, it sends 2 more
 The filters (`--telnyx.filter.*`) apply.
 """
 UNSORTED = """
-`--collector.phone-numbers` reads `GET /v2/phone_numbers`.
+`--collector.sim-cards` reads `GET /v2/sim_cards`.
 It is off by default. Its default TTL is 5m.
-Telnyx can't sort the list. A refresh sends 1 request for each page.
+Telnyx can't sort the list by creation time. A refresh sends 1 request for each page.
+"""
+UNPAGED = """
+`--collector.sim-cards` reads `GET /v2/sim_cards`.
+It is off by default. Its default TTL is 5m.
+The list has no pages. A refresh sends 1 request.
+"""
+OBJECT = """
+`--collector.sim-cards` reads `GET /v2/sim_cards`.
+It is off by default. Its default TTL is 5m.
+A refresh sends 1 request.
 """
 
 
-@pytest.mark.parametrize(("collector", "text"), [(COLLECTOR, SORTED), (NUMBERS, UNSORTED)], ids=["sorted", "unsorted"])
+@pytest.mark.parametrize(
+    ("collector", "text"),
+    [
+        (COLLECTOR, SORTED),
+        (CARDS, UNSORTED),
+        (replace(CARDS, endpoint=ListEndpoint("/sim_cards", paged=False)), UNPAGED),
+        (replace(CARDS, endpoint=ObjectEndpoint("/sim_cards")), OBJECT),
+    ],
+    ids=["sorted", "unsorted", "unpaged", "object"],
+)
 def test_a_section_says_how_the_list_is_read(collector, text):
     """The section of a collector says what it reads, when, with how many requests, and whether the filters apply."""
     assert sections(reference((*COLLECTORS, collector)))[collector.title].startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("labels", "introduction"),
+    [
+        ({}, "Metrics:\n\n| metric | labels | what |\n"),
+        ({"currency": "currency"}, "Metrics, whose first label is `currency`:\n\n| metric | further labels | what |\n"),
+    ],
+    ids=["none", "one"],
+)
+def test_the_metrics_of_an_object_have_an_introduction(labels, introduction):
+    """The metrics of a single object are not those of rows. It can have no labels."""
+    collector = replace(CARDS, endpoint=ObjectEndpoint("/sim_cards"), identity_labels=labels, snapshot_families=())
+    assert f"1 request.\n\n{introduction}" in sections(reference((*COLLECTORS, collector)))[collector.title]

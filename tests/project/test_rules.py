@@ -5,11 +5,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import yaml
+from connections import CONNECTION_COLLECTORS
 from grafana_files import DASHBOARDS
 from metric_labels import metric_labels
 from programs import find_program
-
-from exporter.collectors.registry import COLLECTORS
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "prometheus"
@@ -237,7 +236,7 @@ def test_tests_are_complete(name):
 @pytest.mark.parametrize("name", CONNECTION_ALERTS)
 def test_alert_is_tested_with_each_kind_of_connection(name):
     """One test of each alert about connections has a connection of each kind, and lists those that it fires for."""
-    kinds = {collector.row_type.documented_type for collector in COLLECTORS}
+    kinds = {collector.row_type.documented_type for collector in CONNECTION_COLLECTORS}
     (group,) = [group for group in yaml.safe_load(TESTS[name].read_text())["tests"] if "promql_expr_test" in group]
     series = str(group["input_series"])
     assert set(re.findall(r'telnyx_connection_info\{[^}]*record_type="(\w+)"', series)) == kinds

@@ -1,9 +1,10 @@
 import asyncio
 import threading
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
-from list_reader import BASE_URL, KEY, ROWS, Recorder, Rows, connected, fetch, ids, listing
+from list_reader import BASE_URL, KEY, ROWS, Recorder, Rows, connected, fetch, ids, listing, rows_of
 from virtual_time import in_virtual_time
 
 from exporter.collectors.credential_connections import Connection
@@ -11,7 +12,9 @@ from exporter.config.settings import FilterSettings
 from exporter.telnyx.budget import RequestBudget
 from exporter.telnyx.client import Client
 from exporter.telnyx.errors import Malformed, RequestTimeout
+from exporter.telnyx.lists.pages import UnreadableRow
 from exporter.telnyx.lists.reader import ListQuery, ListReader
+from exporter.telnyx.structs import ApiObject, Int
 
 CANARY = "canary-7f3a"
 
@@ -253,3 +256,87 @@ async def test_a_list_without_a_sort_order_is_read_in_order():
 
     assert ids(snapshot) == list("abc")
     assert requested == ["1", "2", "3"]
+
+
+class SpendLimit(ApiObject, frozen=True, gc=False):
+    """A row without an id."""
+
+    product: str
+    spend: Int | None = None
+
+    @property
+    def id(self):
+        """The product."""
+        return self.product
+
+
+@asynccontextmanager
+async def unpaged(*bodies, params=None):
+    """Yield a reader of a list without pages, and the requests that it sends. These are the responses."""
+    requests, responses = [], iter(bodies)
+
+    def respond(request):
+        requests.append(request)
+        return httpx.Response(200, stream=httpx.ByteStream(next(responses)))
+
+    query = ListQuery(
+        path="/spend_limits", row_type=SpendLimit, page_size=2, params=params or {}, ordered=False, paged=False
+    )
+    client = Client(BASE_URL, lambda: KEY, Recorder(), transport=httpx.MockTransport(respond))
+    yield ListReader(client, query, ROWS), requests
+    await client.close()
+
+
+THREE_PRODUCTS = b'{"data":[{"product":"a"},{"product":"b","spend":5},{"product":"c"}]}'
+
+
+async def test_a_list_without_pages_is_read_with_one_request():
+    """One response contains all rows, whatever the page size and the totals are. The request has no page number."""
+    totals = THREE_PRODUCTS[:-1] + b',"meta":{"total_results":9,"total_pages":5,"page_number":2}}'
+    async with unpaged(THREE_PRODUCTS, totals, params={"period": "daily"}) as (reader, requests):
+        snapshots = [await reader.fetch() for _ in range(2)]
+
+    assert [ids(snapshot) for snapshot in snapshots] == [list("abc")] * 2
+    assert [(snapshot.row_count, snapshot.missing) for snapshot in snapshots] == [(3, 0)] * 2
+    assert [str(request.url) for request in requests] == [f"{BASE_URL}/spend_limits?period=daily"] * 2
+
+
+async def test_an_empty_list_without_pages():
+    """A list without pages can be empty."""
+    async with unpaged(b'{"data":[]}') as (reader, requests):
+        snapshot = await reader.fetch()
+
+    assert (snapshot.pages, snapshot.row_count) == ((), 0)
+    assert len(requests) == 1
+
+
+async def test_an_unchanged_list_without_pages_is_the_same_object():
+    """A list without pages is decoded again only if its response body changed."""
+    async with unpaged(THREE_PRODUCTS, THREE_PRODUCTS, b'{"data":[{"product":"a"}]}') as (reader, _):
+        first, second, third = [(await reader.fetch()).pages[0] for _ in range(3)]
+
+    assert second is first
+    assert third is not first
+
+
+async def test_rows_of_a_list_without_pages_are_left_out():
+    """Of rows with the same id, the first one counts. Rows that can't be decoded are left out and counted."""
+    body = (
+        b'{"data":[{"product":"a","spend":1},{"product":"a","spend":2},{"spend":3},{"product":""},7,{"product":"b"}]}'
+    )
+    async with unpaged(body) as (reader, _):
+        snapshot = await reader.fetch()
+
+    assert [(row.id, row.spend) for row in rows_of(snapshot)] == [("a", 1), ("b", None)]
+    assert (snapshot.row_count, snapshot.missing, len(snapshot.unreadable)) == (2, 0, 3)
+    assert snapshot.unreadable[0] == UnreadableRow(None, "Object missing required field `product`")
+
+
+async def test_access_to_a_list_without_pages():
+    """The access check sends the same request, and reports a response that is not a list."""
+    async with unpaged(THREE_PRODUCTS, b'{"data":{}}') as (reader, requests):
+        await reader.check()
+        with pytest.raises(Malformed, match=r"^page 1 can't be decoded"):
+            await reader.check()
+
+    assert [str(request.url) for request in requests] == [f"{BASE_URL}/spend_limits"] * 2

@@ -1,0 +1,38 @@
+"""The balance of the account."""
+
+from __future__ import annotations
+
+from exporter.collectors.collector import Collector, ObjectEndpoint
+from exporter.collectors.families import decimal, gauge, whole_row
+from exporter.telnyx.structs import ApiObject, Decimal
+
+
+class Balance(ApiObject, frozen=True, gc=False):
+    """The balance. All amounts are in its currency."""
+
+    currency: str | None = None
+    balance: Decimal | None = None
+    available_credit: Decimal | None = None
+    credit_limit: Decimal | None = None
+    pending: Decimal | None = None
+
+
+# This is a table. The formatter would spread each entry over several lines.
+# fmt: off
+COLLECTOR = Collector(
+    name="balance",
+    title="Balance",
+    endpoint=ObjectEndpoint("/balance"),
+    row_type=Balance,
+    identity_labels={"currency": "currency"},
+    row_families=(
+        gauge("telnyx_account_balance", "Balance of the account, in the currency of the label.",
+              whole_row, decimal("balance")),
+        gauge("telnyx_account_available_credit",
+              "What the account can spend: balance plus credit limit. Telnyx blocks an account that has none.",
+              whole_row, decimal("available_credit")),
+        gauge("telnyx_account_credit_limit", "How much credit the account has.", whole_row, decimal("credit_limit")),
+        gauge("telnyx_account_pending_balance", "Pending amount of the account.", whole_row, decimal("pending")),
+    ),
+)
+# fmt: on
