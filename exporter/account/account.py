@@ -24,6 +24,8 @@ from exporter.telnyx.errors import TelnyxError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import httpx
+
     from exporter.account.refresh import RefreshObserver
     from exporter.collectors.collector import Collector
     from exporter.config.settings import CollectorSettings, Settings
@@ -66,6 +68,7 @@ class Account:
         telemetry: Telemetry,
         *,
         collectors: Sequence[Collector[Any]] = COLLECTORS,
+        transport: httpx.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         telnyx = settings.telnyx
@@ -75,8 +78,15 @@ class Account:
         """The settings that determine what is exposed."""
         self._is_exposed = name_filter(settings.metrics.allow, settings.metrics.deny)
         self._telemetry = telemetry
-        self._client = Client(base_url, api_key, telemetry, timeout=telnyx.timeout, concurrency=telnyx.concurrency)
-        self._budget = RequestBudget(telnyx.max_requests_per_second)
+        self._client = Client(
+            base_url,
+            api_key,
+            telemetry,
+            timeout=telnyx.timeout,
+            concurrency=telnyx.concurrency,
+            transport=transport,
+        )
+        self._budget = RequestBudget(telnyx.max_requests_per_second, clock=clock)
         self._enabled = enabled_collectors(settings, collectors)
         self._statuses = {collector.name: CollectorStatus(collector.name) for collector, _ in self._enabled}
         # `telnyx_up` describes the primary collector, or all others if that is off.
@@ -151,7 +161,7 @@ class Account:
             fan_out,
             self._statuses[name],
             ttl=RENDER_INTERVAL,
-            max_stale=MIN_STALE_TTLS * RENDER_INTERVAL,
+            max_stale=max(options.ttl or 0.0, MIN_STALE_TTLS * RENDER_INTERVAL),
             max_wait=MAX_WAIT,
             in_background=True,
             is_exposed=self._is_exposed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from exporter.account.refresh import requested_wait
@@ -19,8 +20,26 @@ if TYPE_CHECKING:
     from exporter.exposition.response import FamilyBlocks
 
 
+@dataclass(frozen=True, slots=True)
+class CollectorState:
+    """The state of a collector at one moment."""
+
+    name: str
+    entry: Entry[View]
+    seconds_until_refresh: float
+    """Seconds until the next refresh can start."""
+
+
 class Source(Protocol):
     """Provides the data of a collector."""
+
+    @property
+    def error(self) -> Exception | None:
+        """The error of the last request in the background, or None if it succeeded."""
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next request in the background can start."""
 
     async def __call__(self) -> View:
         """Return the data. Raises `TelnyxError`."""
@@ -79,6 +98,14 @@ class CachedCollector:
         if with_data:
             self.cache.adopt(previous.cache)
             self._source.adopt(previous._source)
+
+    @property
+    def state(self) -> CollectorState:
+        """The present state."""
+        entry = self.cache.peek()
+        if self._source.error is not None:
+            return CollectorState(self.name, replace(entry, error=self._source.error), self._source.pause)
+        return CollectorState(self.name, entry, self.cache.seconds_until_refresh)
 
     async def get(self, timeout: float) -> Entry[View]:  # noqa: ASYNC109 -- a deadline to return by, not an error
         """Return fresh data, or the current state after `timeout` seconds or the collector's maximum."""

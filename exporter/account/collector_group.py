@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from exporter.exposition.response import Document
@@ -11,7 +10,7 @@ from exporter.exposition.response import Document
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from exporter.account.cached_collector import CachedCollector
+    from exporter.account.cached_collector import CachedCollector, CollectorState
     from exporter.account.refresh import View
     from exporter.cache import Entry
 
@@ -24,16 +23,6 @@ class ScrapeObserver(Protocol):
 
     def record_scrape(self, entry: Entry[View]) -> None:
         """Record a scrape and the state of a collector's cache that it found."""
-
-
-@dataclass(frozen=True, slots=True)
-class CollectorState:
-    """The state of a collector at one moment."""
-
-    name: str
-    entry: Entry[View]
-    seconds_until_refresh: float
-    """Seconds until the next refresh can start."""
 
 
 class CollectorGroup:
@@ -79,10 +68,7 @@ class CollectorGroup:
 
     def states(self) -> Sequence[CollectorState]:
         """Return the state of each collector."""
-        return [
-            CollectorState(name, collector.cache.peek(), collector.cache.seconds_until_refresh)
-            for name, collector in self.collectors.items()
-        ]
+        return [collector.state for collector in self.collectors.values()]
 
     async def close(self) -> None:
         """Cancel running refreshes."""

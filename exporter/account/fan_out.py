@@ -90,11 +90,23 @@ class FanOut:
         """The values of the connections that were requested, by id."""
         self._pages: Sequence[tuple[Sequence[ApiObject], RenderedPage]] = ()
         """The rows and pages of the last call."""
+        self._is_complete = False
+        """Whether the first cycle has ended."""
         self._scraped_at = 0.0
         self._next_turn = 0.0
         self._turn = asyncio.Lock()
         self._workers: asyncio.Task[None] | None = None
         self._problems = _Problems(name)
+
+    @property
+    def error(self) -> TelnyxError | None:
+        """The error of the last request, or None if it succeeded."""
+        return self._problems.error
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next request can start."""
+        return max(0.0, self._problems.pause_until - self._clock())
 
     @property
     def cycle(self) -> float:
@@ -131,7 +143,7 @@ class FanOut:
     def adopt(self, previous: FanOut) -> None:
         """Continue with the values and the order of another fan-out of the same connections."""
         self._queue, self._values, self._problems = previous._queue, previous._values, previous._problems
-        self._pages, self._next_turn = previous._pages, previous._next_turn
+        self._pages, self._next_turn, self._is_complete = previous._pages, previous._next_turn, previous._is_complete
 
     async def close(self) -> None:
         """Stop reading."""
@@ -163,6 +175,9 @@ class FanOut:
     def _take_turn(self) -> ConnectionRecord:
         row_id, record = next(iter(self._queue.items()))
         is_first_cycle = row_id not in self._values
+        if not (is_first_cycle or self._is_complete):
+            self._is_complete = True
+            _log.info("each connection was read once", collector=self._name, connections=len(self._queue))
         del self._queue[row_id]
         self._queue[row_id] = record
         now = self._clock()
@@ -232,6 +247,8 @@ class _Problems:
         self._collector = collector
         self._reasons: set[str] = set()
         """The reasons that were logged."""
+        self.error: TelnyxError | None = None
+        """The error of the last request, or None if it succeeded."""
         self.failures = 0
         """The number of failures since the last success."""
         self._successes = 0
@@ -240,6 +257,7 @@ class _Problems:
 
     def record_success(self, cycle_length: int) -> None:
         """Record a success. `cycle_length` is the number of connections."""
+        self.error = None
         self.failures = 0
         self._successes += 1
         if self._reasons and self._successes >= cycle_length:
@@ -250,6 +268,7 @@ class _Problems:
 
     def record_failure(self, error: TelnyxError, connection_id: str, now: float) -> None:
         """Record a failure. The pause doubles with each one until a request succeeds."""
+        self.error = error
         self._successes = 0
         self.failures += 1
         backoff = min(2.0 ** min(self.failures - 1, 10), MAX_BACKOFF)

@@ -125,6 +125,15 @@ class Refresher:
         indexes = [page.index for page in snapshot.pages]
         return View(families, snapshot.row_count, len(snapshot.unreadable), snapshot.missing, now, indexes)
 
+    @property
+    def error(self) -> None:
+        """None, because nothing runs in the background."""
+
+    @property
+    def pause(self) -> float:
+        """0, because nothing runs in the background."""
+        return 0.0
+
     async def read_all(self) -> None:
         """Do nothing: each call reads the whole list."""
 

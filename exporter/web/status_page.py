@@ -12,7 +12,7 @@ from exporter.telnyx.errors import Internal, TelnyxError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from exporter.account.collector_group import CollectorState
+    from exporter.account.cached_collector import CollectorState
 
 _PAGE = """\
 <!DOCTYPE html>

@@ -64,6 +64,18 @@ async def test_close_ends_the_source():
     assert collector._source.events == ["close"]
 
 
+async def test_the_state_has_the_error_of_the_background():
+    """The state of a collector has the error of the last request in the background, and the pause after it."""
+    collector = collector_of(empty)
+    await collector.get(5.0)
+    assert collector.state.entry.error is None
+    assert 50 < collector.state.seconds_until_refresh <= 60
+    collector._source.error, collector._source.pause = ValueError("refused"), 600.0
+    assert collector.state.entry.error is collector._source.error
+    assert collector.state.entry.value is collector.cache.peek().value
+    assert (collector.state.name, collector.state.seconds_until_refresh) == ("credential-connections", 600.0)
+
+
 @pytest.mark.parametrize("in_background", [False, True])
 async def test_results(in_background):
     """A collector has a result when it has refreshed or failed once, or if it reads in the background."""

@@ -359,11 +359,13 @@ async def test_the_end_of_failures_is_logged():
     with capture_logs() as logs:
         await harness.scrape(60.0)
         assert harness.status.success is False
+        assert harness.fan_out.error is not None
         harness.answer = lambda _: httpx.Response(200, json={"data": []})
         await harness.scrape(300.0)
     lines = [line for line in logs if line["event"] == "requests succeed again"]
     assert [(line["collector"], line["last_reasons"]) for line in lines] == [("active-calls", "server_error")]
     assert harness.status.success is True
+    assert (harness.fan_out.error, harness.fan_out.pause) == (None, 0.0)
     await harness.fan_out.close()
 
 
@@ -383,6 +385,8 @@ async def test_a_refused_key_is_retried_after_ten_minutes():
     with capture_logs() as logs:
         await harness.scrape(REFUSED_WAIT - 15)
         assert len(harness.requests) == 1
+        assert isinstance(harness.fan_out.error, Forbidden)
+        assert harness.fan_out.pause == pytest.approx(15.0)
         await harness.scrape(30.0)
     assert len(harness.requests) == 2
     assert [line["reason"] for line in warnings(logs)] == ["forbidden"]

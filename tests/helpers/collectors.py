@@ -18,6 +18,8 @@ class FunctionSource:
         self._refresh = refresh
         self._status = status
         self.events = []
+        self.error = None
+        self.pause = 0.0
 
     async def __call__(self):
         """Return what the function returns, and record the result."""

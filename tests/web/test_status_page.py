@@ -4,7 +4,7 @@ import pytest
 from collectors import view_of
 
 from exporter import __version__
-from exporter.account.collector_group import CollectorState
+from exporter.account.cached_collector import CollectorState
 from exporter.cache import Entry
 from exporter.telnyx.errors import ConnectionFailed, TelnyxError, Unauthorized
 from exporter.web.status_page import render_page
