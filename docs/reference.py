@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from exporter.account.status import STATUS_FAMILIES
 from exporter.cache import Entry
-from exporter.collectors.collector import ListEndpoint, ObjectEndpoint
+from exporter.collectors.collector import FanOutEndpoint, JoinedLists, ListEndpoint, ObjectEndpoint
 from exporter.collectors.connection_rows import Connection
 from exporter.collectors.families import Info
 from exporter.collectors.registry import COLLECTORS
@@ -125,10 +125,17 @@ def _section(collector: Collector[Any], described: Collection[str]) -> Iterator[
     yield f"\n## {collector.title}\n\n"
     yield f"`{flag}` reads `GET /v2{endpoint.path}`.\n"
     yield f"It is {'on' if collector.on_by_default else 'off'} by default. Its default TTL is {ttl}.\n"
-    if isinstance(endpoint, ObjectEndpoint):
+    if isinstance(endpoint, FanOutEndpoint):
+        rate = f"at most {endpoint.default_rate:g} per second (`{flag}.rate`)"
+        yield f"In the background, it sends 1 request for each connection, {rate}.\n"
+        yield "It reads each connection once in a TTL, or in a longer cycle if the rate requires it.\n"
+        yield "A value that is older than two cycles is dropped.\n"
+    elif isinstance(endpoint, ObjectEndpoint):
         yield "A refresh sends 1 request.\n"
-    elif not endpoint.paged:
+    elif isinstance(endpoint, ListEndpoint) and not endpoint.paged:
         yield "The list has no pages. A refresh sends 1 request.\n"
+    elif isinstance(endpoint, JoinedLists):
+        yield "Telnyx can't sort these lists. A refresh sends 1 request for each page of each list.\n"
     elif endpoint.sort:
         yield "A refresh sends 1 request for up to 250 rows. If there are more, it sends 2 more than there are pages.\n"
     else:

@@ -34,14 +34,15 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 -- open until the process ends
     try:
         settings = read_settings(arguments)
+        once = settings.once or settings.once_complete
         configure_logging(settings.log.level, settings.log.format)
-        telemetry = Telemetry(is_exposed=metric_filter(settings), process=not settings.once)
+        telemetry = Telemetry(is_exposed=metric_filter(settings), process=not once)
         api_key, web_config = open_api_key(settings, telemetry), open_web_config(settings)
         if settings.check_config:
             return _run(check_config(settings, api_key, telemetry))
         if settings.check_access:
             return _run(check_access(settings, api_key, telemetry))
-        if settings.once:
+        if once:
             return _run(poll_once(settings, api_key, telemetry))
         with listening_sockets(settings) as listeners:
             return _run(serve(arguments, settings, api_key, web_config, listeners=listeners, telemetry=telemetry))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from exporter.account.cached_collector import CachedCollector
 from exporter.account.collector_group import CollectorGroup
-from exporter.account.refresh import Reader, Refresher, requested_wait, wait_after_refusal
+from exporter.account.fan_out import FanOut
+from exporter.account.known_connections import KnownConnections
+from exporter.account.refresh import Refresher, requested_wait, wait_after_refusal
 from exporter.account.status import AnyUp, CollectorStatus
+from exporter.collectors.collector import FanOutEndpoint
 from exporter.collectors.families import name_filter
 from exporter.collectors.registry import COLLECTORS, PRIMARY, enabled_collectors
 from exporter.exposition.renderer import Renderer
@@ -21,8 +24,9 @@ from exporter.telnyx.errors import TelnyxError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from exporter.account.refresh import RefreshObserver
     from exporter.collectors.collector import Collector
-    from exporter.config.settings import Settings
+    from exporter.config.settings import CollectorSettings, Settings
     from exporter.telemetry import Telemetry
 
 TTL_TOLERANCE = 0.95
@@ -32,6 +36,8 @@ A scrape that comes one TTL after the last one, or slightly earlier, must find a
 """
 MAX_WAIT = 1.0
 """Seconds that a scrape waits at most for a collector other than the primary one."""
+RENDER_INTERVAL = 5.0
+"""Seconds for which the rendered rows of a fan-out are reused."""
 MIN_STALE_TTLS = 3
 """A collector's data is kept for at least this many TTLs while refreshes fail."""
 
@@ -42,6 +48,11 @@ class Access(NamedTuple):
     collector: str
     path: str
     error: TelnyxError | None
+
+
+class _Checkable(Protocol):
+    async def check(self) -> None:
+        """Send one request. Raises `TelnyxError`."""
 
 
 class Account:
@@ -66,24 +77,31 @@ class Account:
         self._telemetry = telemetry
         self._client = Client(base_url, api_key, telemetry, timeout=telnyx.timeout, concurrency=telnyx.concurrency)
         self._budget = RequestBudget(telnyx.max_requests_per_second)
-        enabled = enabled_collectors(settings, collectors)
-        self._statuses = {collector.name: CollectorStatus(collector.name) for collector, _ in enabled}
+        self._enabled = enabled_collectors(settings, collectors)
+        self._statuses = {collector.name: CollectorStatus(collector.name) for collector, _ in self._enabled}
         # `telnyx_up` describes the primary collector, or all others if that is off.
         self._any_up = None if PRIMARY in self._statuses else AnyUp(self._statuses.values(), telemetry.record_up)
         if self._any_up:
             telemetry.record_cache_settings(None, None)
-        self._readers: dict[str, tuple[str, Reader]] = {}
+        self._readers: dict[str, tuple[str, _Checkable]] = {}
         """The path and the reader of each collector."""
-        self.group = CollectorGroup([self._cached(collector, ttl) for collector, ttl in enabled], telemetry)
+        cached: dict[str, CachedCollector] = {}
+        for collector, options in self._enabled:  # those that need connections come after those that read them
+            connections = KnownConnections([cached[name].cache for name in collector.connections_of if name in cached])
+            create = self._fan_out if isinstance(collector.endpoint, FanOutEndpoint) else self._cached
+            cached[collector.name] = create(collector, options, connections)
+        self.group = CollectorGroup(tuple(cached.values()), telemetry)
 
-    def _cached(self, collector: Collector[Any], ttl: float) -> CachedCollector:
-        """Create the parts that read one collector."""
-        name = collector.name
+    def _cached(
+        self, collector: Collector[Any], options: CollectorSettings, connections: KnownConnections
+    ) -> CachedCollector:
+        """Create the parts that read one collector at scrapes."""
+        name, ttl = collector.name, options.ttl or 0.0
         is_primary = name == PRIMARY
         max_stale = max(self._settings.cache.max_stale, MIN_STALE_TTLS * ttl)
         if is_primary:
             self._telemetry.record_cache_settings(ttl, max_stale)
-        renderer = Renderer(collector.select(self._is_exposed, self._settings.metrics.sensitive_labels))
+        renderer = self._renderer(collector)
         reader = collector.reader(
             self._client,
             renderer,
@@ -92,11 +110,16 @@ class Account:
             limiter=self._budget.limiter(name, limited=not is_primary),
         )
         self._readers[name] = collector.endpoint.path, reader
-        status = self._statuses[name]
-        observer = self._telemetry if is_primary else self._any_up
         return CachedCollector(
-            Refresher(name, reader, renderer, status, *([observer] if observer else []), log_rows=collector.log_rows),
-            status,
+            Refresher(
+                name,
+                reader,
+                renderer,
+                *self._observers(name),
+                connections=connections,
+                log_rows=collector.log_rows,
+            ),
+            self._statuses[name],
             ttl=ttl * TTL_TOLERANCE,
             max_stale=max_stale,
             max_wait=math.inf if is_primary else MAX_WAIT,
@@ -104,6 +127,43 @@ class Account:
             is_exposed=self._is_exposed,
             clock=self._clock,
         )
+
+    def _fan_out(
+        self, collector: Collector[Any], options: CollectorSettings, connections: KnownConnections
+    ) -> CachedCollector:
+        """Create the parts that read one connection after the other in the background."""
+        assert isinstance(collector.endpoint, FanOutEndpoint)  # noqa: S101 -- the caller has checked it
+        name = collector.name
+        fan_out = FanOut(
+            name,
+            collector.endpoint,
+            self._client,
+            connections,
+            self._renderer(collector),
+            *self._observers(name),
+            limiter=self._budget.limiter(name),
+            ttl=options.ttl or 0.0,
+            rate=options.rate or collector.endpoint.default_rate,
+            clock=self._clock,
+        )
+        self._readers[name] = collector.endpoint.path, fan_out
+        return CachedCollector(
+            fan_out,
+            self._statuses[name],
+            ttl=RENDER_INTERVAL,
+            max_stale=MIN_STALE_TTLS * RENDER_INTERVAL,
+            max_wait=MAX_WAIT,
+            in_background=True,
+            is_exposed=self._is_exposed,
+            clock=self._clock,
+        )
+
+    def _renderer(self, collector: Collector[Any]) -> Renderer:
+        return Renderer(collector.select(self._is_exposed, self._settings.metrics.sensitive_labels))
+
+    def _observers(self, name: str) -> Sequence[RefreshObserver]:
+        observer = self._telemetry if name == PRIMARY else self._any_up
+        return [self._statuses[name], *([observer] if observer else [])]
 
     def adopt(self, previous: Account) -> None:
         """Continue with the previous account's data of each collector if both accounts expose the same data.
@@ -114,9 +174,12 @@ class Account:
         if not is_same or (PRIMARY in self._statuses) != (PRIMARY in previous._statuses):
             self._telemetry.reset_refresh_metrics()
         self._budget.adopt(previous._budget)
-        for name, collector in self.group.collectors.items():
-            if name in previous.group.collectors:
-                collector.adopt(previous.group.collectors[name], with_data=is_same)
+        known = {collector.name: collector for collector, _ in previous._enabled}
+        for collector, _ in self._enabled:
+            name = collector.name
+            if name in known:
+                with_data = is_same and collector == known[name]
+                self.group.collectors[name].adopt(previous.group.collectors[name], with_data=with_data)
         if self._any_up:
             self._any_up.update()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from exporter.account.refresh import requested_wait
 from exporter.cache import Cache
@@ -13,34 +13,53 @@ from exporter.telnyx.errors import RateLimited
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from exporter.account.refresh import Refresher, View
+    from exporter.account.refresh import View
     from exporter.account.status import CollectorStatus
     from exporter.cache import Entry
     from exporter.exposition.response import FamilyBlocks
+
+
+class Source(Protocol):
+    """Provides the data of a collector."""
+
+    async def __call__(self) -> View:
+        """Return the data. Raises `TelnyxError`."""
+
+    async def read_all(self) -> None:
+        """Prepare for a call whose result must be complete."""
+
+    def adopt(self, previous: Any) -> None:
+        """Continue another source of the same data."""
+
+    async def close(self) -> None:
+        """Stop what runs in the background."""
 
 
 class CachedCollector:
     """Refreshes the data of one collector and caches it. It shares no state with other collectors.
 
     `ttl` and `max_stale` are seconds. A scrape waits for a refresh at most `max_wait` seconds. `retry_after` returns
-    the seconds to wait after an error.
+    the seconds to wait after an error. The source of a collector `in_background` does not wait for Telnyx when it is
+    called.
     """
 
     def __init__(
         self,
-        refresh: Refresher,
+        source: Source,
         status: CollectorStatus,
         *,
         ttl: float,
         max_stale: float,
         max_wait: float = math.inf,
         retry_after: Callable[[Exception], float] = requested_wait,
+        in_background: bool = False,
         is_exposed: Callable[[str], bool] = lambda _: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.status = status
-        self.cache: Cache[View] = Cache(refresh, ttl=ttl, max_stale=max_stale, retry_after=retry_after, clock=clock)
-        self._refresh = refresh
+        self.cache: Cache[View] = Cache(source, ttl=ttl, max_stale=max_stale, retry_after=retry_after, clock=clock)
+        self._source = source
+        self._in_background = in_background
         self._max_wait = max_wait
         self._is_exposed = is_exposed
 
@@ -59,11 +78,31 @@ class CachedCollector:
             self.cache.adopt_wait(previous.cache)
         if with_data:
             self.cache.adopt(previous.cache)
-            self._refresh.adopt(previous._refresh)
+            self._source.adopt(previous._source)
 
     async def get(self, timeout: float) -> Entry[View]:  # noqa: ASYNC109 -- a deadline to return by, not an error
         """Return fresh data, or the current state after `timeout` seconds or the collector's maximum."""
         return await self.cache.get(min(timeout, self._max_wait))
+
+    async def read_completely(self) -> None:
+        """Wait until all data is refreshed, or the refresh has failed."""
+        await self._source.read_all()
+        await self.cache.get(None)
+
+    @property
+    def has_result(self) -> bool:
+        """Whether it has refreshed or failed once, or does not do so at a scrape."""
+        return self._in_background or self.status.success is not None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a refresh has failed."""
+        return any(self.status.failures.values())
+
+    async def close(self) -> None:
+        """Cancel what is running."""
+        await self.cache.close()
+        await self._source.close()
 
     def families(self) -> Sequence[FamilyBlocks]:
         """Return the families of the current data and of the status."""

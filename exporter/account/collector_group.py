@@ -64,7 +64,7 @@ class CollectorGroup:
 
     async def refresh_all(self) -> Document:
         """Wait until every collector has refreshed or failed, and return the data."""
-        await asyncio.gather(*(collector.cache.get(None) for collector in self.collectors.values()))
+        await asyncio.gather(*(collector.read_completely() for collector in self.collectors.values()))
         return self._document(self.collectors.values())
 
     async def start_refreshes(self) -> None:
@@ -75,7 +75,7 @@ class CollectorGroup:
     @property
     def has_results(self) -> bool:
         """Whether every collector has refreshed or failed once."""
-        return all(collector.status.success is not None for collector in self.collectors.values())
+        return all(collector.has_result for collector in self.collectors.values())
 
     def states(self) -> Sequence[CollectorState]:
         """Return the state of each collector."""
@@ -86,7 +86,7 @@ class CollectorGroup:
 
     async def close(self) -> None:
         """Cancel running refreshes."""
-        await asyncio.gather(*(collector.cache.close() for collector in self.collectors.values()))
+        await asyncio.gather(*(collector.close() for collector in self.collectors.values()))
 
     def _document(self, collectors: Collection[CachedCollector]) -> Document:
         """Return the document of collectors. It is created again only after one of them has refreshed or expired."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -14,10 +14,12 @@ from exporter.logs import error_location
 from exporter.telnyx.errors import Forbidden, Internal, NotFound, TelnyxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from exporter.collectors.index import PageIndex
     from exporter.exposition.renderer import RenderedPage, Renderer
     from exporter.exposition.response import FamilyBlocks
+    from exporter.telnyx.lists.reader import Reader
     from exporter.telnyx.lists.snapshots import Snapshot
 
 _MAX_LOGGED_ROWS = 10
@@ -38,16 +40,18 @@ class View:
     """Rows that the list claims to have but that no page contained."""
     refreshed_at: float
     """Unix time in seconds."""
+    indexes: Sequence[PageIndex[Any]] = ()
+    """The index of each page."""
 
 
-class Reader(Protocol):
-    """Reads a list or an object."""
+class Connections(Protocol):
+    """The connections that other collectors have read."""
 
-    async def fetch(self) -> Snapshot[RenderedPage]:
-        """Return the whole list, or raise `TelnyxError`."""
+    async def refresh(self) -> None:
+        """Wait until they are fresh, or can't be refreshed."""
 
-    async def check(self) -> None:
-        """Send one request, or raise `TelnyxError`."""
+    def records(self) -> Iterable[Any]:
+        """Return the index record of each connection."""
 
 
 class RefreshObserver(Protocol):
@@ -65,15 +69,16 @@ class Refresher:
 
     It logs the first success, one line when rows changed, one warning when refreshes start to fail or the reason
     changes, and one line when they succeed again. Each line names the collector. Without `log_rows`, rows that were
-    added, removed or left out are not named.
+    added, removed or left out are not named. `connections` are those that the renderer needs to know.
     """
 
     def __init__(
         self,
         collector: str,
-        reader: Reader,
+        reader: Reader[RenderedPage],
         renderer: Renderer,
         *observers: RefreshObserver,
+        connections: Connections | None = None,
         log_rows: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -81,6 +86,7 @@ class Refresher:
         self._reader = reader
         self._renderer = renderer
         self._observers = observers
+        self._connections = connections
         self._log_rows = log_rows
         self._clock = clock
         self._pages: Sequence[RenderedPage] | None = None
@@ -97,6 +103,8 @@ class Refresher:
 
     async def __call__(self) -> View:
         """Read and render the list. Raises `TelnyxError`."""
+        if self._connections is not None:
+            await self._connections.refresh()
         started = time.perf_counter()
         failure: TelnyxError | None = None
         try:
@@ -114,7 +122,14 @@ class Refresher:
             observer.record_refresh(seconds, now)
         self._log_success(snapshot, changes, seconds)
         self._pages = snapshot.pages
-        return View(families, snapshot.row_count, len(snapshot.unreadable), snapshot.missing, now)
+        indexes = [page.index for page in snapshot.pages]
+        return View(families, snapshot.row_count, len(snapshot.unreadable), snapshot.missing, now, indexes)
+
+    async def read_all(self) -> None:
+        """Do nothing: each call reads the whole list."""
+
+    async def close(self) -> None:
+        """Do nothing: nothing runs between two calls."""
 
     def _render(self, snapshot: Snapshot[RenderedPage]) -> tuple[Sequence[FamilyBlocks], Mapping[str, Sequence[str]]]:
         """Return the families, and the changes since the last success.
@@ -126,7 +141,8 @@ class Refresher:
         changes = find_changes([page.index for page in pages], [page.index for page in snapshot.pages], unknown)
         if snapshot.missing or self._missing or not self._log_rows:
             changes = {kind: rows for kind, rows in changes.items() if kind not in {"added", "removed"}}
-        return self._renderer.render(snapshot), changes
+        connections = () if self._connections is None else tuple(self._connections.records())
+        return self._renderer.render(snapshot, connections), changes
 
     def _log_success(
         self, snapshot: Snapshot[RenderedPage], changes: Mapping[str, Sequence[str]], seconds: float
@@ -137,8 +153,7 @@ class Refresher:
             self._failing = None
         log = _log.info if self._pages is None else _log.debug
         log("refreshed", collector=name, rows=snapshot.row_count, pages=len(snapshot.pages), seconds=round(seconds, 3))
-        if changes:
-            _log.info("list changed", collector=name, **{kind: _enumerate(rows) for kind, rows in changes.items()})
+        log_changes(name, changes)
         if snapshot.missing != self._missing:
             _log.warning("pages lack rows that the list's total includes", collector=name, missing=snapshot.missing)
             self._missing = snapshot.missing
@@ -164,6 +179,12 @@ class Refresher:
                 advice=error.advice,
             )
         self._failing = error.reason
+
+
+def log_changes(collector: str, changes: Mapping[str, Sequence[str]]) -> None:
+    """Log the rows that changed, by kind of change, if there are any."""
+    if changes:
+        _log.info("list changed", collector=collector, **{kind: _enumerate(rows) for kind, rows in changes.items()})
 
 
 def _enumerate(rows: Sequence[str]) -> str:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Generic
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 from exporter.collectors.families import Info
 from exporter.collectors.index import IndexRecord, id_and_name
 from exporter.telnyx.budget import UNLIMITED
 from exporter.telnyx.lists.pages import RowT
-from exporter.telnyx.lists.reader import ListQuery, ListReader
+from exporter.telnyx.lists.reader import JoinedReader, ListQuery, ListReader
 from exporter.telnyx.objects import ObjectReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
+    from exporter.collectors.connection_index import ConnectionRecord
     from exporter.collectors.families import RowFamily, SnapshotFamily
     from exporter.config.settings import FilterSettings, TelnyxSettings
     from exporter.telnyx.budget import Limiter
     from exporter.telnyx.client import Client
+    from exporter.telnyx.lists.reader import Reader
     from exporter.telnyx.lists.snapshots import ContentT, PageProcessor
+    from exporter.telnyx.structs import ApiObject
+
+
+class Get(Protocol):
+    """Sends a request."""
+
+    async def __call__(self, path: str, params: Mapping[str, str | int]) -> bytes:
+        """Return the body of the response. Raises `TelnyxError`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +59,38 @@ class ListEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class JoinedLists:
+    """Lists that are read one after the other, and exposed as one."""
+
+    lists: Mapping[type[ApiObject], ListEndpoint]
+    """The lists by the type of their rows."""
+
+    @property
+    def path(self) -> str:
+        """The paths of all lists."""
+        return ", ".join(endpoint.path for endpoint in self.lists.values())
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectEndpoint:
     """A single object, such as the numbers of connections. It is exposed like a list of one row."""
 
     path: str
     """Below the base URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class FanOutEndpoint:
+    """One object for each connection, such as its registration. They are read one by one in the background."""
+
+    path: str
+    """Below the base URL, for the help and the documentation."""
+    selects: Callable[[ConnectionRecord], bool]
+    """Returns whether to read the object of a connection."""
+    read: Callable[[Get, ConnectionRecord], Awaitable[ApiObject]]
+    """Reads the row of a connection with these requests. Raises `TelnyxError`."""
+    default_rate: float = 2.0
+    """Maximum number of connections to read per second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +101,7 @@ class Collector(Generic[RowT]):
     """As in the flag `--collector.NAME`, and the value of the label `collector`."""
     title: str
     """What it reads, for the help and the documentation, such as `Credential connections`."""
-    endpoint: ListEndpoint | ObjectEndpoint
+    endpoint: ListEndpoint | JoinedLists | ObjectEndpoint | FanOutEndpoint
     row_type: type[RowT]
     index_type: type[IndexRecord] = IndexRecord
     index_record: Callable[[RowT], IndexRecord] = id_and_name
@@ -81,12 +118,21 @@ class Collector(Generic[RowT]):
     on_by_default: bool = False
     log_rows: bool = True
     """Whether the log names the rows that were added, removed or left out."""
+    connections_of: tuple[str, ...] = ()
+    """Collectors whose connections it needs to know. At least one of them must be enabled."""
+    changes_to: Mapping[str, Callable[[Collector[Any]], Collector[Any]]] = field(default_factory=dict)
+    """Functions that change other collectors while this one is enabled, by the name of the other collector."""
+
+    @property
+    def default_rate(self) -> float | None:
+        """Connections to read per second. None if it does not read them one by one."""
+        return self.endpoint.default_rate if isinstance(self.endpoint, FanOutEndpoint) else None
 
     @property
     def ignores_filters(self) -> bool:
         """Whether the collector reads connections that the filters do not apply to."""
-        has_filters = isinstance(self.endpoint, ListEndpoint) and self.endpoint.filters is not None
-        return "connection_id" in self.identity_labels and not has_filters
+        is_of_connections = "connection_id" in self.identity_labels
+        return is_of_connections and isinstance(self.endpoint, ListEndpoint) and not self.endpoint.filters
 
     def reader(
         self,
@@ -96,12 +142,20 @@ class Collector(Generic[RowT]):
         *,
         on_restart: Callable[[], None] = lambda: None,
         limiter: Limiter = UNLIMITED,
-    ) -> ListReader[RowT, ContentT] | ObjectReader[RowT, ContentT]:
-        """Return a reader of the endpoint. `on_restart` is called when reading a list restarts."""
-        if isinstance(self.endpoint, ObjectEndpoint):
-            return ObjectReader(client, self.endpoint.path, self.row_type, processor, limiter=limiter)
-        query = self.endpoint.query(self.row_type, telnyx.filter, telnyx.page_size)
-        return ListReader(client, query, processor, on_restart=on_restart, limiter=limiter)
+    ) -> Reader[ContentT]:
+        """Return a reader of the endpoint, which is not a fan-out. `on_restart` is called when a list is read again."""
+        endpoint = self.endpoint
+        assert not isinstance(endpoint, FanOutEndpoint)  # noqa: S101 -- `FanOut` reads these
+        if isinstance(endpoint, ObjectEndpoint):
+            return ObjectReader(client, endpoint.path, self.row_type, processor, limiter=limiter)
+
+        def list_reader(row_type: type[ApiObject], one: ListEndpoint) -> ListReader[Any, ContentT]:
+            query = one.query(row_type, telnyx.filter, telnyx.page_size)
+            return ListReader(client, query, processor, on_restart=on_restart, limiter=limiter)
+
+        if isinstance(endpoint, JoinedLists):
+            return JoinedReader([list_reader(row_type, one) for row_type, one in endpoint.lists.items()])
+        return list_reader(self.row_type, endpoint)
 
     def select(
         self, is_exposed: Callable[[str], bool] = lambda _: True, sensitive_labels: Collection[str] = ()

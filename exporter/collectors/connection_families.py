@@ -36,7 +36,7 @@ def _tags(row: Connection) -> Iterable[Sample]:
 
 
 def _registration_status(row: Connection) -> Iterable[Sample]:
-    return [((row.registration_status,), 1)] if row.registration_status else ()
+    return [((row.registration_status, row.transport), 1)] if row.registration_status else ()
 
 
 _inbound = nested("inbound", Inbound)
@@ -121,7 +121,7 @@ REGISTRATION: tuple[RowFamily, ...] = (
           "Whether the connection has a SIP registration (1) or not (0); absent if Telnyx does not say.",
           whole_row, bool_as_number("registered")),
     MultiGauge("telnyx_connection_registration_status", "The SIP registration status of the connection.",
-               ("status",), _registration_status),
+               ("status", "transport"), _registration_status),
     gauge("telnyx_connection_registration_updated_timestamp_seconds",
           "When the SIP registration status last changed, in Unix seconds.",
           whole_row, unix_time("registration_status_updated_at")),

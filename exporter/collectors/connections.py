@@ -1,4 +1,4 @@
-"""What the collectors of all types of connections have in common: the index record, the count and the filters."""
+"""What the collectors of all types of connections have in common: the count and the filters."""
 
 from __future__ import annotations
 
@@ -6,46 +6,18 @@ import itertools
 from typing import TYPE_CHECKING, TypeVar
 
 from exporter.collectors.collector import Collector
+from exporter.collectors.connection_index import ConnectionRecord, connection_record
 from exporter.collectors.connection_rows import Connection
 from exporter.collectors.families import RowCount
-from exporter.collectors.index import IndexRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from typing import Self
+    from collections.abc import Mapping
 
     from exporter.collectors.collector import ListEndpoint
     from exporter.collectors.families import RowFamily, SnapshotFamily
     from exporter.config.settings import FilterSettings
 
 ConnectionT = TypeVar("ConnectionT", bound=Connection)
-
-
-class ConnectionRecord(IndexRecord, frozen=True, gc=False, array_like=True):
-    """The attributes of a connection that are counted, or whose changes are logged."""
-
-    record_type: str
-    active: bool | None
-    anchorsite: str
-    media_encryption: str
-    inbound_channel_limit: int | None
-    outbound_channel_limit: int | None
-    registered: bool | None
-    updated_at: str | None
-
-    def changes_since(self, previous: Self) -> Iterable[str]:
-        """Return what changed: the state, the limits, the encryption or the registration."""
-        if self.active is not None and self.active != previous.active:
-            yield "enabled" if self.active else "disabled"
-        if (self.inbound_channel_limit, self.outbound_channel_limit) != (
-            previous.inbound_channel_limit,
-            previous.outbound_channel_limit,
-        ):
-            yield "limits_changed"
-        if self.media_encryption != previous.media_encryption:
-            yield "encryption_changed"
-        if None not in (self.registered, previous.registered) and self.registered != previous.registered:
-            yield "registered" if self.registered else "registration_lost"
 
 
 def connection_collector(
@@ -66,7 +38,7 @@ def connection_collector(
         endpoint=endpoint,
         row_type=row_type,
         index_type=ConnectionRecord,
-        index_record=_index_record,
+        index_record=connection_record,
         identity_labels={"connection_id": "id", "connection_name": "connection_name"},
         snapshot_families=(connection_count(row_type), *snapshot_families),
         row_families=families,
@@ -93,19 +65,4 @@ def connection_count(row_type: type[Connection]) -> RowCount:
         ("record_type", "active", "anchorsite", "encrypted_media"),
         ("record_type", "active", "anchorsite", "media_encryption"),
         tuple(itertools.product((row_type.documented_type,), (True, False), *settings)),
-    )
-
-
-def _index_record(row: Connection) -> ConnectionRecord:
-    return ConnectionRecord(
-        id=row.id,
-        name=row.connection_name or "",
-        record_type=row.type,
-        active=row.active,
-        anchorsite=row.anchorsite or "",
-        media_encryption=row.media_encryption,
-        inbound_channel_limit=row.inbound.channel_limit if row.inbound else None,
-        outbound_channel_limit=row.outbound.channel_limit if row.outbound else None,
-        registered=row.registered,
-        updated_at=row.updated_at,
     )

@@ -74,6 +74,14 @@ class RowCount(Family):
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionGauge(Family):
+    """Numbers of connections that other collectors have read. The first labels are the connection's id and name."""
+
+    samples: Callable[[Iterable[Any], Iterable[Any]], Iterable[Sample]]
+    """Returns the samples for the index records of the list's rows, and those of the connections."""
+
+
+@dataclass(frozen=True, slots=True)
 class Gauge(Family):
     """At most one number per row."""
 
@@ -109,7 +117,7 @@ class MultiGauge(Family):
     samples: Callable[[Any], Iterable[Sample]]
 
 
-SnapshotFamily: TypeAlias = SnapshotGauge | RowCount
+SnapshotFamily: TypeAlias = SnapshotGauge | RowCount | ConnectionGauge
 RowFamily: TypeAlias = Gauge | Info | MultiGauge
 
 

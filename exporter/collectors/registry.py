@@ -31,8 +31,15 @@ _NAMES = (
     "spend-limits",
     "connection-counts",
     "phone-numbers",
+    "endpoints",
+    "telephony-credentials",
+    "registrations",
+    "active-calls",
 )
-"""The names of all collectors. Each has a module of the same name with its `COLLECTOR`."""
+"""The names of all collectors. Each has a module of the same name with its `COLLECTOR`.
+
+A collector comes after those whose connections it needs to know.
+"""
 
 COLLECTORS: tuple[Collector[Any], ...] = tuple(
     import_module(f"exporter.collectors.{name.replace('-', '_')}").COLLECTOR for name in _NAMES
@@ -41,14 +48,15 @@ COLLECTORS: tuple[Collector[Any], ...] = tuple(
 
 def enabled_collectors(
     settings: Settings, collectors: Sequence[Collector[Any]] = COLLECTORS
-) -> tuple[tuple[Collector[Any], float], ...]:
-    """Return the enabled collectors, each with its TTL in seconds.
+) -> tuple[tuple[Collector[Any], CollectorSettings], ...]:
+    """Return the enabled collectors, each with its settings, of which the TTL is not None.
 
-    Raises `UsageError` if there is none, or if the user switched on a collector that does not have the filters. A
-    collector that is only on by default, or because of `--demo`, is left out then.
+    Raises `UsageError` if there is none, if the user switched on a collector that does not have the filters, or one
+    that needs another collector. A collector that is only on by default, or because of `--demo`, is left out then.
     """
     filters = [name for name, value in settings.telnyx.filter if value]
-    enabled, unfiltered = [], []
+    enabled: list[tuple[Collector[Any], CollectorSettings]] = []
+    unfiltered = []
     for collector in collectors:
         user = settings.collectors.get(collector.name, CollectorSettings())
         has_filters = not (filters and collector.ignores_filters)
@@ -56,9 +64,19 @@ def enabled_collectors(
             unfiltered.append(collector.name)
         by_default = (settings.demo or collector.on_by_default) and has_filters
         is_enabled = by_default if user.enabled is None else user.enabled
+        if (
+            is_enabled
+            and collector.connections_of
+            and not any(each.name in collector.connections_of for each, _ in enabled)
+        ):
+            if user.enabled:
+                needed = " or ".join(f"--collector.{name}" for name in collector.connections_of)
+                raise UsageError(f"--collector.{collector.name}: needs {needed}")
+            is_enabled = False
         if is_enabled:
             ttls = (user.ttl, collector.default_ttl, settings.cache.ttl)
-            enabled.append((collector, next(ttl for ttl in ttls if ttl is not None)))
+            ttl = next(ttl for ttl in ttls if ttl is not None)
+            enabled.append((collector, user.model_copy(update={"ttl": ttl})))
     if unfiltered:
         flag = f"--telnyx.filter.{filters[0].replace('_', '-')}"
         negations = " ".join(f"--no-collector.{name}" for name in unfiltered)
@@ -67,4 +85,10 @@ def enabled_collectors(
         )
     if not enabled:
         raise UsageError("no collector is enabled: set --collector.credential-connections")
+    for changing, _ in tuple(enabled):
+        enabled = [(changing.changes_to.get(each.name, _same)(each), options) for each, options in enabled]
     return tuple(enabled)
+
+
+def _same(collector: Collector[Any]) -> Collector[Any]:
+    return collector

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -21,6 +21,7 @@ from exporter.server.serving import serving
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
+    from exporter.collectors.collector import Collector
     from exporter.config.settings import Settings
     from exporter.telemetry import Telemetry
 
@@ -62,10 +63,16 @@ async def api_server(settings: Settings) -> AsyncIterator[str]:
         yield f"{local_url(listener)}/v2"
 
 
-def create_account(settings: Settings, base_url: str, api_key: Callable[[], str], telemetry: Telemetry) -> Account:
+def create_account(
+    settings: Settings,
+    base_url: str,
+    api_key: Callable[[], str],
+    telemetry: Telemetry,
+    collectors: Sequence[Collector[Any]] = COLLECTORS,
+) -> Account:
     """Create the account. Errors about httpx's environment variables don't quote their values."""
     try:
-        return Account(settings, base_url, api_key, telemetry)
+        return Account(settings, base_url, api_key, telemetry, collectors=collectors)
     except (OSError, ValueError, httpx.InvalidURL, ImportError) as error:
         reason = "SOCKS is not supported" if isinstance(error, ImportError) else "is invalid"
         names = ", ".join(name for name in os.environ if name.upper() in _HTTPX_VARIABLES)

@@ -31,7 +31,7 @@ _MAX_DOTENV_BYTES = 2**20
 _KUBERNETES_VARIABLE = re.compile(rf"{PREFIX}(?:SERVICE_HOST|SERVICE_PORT\w*|PORT|PORT_\d+_\w+)")
 """Variables that Kubernetes sets in every container of a namespace that has a Service named telnyx-exporter."""
 
-_NEED_RESTART = frozenset({"web", "demo", "once", "check_config", "check_access"})
+_NEED_RESTART = frozenset({"web", "demo", "once", "once_complete", "check_config", "check_access"})
 """Settings, and groups of settings, that a reload can't change."""
 
 

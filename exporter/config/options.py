@@ -59,7 +59,7 @@ def _option(path: tuple[str, ...], field: FieldInfo) -> Option:
         flag=flag,
         variable=str(field.validation_alias or PREFIX + "__".join(path).upper()),
         help=field.description or "",
-        group=flag.removeprefix("--").rpartition(".")[0],
+        group="" if len(path) == 1 and "metavar" not in extra else flag.removeprefix("--").rpartition(".")[0],
         metavar=extra.get("metavar", ""),
         repeatable=extra.get("repeatable", False),
         default="" if field.default in {None, False} else str(field.default),
@@ -111,19 +111,23 @@ class CollectorFlags(Protocol):
         """Seconds. None if `--cache.ttl` is the default."""
 
     @property
+    def default_rate(self) -> float | None:
+        """Connections to read per second. None if it does not read them one by one."""
+
+    @property
     def on_by_default(self) -> bool:
         """Whether it is on if the user does not say so."""
 
 
 def collector_options(collectors: Iterable[CollectorFlags]) -> tuple[Option, ...]:
-    """Return the options of the collectors: for each, the switch and the TTL."""
-    return tuple(option for collector in collectors for option in _switch_and_ttl(collector))
+    """Return the options of the collectors: for each, the switch, the TTL and, if it has one, the rate."""
+    return tuple(option for collector in collectors for option in _options_of(collector))
 
 
-def _switch_and_ttl(collector: CollectorFlags) -> tuple[Option, Option]:
-    name, ttl = collector.name, collector.default_ttl
+def _options_of(collector: CollectorFlags) -> Iterator[Option]:
+    name, ttl, rate = collector.name, collector.default_ttl, collector.default_rate
     variable = f"{PREFIX}COLLECTOR__{name.replace('-', '_').upper()}"
-    switch = Option(
+    yield Option(
         ("collectors", name, "enabled"),
         flag=f"--collector.{name}",
         negation=f"--no-collector.{name}",
@@ -132,12 +136,24 @@ def _switch_and_ttl(collector: CollectorFlags) -> tuple[Option, Option]:
         group=COLLECTORS_GROUP,
         default="on" if collector.on_by_default else "",
     )
-    return switch, Option(
+    yield Option(
         ("collectors", name, "ttl"),
         flag=f"--collector.{name}.ttl",
         variable=f"{variable}__TTL",
-        help=f"Age at which a scrape refreshes the data of {name}.",
+        help=f"Age at which a scrape refreshes the data of {name}."
+        if rate is None
+        else f"Time in which {name} reads each connection once.",
         group=COLLECTORS_GROUP,
         metavar="DURATION",
         default="--cache.ttl" if ttl is None else format_duration(ttl),
     )
+    if rate is not None:
+        yield Option(
+            ("collectors", name, "rate"),
+            flag=f"--collector.{name}.rate",
+            variable=f"{variable}__RATE",
+            help=f"Maximum number of connections that {name} reads per second, 0.01 to 100.",
+            group=COLLECTORS_GROUP,
+            metavar="N",
+            default=f"{rate:g}",
+        )

@@ -120,6 +120,7 @@ class CollectorSettings(SettingsGroup):
 
     enabled: bool | None = None
     ttl: Duration | None = None
+    rate: Annotated[float, Field(ge=0.01, le=100, allow_inf_nan=False)] | None = None
 
 
 class CacheSettings(SettingsGroup):
@@ -194,6 +195,11 @@ class Settings(BaseSettings):
     demo: bool = Field(default=False, description="Expose a built-in account with all collectors; needs no API key.")
     once: bool = Field(
         default=False, description="Poll once, print the metrics, and exit; status 1 if the poll failed."
+    )
+    once_complete: bool = Field(
+        default=False,
+        description="Like --once, also with the collectors that send one request for each connection.",
+        json_schema_extra={"flag": "--once.complete"},
     )
     check_config: bool = Field(default=False, description="Check the configuration, poll nothing, and exit.")
     check_access: bool = Field(

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from exporter.collectors.families import Gauge, Info, RowCount, attributes_getter
+from exporter.collectors.families import ConnectionGauge, Gauge, Info, RowCount, attributes_getter
 from exporter.collectors.index import PageIndex
 from exporter.exposition.blocks import Block, compress, decompress, join
 from exporter.exposition.formats import escape
@@ -76,10 +76,15 @@ class Renderer:
             texts.append(b"\n".join([line for line in lines if not line.startswith(starts)]))
         return self._page(texts, [record for record in page.index.records if record.id not in ids])
 
-    def render(self, snapshot: Snapshot[RenderedPage]) -> Sequence[FamilyBlocks]:
-        """Join the pages of a snapshot, and render the families about the whole list."""
+    def render(
+        self, snapshot: Snapshot[RenderedPage], connections: Collection[IndexRecord] = ()
+    ) -> Sequence[FamilyBlocks]:
+        """Join the pages of a snapshot, and render the families about the whole list.
+
+        `connections` are those that other collectors have read.
+        """
         families, row_families = self._collector.snapshot_families, self._collector.row_families
-        blocks = compress(*(_render_samples(family, _samples_of(family, snapshot)) for family in families))
+        blocks = compress(*(_render_samples(family, _samples_of(family, snapshot, connections)) for family in families))
         self._batches = dict(map(self._batch, _slices(snapshot.pages, _BATCH_PAGES)))
         return [
             *(FamilyBlocks(family, (block,)) for family, block in zip(families, blocks, strict=True)),
@@ -177,7 +182,11 @@ def _slices(items: Sequence[RenderedPage], size: int) -> Iterable[Sequence[Rende
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _samples_of(family: SnapshotFamily, snapshot: Snapshot[RenderedPage]) -> Iterable[Sample]:
+def _samples_of(
+    family: SnapshotFamily, snapshot: Snapshot[RenderedPage], connections: Collection[IndexRecord]
+) -> Iterable[Sample]:
+    if isinstance(family, ConnectionGauge):
+        return family.samples((record for page in snapshot.pages for record in page.index.records), connections)
     if not isinstance(family, RowCount):
         return family.samples(snapshot)
     counts: Counter[tuple[LabelValue, ...]] = Counter(dict.fromkeys(family.documented, 0))

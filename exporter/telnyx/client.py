@@ -177,11 +177,12 @@ class Session:
             on=self._backoff, attempts=4, timeout=None, wait_initial=0.5, wait_max=8.0
         ):
             with attempt:
-                body = await self._send(path, params)
+                body = await self.send(path, params)
         self._retrying = None
         return body
 
-    async def _send(self, path: str, params: Mapping[str, str | int]) -> bytes:
+    async def send(self, path: str, params: Mapping[str, str | int]) -> bytes:
+        """Send a request, without retries, and return the body. Raises `TelnyxError`."""
         while True:  # a token that is kept during a wait would be spent at the same moment as those that follow
             await asyncio.sleep(self._wait_until - self._now())
             with self._deadline.paused():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
@@ -17,8 +17,31 @@ if TYPE_CHECKING:
     from exporter.telnyx.lists.snapshots import PageProcessor, ProcessedBody
 
 
+T = TypeVar("T")
+
+
 class _Body(msgspec.Struct, Generic[RowT], frozen=True):
     data: RowT
+
+
+class ObjectDecoder(Generic[T]):
+    """Decodes a response body strictly or, if that fails, leniently: numbers may then be text."""
+
+    def __init__(self, body_type: type[T]) -> None:
+        self._strict = msgspec.json.Decoder(body_type)
+        self._lenient = msgspec.json.Decoder(body_type, strict=False)
+
+    def __call__(self, body: bytes) -> T:
+        """Return the decoded body. Raises `Malformed`."""
+        try:
+            return self._strict.decode(body)
+        except DECODE_ERRORS:
+            pass
+        try:
+            return self._lenient.decode(replace_lone_surrogates(body))
+        except DECODE_ERRORS as error:
+            problem = str(error)
+        raise Malformed(f"the object can't be decoded: {problem}")
 
 
 class ObjectReader(Generic[RowT, ContentT]):
@@ -40,9 +63,9 @@ class ObjectReader(Generic[RowT, ContentT]):
         self._path = path
         self._processor = processor
         self._limiter = limiter
-        body_type = _Body[row_type]  # type: ignore[valid-type]  # a variable, but its value is a type
-        self._strict: msgspec.json.Decoder[_Body[RowT]] = msgspec.json.Decoder(body_type)
-        self._lenient: msgspec.json.Decoder[_Body[RowT]] = msgspec.json.Decoder(body_type, strict=False)
+        self._decode: ObjectDecoder[_Body[RowT]] = ObjectDecoder(
+            _Body[row_type]  # type: ignore[valid-type]  # a variable, but its value is a type
+        )
         self._cached: ProcessedBody[ContentT] | None = None
 
     async def fetch(self) -> Snapshot[ContentT]:
@@ -57,16 +80,4 @@ class ObjectReader(Generic[RowT, ContentT]):
         self._decode(await self._client.send_once(self._path, {}))
 
     def _process(self, body: bytes) -> ContentT:
-        return self._processor.render_page((self._decode(body),))
-
-    def _decode(self, body: bytes) -> RowT:
-        """Decode a body strictly or, if that fails, leniently: numbers may then be text."""
-        try:
-            return self._strict.decode(body).data
-        except DECODE_ERRORS:
-            pass
-        try:
-            return self._lenient.decode(replace_lone_surrogates(body)).data
-        except DECODE_ERRORS as error:
-            problem = str(error)
-        raise Malformed(f"the object can't be decoded: {problem}")
+        return self._processor.render_page((self._decode(body).data,))

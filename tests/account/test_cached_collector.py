@@ -5,24 +5,12 @@ import pytest
 from collectors import collector_of, view_of
 from connections import collector_with, render_families
 
-from exporter.account.cached_collector import CachedCollector
-from exporter.account.status import CollectorStatus
 from exporter.collectors.credential_connections import Connection
 
 
-class Refresh:
-    """A refresher that returns an empty view and remembers whose work it continues."""
-
-    def __init__(self):
-        self.adopted = None
-
-    def adopt(self, previous):
-        """Continue another refresher."""
-        self.adopted = previous
-
-    async def __call__(self):
-        """Return an empty view."""
-        return view_of()
+async def empty():
+    """Return an empty view."""
+    return view_of()
 
 
 @pytest.mark.parametrize(("max_wait", "patience"), [(0.01, 60.0), (math.inf, 0.01)])
@@ -52,12 +40,37 @@ async def test_families():
 @pytest.mark.parametrize("with_data", [True, False])
 async def test_adopt(with_data):
     """A collector continues another one's counters, and its data and last result if it exposes the same."""
-    options = {"ttl": 60.0, "max_stale": 600.0}
-    first = CachedCollector(Refresh(), CollectorStatus("a"), **options)
+    first, second = collector_of(empty), collector_of(empty)
     await first.get(5.0)
     first.status.record_refresh_failure(1.0, "timeout")
-    second = CachedCollector(Refresh(), CollectorStatus("a"), **options)
     second.adopt(first, with_data=with_data)
     assert second.status.failures["timeout"] == 1
     assert second.cache.peek().value is (first.cache.peek().value if with_data else None)
-    assert second._refresh.adopted is (first._refresh if with_data else None)
+    assert second._source.events == ([first._source] if with_data else [])
+
+
+async def test_a_complete_read_prepares_the_source():
+    """Before a read that must be complete, the source is prepared."""
+    collector = collector_of(empty)
+    await collector.read_completely()
+    assert collector._source.events == ["read_all"]
+    assert collector.cache.peek().hit
+
+
+async def test_close_ends_the_source():
+    """A collector that closes also ends what its source runs in the background."""
+    collector = collector_of(empty)
+    await collector.close()
+    assert collector._source.events == ["close"]
+
+
+@pytest.mark.parametrize("in_background", [False, True])
+async def test_results(in_background):
+    """A collector has a result when it has refreshed or failed once, or if it reads in the background."""
+    collector = collector_of(empty, in_background=in_background)
+    assert collector.has_result is in_background
+    await collector.get(5.0)
+    assert collector.has_result
+    assert not collector.has_failed
+    collector.status.record_refresh_failure(1.0, "timeout")
+    assert collector.has_failed

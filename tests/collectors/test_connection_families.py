@@ -325,12 +325,18 @@ CASES = [
     *(
         pytest.param({"registration_status": status}, "registration_status", lines, id=f"registration-status-{status}")
         for status, lines in {
-            "Registered": ['{C,status="Registered"} 1'],
-            "Not Applicable": ['{C,status="Not Applicable"} 1'],
-            "New": ['{C,status="New"} 1'],
+            "Registered": ['{C,status="Registered",transport=""} 1'],
+            "Not Applicable": ['{C,status="Not Applicable",transport=""} 1'],
+            "New": ['{C,status="New",transport=""} 1'],
             "": [],
             None: [],
         }.items()
+    ),
+    pytest.param(
+        {"registration_status": "Registered", "transport_protocol": "TLS"},
+        "registration_status",
+        ['{C,status="Registered",transport="TLS"} 1'],
+        id="registration-status-transport",
     ),
     pytest.param(
         {"registration_status_updated_at": "2018-02-02T22:25:27Z"},

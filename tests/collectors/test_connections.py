@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from exporter.collectors.connection_families import REGISTRATION, SIP_TRUNK, TAGS, TRANSPORT
-from exporter.collectors.connections import ConnectionRecord
+from exporter.collectors.connection_index import ConnectionRecord
 from exporter.collectors.credential_connections import COLLECTOR
 from exporter.collectors.families import Info
 from exporter.config.settings import SENSITIVE_LABELS as SENSITIVE
@@ -173,6 +173,7 @@ BEFORE = ConnectionRecord(
     outbound_channel_limit=None,
     registered=True,
     updated_at="2018-02-02T22:25:27Z",
+    has_webhook=True,
 )
 
 

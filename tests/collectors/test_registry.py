@@ -78,7 +78,7 @@ def test_filters_concern_connections_only():
 def test_ttl_is_the_users_or_the_default(collectors, ttls):
     """The TTL is the user's, else the collector's default. Credential connections have `--cache.ttl` by default."""
     settings = Settings(collectors=collectors, demo=True, cache=CacheSettings(ttl=7.0))
-    assert [ttl for _, ttl in enabled_collectors(settings, FEW)] == ttls
+    assert [options.ttl for _, options in enabled_collectors(settings, FEW)] == ttls
 
 
 @pytest.mark.parametrize(

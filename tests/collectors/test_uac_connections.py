@@ -32,11 +32,12 @@ def test_transport(row, transport):
 def test_registration(status, registered):
     """The state of the registration is a number, and a label as Telnyx sends it."""
     row = {"registration_status": status, "registration_status_updated_at": "2018-02-02T22:25:27Z"}
+    labels = f'status="{status}",transport=""'
     assert lines_of(row, "registered") == [
         f'telnyx_connection_registered{{connection_id="42",connection_name=""}} {registered}'
     ]
     assert lines_of(row, "registration_status") == [
-        f'telnyx_connection_registration_status{{connection_id="42",connection_name="",status="{status}"}} 1'
+        f'telnyx_connection_registration_status{{connection_id="42",connection_name="",{labels}}} 1'
     ]
     assert lines_of(row, "registration_updated_timestamp_seconds") == [
         'telnyx_connection_registration_updated_timestamp_seconds{connection_id="42",connection_name=""} 1517610327.0'

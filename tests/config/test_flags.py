@@ -72,14 +72,23 @@ KNOWN = [
             ("log.format", "LOG__FORMAT", "log.format", ("json", "json"), ("logfmt", "logfmt")),
             ("demo", "DEMO", "demo", ("true", True), ("false", False)),
             ("once", "ONCE", "once", ("true", True), ("false", False)),
+            ("once.complete", "ONCE_COMPLETE", "once_complete", ("true", True), ("false", False)),
             ("check-config", "CHECK_CONFIG", "check_config", ("true", True), ("false", False)),
             ("check-access", "CHECK_ACCESS", "check_access", ("true", True), ("false", False)),
         )
     ),
 ]
 SWITCHES = {
-    *("--demo", "--once", "--check-config", "--check-access", "--web.systemd-socket", "--web.enable-lifecycle"),
-    *("--collector.credential-connections", "--collector.ip-connections", "--collector.fqdn-connections"),
+    *(
+        "--demo",
+        "--once",
+        "--once.complete",
+        "--check-config",
+        "--check-access",
+        "--web.systemd-socket",
+        "--web.enable-lifecycle",
+    ),
+    *(f"--collector.{collector.name}" for collector in FEW),
 }
 
 OPTIONAL = {"--telnyx.filter.connection-name", "--metrics.sensitive-labels"}
@@ -265,6 +274,13 @@ def test_collector_settings_have_the_usual_precedence(monkeypatch, arguments, en
     assert load(arguments).collectors == ({"ip-connections": CollectorSettings(**expected)} if expected else {})
 
 
+def test_rate_of_a_fan_out(monkeypatch):
+    """A collector that reads connections one by one has a rate, as a flag and as a variable."""
+    monkeypatch.setenv("TELNYX_EXPORTER_COLLECTOR__ACTIVE_CALLS__RATE", "0.5")
+    assert load([]).collectors == {"active-calls": CollectorSettings(rate=0.5)}
+    assert load(["--collector.active-calls.rate=3"]).collectors == {"active-calls": CollectorSettings(rate=3.0)}
+
+
 def test_collectors_have_separate_settings():
     """Each collector has its own switch and TTL."""
     assert load(["--collector.ip-connections", "--no-collector.fqdn-connections"]).collectors == {
@@ -312,6 +328,25 @@ def test_collectors_have_separate_settings():
             "unknown flag --collector.ip-connections.tl; did you mean --collector.ip-connections.ttl?",
         ),
         (["--no-collector.ip-connections.ttl"], {}, [], "unknown flag --no-collector.ip-connections.ttl"),
+        (["--collector.ip-connections.rate=1"], {}, [], "unknown flag --collector.ip-connections.rate"),
+        (
+            ["--collector.active-calls.rate=0"],
+            {},
+            [],
+            "--collector.active-calls.rate='0': input should be greater than or equal to 0.01",
+        ),
+        (
+            ["--collector.active-calls.rate=101"],
+            {},
+            [],
+            "--collector.active-calls.rate='101': input should be less than or equal to 100",
+        ),
+        (
+            ["--collector.active-calls.rate=x"],
+            {},
+            [],
+            "--collector.active-calls.rate='x': input should be a valid number",
+        ),
         (["--collector.calls"], {}, [], "unknown flag --collector.calls"),
         ([], {f"{SWITCH}_TTL": "1s"}, [], f"unknown variable {SWITCH}_TTL; did you mean {TTL}?"),
         ([], {SWITCH[:-1]: "true"}, [], f"unknown variable {SWITCH[:-1]}; did you mean {SWITCH}?"),
@@ -630,7 +665,8 @@ def test_help_groups_flags_by_prefix(capsys):
     )
     assert lines[lines.index("cache:") + 1].strip() == "How long to reuse a snapshot."
     flags = [line.split()[0].strip("-,") for line in lines if line.startswith("  --")]
-    order = ["collector" if flag.startswith("collector.") else flag.rpartition(".")[0] for flag in flags]
+    shortened = {"collector": "collector", "once": ""}  # modes have no prefix
+    order = [shortened.get(flag.partition(".")[0], flag.rpartition(".")[0]) for flag in flags]
     groups = [group for index, group in enumerate(order) if index == 0 or order[index - 1] != group]
     assert len(groups) == len(set(groups))
 
@@ -655,7 +691,7 @@ def test_reload_cannot_change_settings_that_need_a_restart(known):
     check_reloadable(before, load([]))
     dotenv(f"{variable}='{other[0]}'")
     after = load([])
-    if path.split(".")[0] in {"web", "demo", "once", "check_config", "check_access"}:
+    if path.split(".")[0] in {"web", "demo", "once", "once_complete", "check_config", "check_access"}:
         with pytest.raises(UsageError, match=r"can't change while the exporter runs: restart it") as caught:
             check_reloadable(before, after)
         assert str(caught.value).startswith(f"{flag} ")

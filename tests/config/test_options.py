@@ -44,12 +44,37 @@ OF_COLLECTORS = collector_options(FEW)
             metavar="DURATION",
             default="5m",
         ),
+        Option(
+            ("collectors", "active-calls", "ttl"),
+            flag="--collector.active-calls.ttl",
+            variable="TELNYX_EXPORTER_COLLECTOR__ACTIVE_CALLS__TTL",
+            help="Time in which active-calls reads each connection once.",
+            group="collector",
+            metavar="DURATION",
+            default="1m",
+        ),
+        Option(
+            ("collectors", "active-calls", "rate"),
+            flag="--collector.active-calls.rate",
+            variable="TELNYX_EXPORTER_COLLECTOR__ACTIVE_CALLS__RATE",
+            help="Maximum number of connections that active-calls reads per second, 0.01 to 100.",
+            group="collector",
+            metavar="N",
+            default="2.5",
+        ),
     ],
     ids=lambda option: option.flag,
 )
 def test_collector_has_a_switch_and_a_ttl(option):
     """A collector has a switch with a negation, and a TTL. Dashes in its name are underscores in variables."""
     assert option in OF_COLLECTORS
+
+
+def test_only_fan_outs_have_a_rate():
+    """Only a collector that reads connections one by one has a rate."""
+    assert [option.path for option in OF_COLLECTORS if option.path[2] == "rate"] == [
+        ("collectors", "active-calls", "rate")
+    ]
 
 
 def test_names_are_unique():

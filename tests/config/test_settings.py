@@ -130,6 +130,7 @@ DEFAULTS = {
     "base_url": "https://api.telnyx.com/v2",
     "demo": False,
     "once": False,
+    "once_complete": False,
     "check_config": False,
     "check_access": False,
     "collectors": {},

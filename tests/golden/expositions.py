@@ -10,9 +10,7 @@ from exporter.exposition.formats import Format
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
-from connections import FULL, decode, documented_row, render, text_of
-
-from exporter.collectors.registry import COLLECTORS
+from connections import DOCUMENTED_COLLECTORS, FULL, decode, documented_row, render, text_of
 
 ROWS = {"full": FULL, "bare": {"id": "42"}}
 FORMATS = {"prom": Format.TEXT, "om": Format.OPENMETRICS}
@@ -23,7 +21,7 @@ def files():
     documents = {name: render(decode(row)) for name, row in ROWS.items()}
     others = {
         collector.name: render(decode(documented_row(collector.name), collector=collector), collector=collector)
-        for collector in COLLECTORS[1:]
+        for collector in DOCUMENTED_COLLECTORS[1:]
     }
     return {
         f"tests/golden/{name}.{suffix}": text_of(document, form).decode()

@@ -11,20 +11,41 @@ def view_of(families=(), row_count=0, *, malformed=0, missing=0, refreshed_at=1.
     return View(families, row_count, malformed, missing, refreshed_at)
 
 
+class FunctionSource:
+    """A source whose data a function returns."""
+
+    def __init__(self, refresh, status):
+        self._refresh = refresh
+        self._status = status
+        self.events = []
+
+    async def __call__(self):
+        """Return what the function returns, and record the result."""
+        try:
+            view = await self._refresh()
+        except Exception:
+            self._status.record_refresh_failure(0.1, "internal")
+            raise
+        self._status.record_refresh(0.1, view.refreshed_at)
+        return view
+
+    async def read_all(self):
+        """Record the call."""
+        self.events.append("read_all")
+
+    def adopt(self, previous):
+        """Record the previous source."""
+        self.events.append(previous)
+
+    async def close(self):
+        """Record the call."""
+        self.events.append("close")
+
+
 def collector_of(refresh, name="credential-connections", **options):
     """Return a collector whose data this function returns. It has the options of `CachedCollector`."""
     status = CollectorStatus(name)
-
-    async def refresh_and_record():
-        try:
-            view = await refresh()
-        except Exception:
-            status.record_refresh_failure(0.1, "internal")
-            raise
-        status.record_refresh(0.1, view.refreshed_at)
-        return view
-
-    return CachedCollector(refresh_and_record, status, **{"ttl": 60.0, "max_stale": 600.0, **options})
+    return CachedCollector(FunctionSource(refresh, status), status, **{"ttl": 60.0, "max_stale": 600.0, **options})
 
 
 class ScrapeRecorder:

@@ -24,6 +24,8 @@ from exporter.telnyx.lists.snapshots import Snapshot
 GOLDEN = Path(__file__).parents[1] / "golden"
 CONNECTION_COLLECTORS = [collector for collector in COLLECTORS if issubclass(collector.row_type, Connection)]
 """The collectors of all types of connections, credential connections first."""
+DOCUMENTED_COLLECTORS = [collector for collector in COLLECTORS if (GOLDEN / f"{collector.name}.json").exists()]
+"""The collectors that have a documented row."""
 
 
 def merge(rows):

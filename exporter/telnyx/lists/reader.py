@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Generic, Protocol
 
 from exporter.telnyx.budget import UNLIMITED
 from exporter.telnyx.errors import Malformed
 from exporter.telnyx.lists.pages import PageDecoder, RowT
 from exporter.telnyx.lists.pagination import read_list, read_page_as_list
-from exporter.telnyx.lists.snapshots import ContentT, ProcessedPage, process, process_body
+from exporter.telnyx.lists.snapshots import ContentT, ProcessedPage, Snapshot, process, process_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from exporter.telnyx.budget import Limiter
     from exporter.telnyx.client import Client
     from exporter.telnyx.lists.pages import Page
-    from exporter.telnyx.lists.snapshots import PageProcessor, ProcessedBody, Snapshot
+    from exporter.telnyx.lists.snapshots import PageProcessor, ProcessedBody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,16 @@ class ListQuery(Generic[RowT]):
     """Whether the rows are sorted by creation time, oldest first."""
     paged: bool = True
     """Whether the list has pages. Otherwise one response contains all rows."""
+
+
+class Reader(Protocol[ContentT]):
+    """Reads an endpoint."""
+
+    async def fetch(self) -> Snapshot[ContentT]:
+        """Read the whole endpoint. Raises `TelnyxError`."""
+
+    async def check(self) -> None:
+        """Send one request, without retries. Raises `TelnyxError`."""
 
 
 class ListReader(Generic[RowT, ContentT]):
@@ -104,3 +114,25 @@ class ListReader(Generic[RowT, ContentT]):
         except ValueError as error:
             problem = str(error)
         raise Malformed(f"page {number} can't be decoded: {problem}")
+
+
+class JoinedReader(Generic[ContentT]):
+    """Reads several lists as one, one after the other."""
+
+    def __init__(self, readers: Sequence[Reader[ContentT]]) -> None:
+        self._readers = readers
+
+    async def fetch(self) -> Snapshot[ContentT]:
+        """Read all lists. Raises `TelnyxError`."""
+        snapshots = [await reader.fetch() for reader in self._readers]
+        return Snapshot(
+            pages=tuple(page for snapshot in snapshots for page in snapshot.pages),
+            row_count=sum(snapshot.row_count for snapshot in snapshots),
+            unreadable=tuple(row for snapshot in snapshots for row in snapshot.unreadable),
+            missing=sum(snapshot.missing for snapshot in snapshots),
+        )
+
+    async def check(self) -> None:
+        """Request one row of each list. Raises `TelnyxError`."""
+        for reader in self._readers:
+            await reader.check()

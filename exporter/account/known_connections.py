@@ -1,0 +1,35 @@
+"""The connections that some collectors of an account have read, for the collectors that need to know them."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from exporter.account.refresh import View
+    from exporter.cache import Cache
+    from exporter.collectors.index import PageIndex
+
+
+class KnownConnections:
+    """The connections in the current data of these caches."""
+
+    def __init__(self, caches: Sequence[Cache[View]]) -> None:
+        self._caches = caches
+
+    async def refresh(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- a deadline to return by, not an error
+        """Refresh the data that is due. Wait at most `timeout` seconds, or until the refreshes have ended."""
+        await asyncio.gather(*(cache.get(timeout) for cache in self._caches))
+
+    @property
+    def indexes(self) -> Sequence[PageIndex[Any]]:
+        """The indexes of the current data. An index that did not change is the same object as before."""
+        views = [cache.peek().value for cache in self._caches]
+        return [index for view in views if view for index in view.indexes]
+
+    def records(self) -> Iterable[Any]:
+        """Return the index record of each connection, which has the type `ConnectionRecord`."""
+        return chain.from_iterable(index.records for index in self.indexes)
