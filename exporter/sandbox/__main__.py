@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import uvicorn
 
 from exporter.sandbox import Account, create_app
-from exporter.sandbox.resources import RESOURCES
+from exporter.sandbox.api import ENDPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +33,8 @@ def _loopback_address(text: str) -> tuple[str, int]:
 
 
 def _path(text: str) -> str:
-    if text not in RESOURCES:
-        raise argparse.ArgumentTypeError(f"must be one of {', '.join(RESOURCES)}")
+    if text not in ENDPOINTS:
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(ENDPOINTS)}")
     return text
 
 
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same account")
     parser.add_argument("--step", type=int, default=45, help="seconds between two changes, 0 for no changes")
     parser.add_argument("--rate-limit", type=int, default=600, help="requests per minute, 0 for no limit")
-    forbid_help = "a list that the key may not read, such as /ip_connections; can be repeated"
+    forbid_help = "a path that the key may not read, such as /ip_connections; can be repeated"
     parser.add_argument("--forbid", action="append", type=_path, default=[], metavar="PATH", help=forbid_help)
     options = parser.parse_args(argv)
     if min(options.size, options.step, options.rate_limit) < 0:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from exporter.sandbox import applications, connections, rows
+from exporter.sandbox import rows
+from exporter.sandbox.fields import applications, connections, endpoints, numbers, profiles
 from exporter.sandbox.rows import Fields, Row
 
 if TYPE_CHECKING:
@@ -77,12 +78,19 @@ class Resource:
     """The values of the `sort` parameter, with their key functions. `None` is the order of creation."""
     filters: Filters = field(default_factory=dict)
     """The filter parameters, with functions that say whether a row matches a value."""
+    default_sort: str | None = None
+    page_size: int = 250
+    """Number of rows of a page by default."""
     share: float = 0.2
     """Number of rows, relative to the size of the account."""
     minimum: int = 3
     """Minimum number of rows, unless the account is empty."""
     change: Callable[[random.Random, Row, str], Row] = _change
     """Returns the fields that change in a row at this time, including the field that holds the time."""
+    random_changes: bool = True
+    """Whether steps change random rows. If not, only incidents change the list."""
+    owners: tuple[str, ...] = ()
+    """The paths of the lists of connections that a row can belong to."""
 
     def count(self, size: int) -> int:
         """Return the number of rows in an account of this size."""
@@ -106,23 +114,91 @@ def _sorts(name: str, name_field: str) -> Sorts:
     }
 
 
+def _text(name: str) -> Callable[[Row], str]:
+    return lambda row: str(row[name])
+
+
+def _by(*fields: str) -> Sorts:
+    return {"created_at": None, **{field: _text(field) for field in fields}}
+
+
+def _is(field: str) -> Callable[[Row, str], bool]:
+    return lambda row, text: str(row[field]) == text
+
+
+def _equal(*fields: str) -> Filters:
+    return {f"filter[{field}]": _is(field) for field in fields}
+
+
+def _contains(field: str) -> Filters:
+    return {f"filter[{field}][contains]": lambda row, text: text.lower() in (row[field] or "").lower()}
+
+
 _BY_CONNECTION_NAME = _sorts("connection_name", "connection_name")
 _FILTERS: Filters = {
-    "filter[connection_name][contains]": lambda row, text: text.lower() in (row["connection_name"] or "").lower(),
+    **_contains("connection_name"),
     "filter[fqdn]": lambda row, text: row.get("fqdn") == text,  # the FQDNs of FQDN connections are not in their rows
     "filter[outbound_voice_profile_id]": lambda row, text: (
         rows.nested_object(row, "outbound").get("outbound_voice_profile_id") == text
     ),
 }
 
-RESOURCES: Mapping[str, Resource] = {
+CONNECTIONS: Mapping[str, Resource] = {
     "/credential_connections": Resource(connections.CREDENTIAL, _BY_CONNECTION_NAME, _FILTERS, share=1, minimum=0),
     "/ip_connections": Resource(connections.IP, _BY_CONNECTION_NAME, _FILTERS),
     "/fqdn_connections": Resource(connections.FQDN, _BY_CONNECTION_NAME, _FILTERS),
     "/uac_connections": Resource(connections.UAC, _BY_CONNECTION_NAME, _FILTERS),
     "/external_connections": Resource(connections.EXTERNAL),
-    "/call_control_applications": Resource(applications.CALL_CONTROL, _sorts("connection_name", "application_name")),
+    "/call_control_applications": Resource(
+        applications.CALL_CONTROL, _sorts("connection_name", "application_name"), page_size=20
+    ),
     "/texml_applications": Resource(applications.TEXML, _sorts("friendly_name", "friendly_name")),
-    "/fax_applications": Resource(applications.FAX, _sorts("application_name", "application_name")),
+    "/fax_applications": Resource(applications.FAX, _sorts("application_name", "application_name"), page_size=20),
 }
-"""The lists by their path below `/v2`."""
+"""The lists of connections and applications by their path below `/v2`."""
+RESOURCES: Mapping[str, Resource] = {
+    **CONNECTIONS,
+    "/outbound_voice_profiles": Resource(
+        profiles.PROFILE,
+        _by("enabled", "name", "service_plan", "traffic_type", "usage_payment_method"),
+        _contains("name"),
+        default_sort="-created_at",
+        page_size=20,
+        share=0,
+        minimum=len(rows.PROFILE_IDS),
+        random_changes=False,
+    ),
+    "/ips": Resource(
+        endpoints.IP,
+        filters=_equal("connection_id", "ip_address", "port"),
+        share=0.2 * endpoints.ENDPOINTS_PER_CONNECTION,
+        random_changes=False,
+        owners=("/ip_connections",),
+    ),
+    "/fqdns": Resource(
+        endpoints.FQDN,
+        filters=_equal("connection_id", "fqdn", "port", "dns_record_type"),
+        share=0.2 * endpoints.ENDPOINTS_PER_CONNECTION,
+        random_changes=False,
+        owners=("/fqdn_connections",),
+    ),
+    "/phone_numbers/slim": Resource(
+        numbers.PHONE_NUMBER,
+        _by("purchased_at", "phone_number"),
+        _equal("connection_id", "status", "country_iso_alpha2"),
+        default_sort="-created_at",
+        page_size=20,
+        share=2.2,
+        random_changes=False,
+        owners=tuple(CONNECTIONS),
+    ),
+    "/telephony_credentials": Resource(
+        numbers.TELEPHONY_CREDENTIAL,
+        filters=_equal("name", "resource_id", "sip_username"),
+        page_size=50,
+        share=1.45,
+        random_changes=False,
+        owners=("/credential_connections",),
+    ),
+}
+"""All lists by their path below `/v2`."""

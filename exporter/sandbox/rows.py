@@ -1,7 +1,7 @@
 """Generates believable rows from tables that list the possible values of each field.
 
 The rows belong to nobody: hosts end in `.example`, phone numbers come from ranges that regulators reserve for fiction,
-and secrets are random.
+IP addresses come from ranges that are reserved for documentation, and secrets are random.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
+from uuid import UUID
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Row: TypeAlias = dict[str, Any]
 """A row of a list, with the field names of the API."""
@@ -22,6 +23,8 @@ FIRST_CREATED = 1_546_300_800_000
 """2019-01-01, in Unix milliseconds, as all creation and update times."""
 LAST_CREATED = 1_780_272_000_000
 """2026-06-01."""
+DAY = 86_400_000
+"""Milliseconds."""
 
 _CITIES = (  # each with its anchorsite, country and a phone number without the last two digits
     ("berlin", "Frankfurt, Germany", "DE", "+4930231250"),
@@ -36,6 +39,7 @@ _CITIES = (  # each with its anchorsite, country and a phone number without the 
     ("washington", "Ashburn, VA", "US", "+120255501"),
 )
 _COMPANIES = ("acme", "bluebird", "cobalt", "driftwood", "everpine", "foxglove", "granite", "harbour")
+_NETWORKS = ("192.0.2", "198.51.100", "203.0.113")
 _ODD_NAMES = ('Café "Zürich" ', "Køkken & Bar ", r"Lobby \ Reception ", "東京サポート ", "O'Brien “Hotline” ☎ ")
 _URLS = (
     "https://telnyx.{company}.example/voice",
@@ -59,6 +63,10 @@ class Draft:
     country: str
     number: str
     has_webhook: bool
+    now: int
+    """The time when the row is generated, in Unix milliseconds."""
+    owners: Sequence[str]
+    """The ids of connections that the row can belong to."""
 
 
 Values: TypeAlias = "tuple[Any, ...] | Callable[[Draft], Any] | Fields"
@@ -67,10 +75,12 @@ Fields: TypeAlias = dict[str, Any]
 """The `Values` of each field. Use `merge` to extend the fields of another kind of row."""
 
 
-def generate(fields: Fields, rng: random.Random, index: int, row_id: int, created: int) -> Row:
+def generate(
+    fields: Fields, rng: random.Random, index: int, row_id: int, created: int, *, now: int, owners: Sequence[str]
+) -> Row:
     """Generate a row. Rare states depend on the index, so that small accounts contain them too."""
     company, city, has_webhook = rng.choice(_COMPANIES), rng.choice(_CITIES), rng.choice((True, True, False))
-    draft = Draft(rng, index, str(row_id), iso_time(created), company, *city, has_webhook)
+    draft = Draft(rng, index, str(row_id), iso_time(created), company, *city, has_webhook, now, owners)
     row: Row = draw(draft, fields)
     return row
 
@@ -147,6 +157,36 @@ def other_id(draft: Draft) -> str:
     return str(draft.rng.randrange(10**18, 2 * 10**18))
 
 
+def unique_login(draft: Draft) -> str:
+    """Draw a SIP login that no other row of the list has."""
+    return f"{login(draft)}{draft.index + 1}"
+
+
+def owner(draft: Draft) -> str | None:
+    """Draw the id of the connection that the row belongs to, or null in an account without connections."""
+    return draft.rng.choice(draft.owners) if draft.owners else None
+
+
+def uuid(draft: Draft) -> str:
+    """Draw the id of an object that is not in the account, in the other format of Telnyx's ids."""
+    return str(UUID(int=draft.rng.getrandbits(128), version=4))
+
+
+def ip_address(draft: Draft) -> str:
+    """Draw a public IP address."""
+    return random_ip_address(draft.rng)
+
+
+def random_ip_address(rng: random.Random) -> str:
+    """Return a public IP address."""
+    return f"{rng.choice(_NETWORKS)}.{rng.randrange(1, 255)}"
+
+
+def days_from_now(first: int, last: int) -> Callable[[Draft], str]:
+    """Draw a time that is so many days after now, or before now if the numbers are negative."""
+    return lambda draft: iso_time(draft.now + draft.rng.randrange(first * DAY, last * DAY))
+
+
 def phone_number(draft: Draft) -> str:
     """Draw a phone number of the city."""
     return f"{draft.number}{draft.rng.randrange(100):02}"
@@ -171,6 +211,8 @@ def _anchorsite(draft: Draft) -> str:
 CHANNEL_LIMITS = (None, 5, 10, 25, 50, 100, 250)
 HALF = (True, False)
 ONE_IN_FOUR = (True, False, False, False)
+PROFILE_IDS = ("1293384261075731499", "1583046725390141820", "1902755384112408573", "2001846310774899713")
+"""The ids of the outbound voice profiles. No connection uses the last one."""
 DTMF_TYPES = ("RFC 2833", "RFC 2833", "RFC 2833", "RFC 2833", "Inband", "SIP INFO")
 
 ANCHORSITE: Fields = {"anchorsite_override": _anchorsite}
@@ -190,7 +232,7 @@ TRUNK: Fields = ROW | {
     "inbound": {"channel_limit": CHANNEL_LIMITS},
     "outbound": {
         "channel_limit": CHANNEL_LIMITS,
-        "outbound_voice_profile_id": ("1293384261075731499", "1583046725390141820", "1902755384112408573"),
+        "outbound_voice_profile_id": PROFILE_IDS[:-1],
     },
 }
 """The fields that every kind of trunk has."""

@@ -40,6 +40,12 @@ def ids(response):
     return [row["id"] for row in response.json()["data"]]
 
 
+def error_of(response):
+    """Return the status and the error code of a response with one error."""
+    (error,) = response.json()["errors"]
+    return response.status_code, error["code"]
+
+
 def fields_of(row):
     """Return the values of a row by their paths, such as `inbound.channel_limit`."""
     fields = {}

@@ -2,7 +2,7 @@ import pytest
 from sandbox_client import Clock
 
 from exporter.sandbox import Account
-from exporter.sandbox.resources import RESOURCES
+from exporter.sandbox.resources import CONNECTIONS, RESOURCES
 
 
 @pytest.fixture
@@ -20,4 +20,10 @@ def account(clock):
 @pytest.fixture(params=RESOURCES)
 def path(request):
     """Return the path of each list below `/v2`."""
+    return request.param
+
+
+@pytest.fixture(params=CONNECTIONS)
+def connection_path(request):
+    """Return the path of each list of connections or applications below `/v2`."""
     return request.param

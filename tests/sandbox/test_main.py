@@ -16,7 +16,7 @@ from sandbox_client import KEY
 
 from exporter.sandbox import Account, __main__
 from exporter.sandbox.__main__ import main
-from exporter.sandbox.resources import RESOURCES
+from exporter.sandbox.api import ENDPOINTS
 
 
 def fetch(line, key="sandbox", path="/credential_connections"):
@@ -28,7 +28,8 @@ def fetch(line, key="sandbox", path="/credential_connections"):
 def test_command_serves_until_interrupted():
     """The command prints its base URL in one line, serves the requested account there, and exits with 0 on Ctrl-C."""
     options = ["--size", "30", "--seed", "7", "--step", "0", "--rate-limit", "0", "--listen-address", "127.0.0.1:0"]
-    options += ["--forbid", "/ip_connections", "--forbid", "/fax_applications"]
+    forbidden = ["/ip_connections", "/balance", "/connections/{connection_id}/active_calls"]
+    options += [option for path in forbidden for option in ("--forbid", path)]
     process = subprocess.Popen(
         [sys.executable, "-m", "exporter.sandbox", *options],
         stderr=subprocess.PIPE,
@@ -43,8 +44,7 @@ def test_command_serves_until_interrupted():
             assert re.fullmatch(r"A sandbox of 30 credential connections: http://127\.0\.0\.1:\d+/v2\n", line)
             response = fetch(line, KEY)
             assert response.json()["data"] == Account(30, 7, step=0).rows
-            forbidden = [path for path in RESOURCES if fetch(line, KEY, path).status_code == 403]
-            assert forbidden == ["/ip_connections", "/fax_applications"]
+            assert [path for path in ENDPOINTS if fetch(line, KEY, path).status_code == 403] == forbidden
             assert not any("ratelimit" in name for name in response.headers)
             assert fetch(line).status_code == 401
             process.send_signal(signal.SIGINT)
@@ -80,7 +80,7 @@ def test_main_without_a_key_uses_the_default_key(monkeypatch, environment):
 
 
 ADDRESS = "argument --listen-address: must be a loopback address and a port, such as 127.0.0.1:18080"
-FORBID = f"argument --forbid: must be one of {', '.join(RESOURCES)}"
+FORBID = f"argument --forbid: must be one of {', '.join(ENDPOINTS)}"
 NEGATIVE = "--size, --step and --rate-limit must be 0 or more"
 
 

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from exporter.sandbox import Account
-from exporter.sandbox.resources import RESOURCES
+from exporter.sandbox.resources import CONNECTIONS, RESOURCES
 from exporter.sandbox.rows import merge
 
 CREDENTIAL = "/credential_connections"
@@ -37,13 +37,31 @@ def time_field(name):
 
 
 @pytest.mark.parametrize(
-    ("size", "credential", "other"), [(0, 0, 0), (1, 1, 3), (15, 15, 3), (55, 55, 11), (1000, 1000, 200)]
+    ("size", "counts"),
+    [
+        (0, (0, 0, 0, 0, 0, 0)),
+        (1, (1, 3, 4, 3, 3, 3)),
+        (15, (15, 3, 4, 4, 33, 22)),
+        (55, (55, 11, 4, 15, 121, 80)),
+        (1000, (1000, 200, 4, 280, 2200, 1450)),
+    ],
 )
-def test_counts(size, credential, other):
-    """An account has as many credential connections as its size. It has a fifth of each other kind, but at least 3."""
+def test_counts(size, counts):
+    """An account has as many credential connections as its size. It has a fifth of each other kind, but at least 3.
+
+    All lists but that of the profiles grow with the size.
+    """
     account = Account(size, step=0)
-    counts = {path: len(account[path].rows) for path in RESOURCES}
-    assert counts == {path: credential if path == CREDENTIAL else other for path in RESOURCES}
+    credential, other, profiles, endpoints, numbers, logins = counts
+    assert {path: len(account[path].rows) for path in RESOURCES} == {
+        **dict.fromkeys(CONNECTIONS, other),
+        CREDENTIAL: credential,
+        "/outbound_voice_profiles": profiles,
+        "/ips": endpoints,
+        "/fqdns": endpoints,
+        "/phone_numbers/slim": numbers,
+        "/telephony_credentials": logins,
+    }
 
 
 def test_a_row_without_limits_is_only_updated():
@@ -52,13 +70,15 @@ def test_a_row_without_limits_is_only_updated():
 
 
 def test_record_types(account, path):
-    """The record type of a row is the singular of the path of its list."""
-    assert {row["record_type"] for row in account[path].rows} == {path.removeprefix("/").removesuffix("s")}
+    """The record type of a row is the singular of the path of its list, with two exceptions."""
+    exceptions = {"/phone_numbers/slim": "phone_number", "/telephony_credentials": "credential"}
+    record_type = exceptions.get(path, path.removeprefix("/").removesuffix("s"))
+    assert {row["record_type"] for row in account[path].rows} == {record_type}
 
 
 def test_kinds_have_the_faults_of_their_fields(account):
     """Every kind can be disabled. Only SIP connections have encryption, and some of them have a registration."""
-    found = {path: {name for name in HEALTHY if name in account[path].rows[0]} for path in RESOURCES}
+    found = {path: {name for name in HEALTHY if name in account[path].rows[0]} for path in CONNECTIONS}
     expected = {
         "/credential_connections": {"active", "encrypted_media", "registration_status"},
         "/ip_connections": {"active", "encrypted_media"},
@@ -72,11 +92,11 @@ def test_kinds_have_the_faults_of_their_fields(account):
     assert found | expected == found
 
 
-def test_a_healthy_row_gets_a_fault_or_another_limit(account, path):
+def test_a_healthy_row_gets_a_fault_or_another_limit(account, connection_path):
     """A change of a row without faults is a fault in one of its fields, or another channel limit, with its time."""
-    row = healthy(account, path)
+    row = healthy(account, connection_path)
     seen = set()
-    for change in changes_of(path, row):
+    for change in changes_of(connection_path, row):
         ((name, value),) = ((name, value) for name, value in change.items() if not name.endswith("updated_at"))
         assert change == {name: value, time_field(name): AT}
         assert merge(row, change)[name] != row[name]
@@ -88,12 +108,13 @@ def test_a_healthy_row_gets_a_fault_or_another_limit(account, path):
 
 
 @pytest.mark.parametrize(("name", "wrong"), FAULTS)
-def test_a_fault_is_repaired_by_the_next_change(account, path, name, wrong):
+def test_a_fault_is_repaired_by_the_next_change(account, connection_path, name, wrong):
     """The next change of a row with a fault repairs it. A change of a registration doesn't set `updated_at`."""
-    row = healthy(account, path)
+    row = healthy(account, connection_path)
     if name in row:
-        faulty = account[path].update(row["id"], **{name: wrong})
-        assert all(change == {name: HEALTHY[name], time_field(name): AT} for change in changes_of(path, faulty))
+        faulty = account[connection_path].update(row["id"], **{name: wrong})
+        expected = {name: HEALTHY[name], time_field(name): AT}
+        assert all(change == expected for change in changes_of(connection_path, faulty))
 
 
 def test_a_row_without_a_value_has_no_fault(account):

@@ -1,23 +1,32 @@
 import re
+from ipaddress import ip_address
 
 import httpx
 import pytest
 from sandbox_client import Clock, fields_of
 
 from exporter.sandbox import Account
-from exporter.sandbox.resources import RESOURCES
+from exporter.sandbox.resources import CONNECTIONS, RESOURCES
 
 NAMES = ("connection_name", "application_name", "friendly_name", "name")
-SECRETS = ("password", "ip_authentication_token", "tech_prefix", "txt_value")
+SECRETS = ("password", "ip_authentication_token", "tech_prefix", "txt_value", "sip_password", "external_pin")
 """The last parts of the paths of fields that contain nothing but a secret."""
 
 
 def test_same_seed_gives_same_rows(path):
-    """The same seed gives the same rows, whatever the time and whichever list is read first. Another seed doesn't."""
-    rows = Account(seed=7, clock=Clock(), step=0)[path].rows
-    account = Account(seed=7, step=0)
+    """The same seed gives the same rows, whichever list is read first. Another seed doesn't.
+
+    The time changes only when telephony credentials expire.
+    """
+    clock = Clock()
+    rows = Account(seed=7, clock=clock, step=0)[path].rows
+    account = Account(seed=7, clock=clock, step=0)
     assert {other: account[other].rows for other in reversed(RESOURCES)}[path] == rows
-    assert Account(seed=8, step=0)[path].rows != rows
+    assert Account(seed=8, clock=clock, step=0)[path].rows != rows
+    clock.now += 12.5
+    later = Account(seed=7, clock=clock, step=0)[path].rows
+    assert [row | {"expires_at": None} for row in later] == [row | {"expires_at": None} for row in rows]
+    assert (later == rows) == (path != "/telephony_credentials")
 
 
 def test_times_and_ids_ascend(path):
@@ -47,19 +56,28 @@ def test_ids_are_unique_in_the_account():
 
 
 def test_names_are_unique(path):
-    """A row has at most one name, which no other row of its list has. Some names are unusual."""
+    """A row has at most one name, which no other row of its list has. Every twelfth name is unusual."""
     rows = Account(2000, step=0)[path].rows
     names = [row[name] for row in rows for name in NAMES if name in row]
-    assert len(set(names)) == len(names) == (0 if path == "/external_connections" else len(rows))
+    nameless = {"/external_connections", "/ips", "/fqdns", "/phone_numbers/slim"}
+    assert len(set(names)) == len(names) == (0 if path in nameless else len(rows))
     unusual = [name for name in names if not re.fullmatch(r"[a-z-]+-\d\d+", name)]
-    assert len(names) / 20 < len(unusual) < len(names) / 10 or not names
+    assert unusual == names[3::12]
 
 
-def test_urls_are_fictional(path):
+def urls_of(rows):
+    """Return the URLs in these rows."""
+    return [httpx.URL(value) for row in rows for value in fields_of(row).values() if "://" in str(value)]
+
+
+def test_only_connections_have_urls(path):
+    """Rows that belong to connections have no URLs."""
+    assert bool(urls_of(Account(step=0)[path].rows)) == (path in CONNECTIONS)
+
+
+def test_urls_are_fictional(connection_path):
     """Every URL has a reserved domain. Some have secrets in their user information, path or query."""
-    rows = Account(2000, step=0)[path].rows
-    values = [value for row in rows for value in fields_of(row).values() if "://" in str(value)]
-    urls = [httpx.URL(value) for value in values]
+    urls = urls_of(Account(2000, step=0)[connection_path].rows)
     assert all(url.host.endswith(".example") for url in urls)
     assert any(url.userinfo for url in urls)
     assert any(url.query for url in urls)
@@ -68,9 +86,22 @@ def test_urls_are_fictional(path):
 
 def test_phone_numbers_are_fictional():
     """Every phone number is in a range that is reserved for fiction."""
-    numbers = {row["outbound"]["ani_override"] for row in Account(2000, step=0).rows} - {None}
+    account = Account(2000, step=0)
+    numbers = {row["outbound"]["ani_override"] for row in account.rows} - {None}
+    numbers |= {row["phone_number"] for row in account["/phone_numbers/slim"].rows}
+    for row in account["/outbound_voice_profiles"].rows:
+        numbers.update(row["call_recording"]["call_recording_caller_phone_numbers"])
     fictional = r"\+(1\d{3}55501|49302312502?|442079460|441614960|33199000|61255500)\d+"
     assert all(re.fullmatch(fictional, number) and len(number) in {12, 13} for number in numbers)
+
+
+def test_addresses_are_fictional():
+    """Every IP address is in a range that is reserved for documentation, and every host has a reserved domain."""
+    account = Account(2000, step=0)
+    addresses = {row["ip_address"] for row in account["/ips"].rows}
+    assert {address.rpartition(".")[0] for address in addresses} == {"192.0.2", "198.51.100", "203.0.113"}
+    assert all(ip_address(address) for address in addresses)
+    assert all(row["fqdn"].endswith(".example") for row in account["/fqdns"].rows)
 
 
 @pytest.mark.parametrize("size", [3, 500])
@@ -87,4 +118,6 @@ def test_secrets_differ(size):
         "external_uac_settings.password",
         "outbound.ip_authentication_token",
         "outbound.tech_prefix",
+        "sip_password",
+        "external_pin",
     }

@@ -85,7 +85,7 @@ def test_every_field_of_the_structs_is_read():
     (row,) = page.rows
     decoded = without_nulls(json.loads(msgspec.json.encode(row)))
     documented = {name: value for name, value in DOCUMENTED.items() if name != "password"}
-    assert decoded == documented, "add fields that are missing to CREDENTIAL in exporter/sandbox/connections.py"
+    assert decoded == documented, "add fields that are missing to CREDENTIAL in exporter/sandbox/fields/connections.py"
 
 
 def test_the_password_is_never_decoded():

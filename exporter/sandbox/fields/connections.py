@@ -24,6 +24,7 @@ from exporter.sandbox.rows import (
     phone_number,
     secret,
     time_since_creation,
+    unique_login,
 )
 
 _WEBHOOKS = WEBHOOKS | {"webhook_api_version": ("1", "2", "2", "2")}
@@ -78,7 +79,7 @@ _SIP: Fields = merge(
 )
 """The fields that credential, IP, FQDN and UAC connections have in common."""
 
-_LOGIN: Fields = {"user_name": login, "password": secret}
+_LOGIN: Fields = {"user_name": unique_login, "password": secret}
 _REGISTRATION: Fields = {
     "sip_uri_calling_preference": every(20, 7, ("unrestricted",), ("disabled", "internal")),
     "registration_status": every(13, 6, (None,), every(9, 2, ("Not Registered", "Expired", "Failed"), ("Registered",))),

@@ -62,10 +62,10 @@ def test_fields_of_external_connections(account):
     }
 
 
-async def test_rows_are_readable(account, path):
-    """The decoder of credential connections reads the rows of every list, because shared fields have the same types."""
-    rows = decode_page((await get(account, f"/v2{path}")).content).rows
-    assert len(rows) == len(account[path].rows)
+async def test_rows_are_readable(account, connection_path):
+    """The decoder of credential connections reads the rows of all kinds, because shared fields have the same types."""
+    rows = decode_page((await get(account, f"/v2{connection_path}")).content).rows
+    assert len(rows) == len(account[connection_path].rows)
     assert not [row for row in rows if isinstance(row, UnreadableRow)]
 
 
@@ -119,6 +119,12 @@ def test_the_hosts_of_a_uac_connection_belong_to_it(account):
         (fqdn,) = row["fqdns"]
         assert (fqdn["fqdn"], fqdn["connection_id"], fqdn["record_type"]) == (row["fqdn"], row["id"], "fqdn")
         assert row["fqdn"].endswith(".example")
+
+
+def test_logins_are_unique():
+    """Even in a large account, each credential connection has another user name."""
+    names = [row["user_name"] for row in Account(10_000, step=0).rows]
+    assert len(set(names)) == len(names)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The fields of the rows of each list, with their possible values."""
