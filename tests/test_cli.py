@@ -25,6 +25,7 @@ from socket_activation import passing
 
 from exporter import cli
 from exporter.cli import main
+from exporter.collectors.collector import FanOutEndpoint
 from exporter.collectors.registry import COLLECTORS
 from exporter.sandbox.resources import RESOURCES
 from exporter.telnyx.errors import Forbidden
@@ -880,7 +881,12 @@ def test_metrics_are_served_until_a_signal(log_pipe, number):
     refreshed = {record["collector"]: record["rows"] for record in records if record["msg"] == "refreshed"}
     assert "no Telnyx account is read" in demo["msg"]
     assert set(listening) == {"time", "level", "msg", "version", "page", "metrics"}
-    assert refreshed == {each.name: RESOURCES[each.endpoint.path].count(55) for each in COLLECTORS}
+    once = {each.name for each in COLLECTORS if not isinstance(each.endpoint, FanOutEndpoint)}
+    assert once <= refreshed.keys()  # the others read connections one by one, which takes longer
+    paths = {each.name: each.endpoint.path for each in COLLECTORS if each.endpoint.path in RESOURCES}
+    assert {name: refreshed[name] for name in paths} == {
+        name: RESOURCES[path].count(55) for name, path in paths.items()
+    }
     assert records[-1]["msg"] == "stopping"
     assert {record["level"] for record in records} == {"info"}
 
@@ -918,7 +924,7 @@ def test_process_can_be_stopped_immediately():
         process.terminate()
         _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0
-    assert json.loads(err.splitlines()[-1])["msg"] == "stopping"
+    assert "stopping" in {json.loads(line)["msg"] for line in err.splitlines()}  # a refresh can end after it
 
 
 def test_process_serves_selected_metrics(monkeypatch):
