@@ -26,12 +26,23 @@ PROMETHEUS = Path(__file__).parents[1] / "prometheus"
 
 ZERO_OR_ONE = "telnyx_connection_active is 0 or 1"
 ALWAYS_ONE = "the value is always 1, only its presence counts"
+PROFILE_ZERO_OR_ONE = "telnyx_outbound_voice_profile_enabled is 0 or 1"
+BLOCKED_ZERO_OR_ONE = "telnyx_spend_blocked is 0 or 1"
+ONE_KIND = "each exporter has one series of this kind"
 SAME_WINDOW = "the other window of the rule is not longer"
 NO_OUTAGE = "promtool evaluates without an outage, so the last value is always from the evaluation before"
 EQUIVALENT = {
     "connection:telnyx_connection_registered:last_hour: == -> >=": "telnyx_connection_registered is 0 or 1",
     "connection:telnyx_connection_registered:last_hour: [1h] -> [3300s]": NO_OUTAGE,
     "connection:telnyx_connection_registered:last_hour: [1h] -> [3900s]": NO_OUTAGE,
+    "profile:telnyx_connection_active:count: == -> >=": ZERO_OR_ONE,
+    **{
+        "profile:telnyx_connection_active:count: on (connection_id) connection:telnyx_connection_tag_info:muted"
+        f" -> on (connection_id, {label}) connection:telnyx_connection_tag_info:muted": "both sides lack this label"
+        for label in ("connection_name", "job")
+    },
+    'account:telnyx_account_connections:sum{scope="texml"}: sum -> max': ONE_KIND,
+    'account:telnyx_account_connections:sum{scope="uac"}: sum -> max': ONE_KIND,
     "TelnyxConnectionBecameDisabled: == 1 -> >= 1": ZERO_OR_ONE,
     "TelnyxConnectionVanished: max without -> min without": "all values are 1 after the comparison",
     "TelnyxConnectionVanished: == -> >=": ZERO_OR_ONE,
@@ -56,6 +67,12 @@ EQUIVALENT = {
     "TelnyxMediaEncryptionDisabled: == -> >=": ZERO_OR_ONE,
     "TelnyxMediaEncryptionDisabled: max_over_time -> last_over_time": ALWAYS_ONE,
     "TelnyxMediaEncryptionDisabled: max_over_time -> min_over_time": ALWAYS_ONE,
+    'TelnyxChannelLimitNear: {direction="outbound"} -> nothing': "the left side of `or` already has the inbound limit",
+    "TelnyxConnectionWithoutEndpoint: == 1 -> >= 1": ZERO_OR_ONE,
+    "TelnyxTelephonyCredentialExpires: == -> >=": ZERO_OR_ONE,
+    "TelnyxProfileWithoutDailyLimit: == 1 -> >= 1": PROFILE_ZERO_OR_ONE,
+    "TelnyxSpendBlocked: == -> >=": BLOCKED_ZERO_OR_ONE,
+    "TelnyxSpendNearLimit: == -> >=": BLOCKED_ZERO_OR_ONE,
     "TelnyxKeyRejected: increase -> rate": "both are above 0 at the same times, and no annotation contains the value",
     "TelnyxRateLimited: sum -> max": "each exporter has one series with this code",
 }
