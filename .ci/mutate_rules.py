@@ -26,12 +26,23 @@ PROMETHEUS = Path(__file__).parents[1] / "prometheus"
 
 ZERO_OR_ONE = "telnyx_connection_active is 0 or 1"
 ALWAYS_ONE = "the value is always 1, only its presence counts"
+PROFILE_ZERO_OR_ONE = "telnyx_outbound_voice_profile_enabled is 0 or 1"
+BLOCKED_ZERO_OR_ONE = "telnyx_spend_blocked is 0 or 1"
+ONE_KIND = "each exporter has one series of this kind"
 SAME_WINDOW = "the other window of the rule is not longer"
 NO_OUTAGE = "promtool evaluates without an outage, so the last value is always from the evaluation before"
 EQUIVALENT = {
     "connection:telnyx_connection_registered:last_hour: == -> >=": "telnyx_connection_registered is 0 or 1",
     "connection:telnyx_connection_registered:last_hour: [1h] -> [3300s]": NO_OUTAGE,
     "connection:telnyx_connection_registered:last_hour: [1h] -> [3900s]": NO_OUTAGE,
+    "profile:telnyx_connection_active:count: == -> >=": ZERO_OR_ONE,
+    **{
+        "profile:telnyx_connection_active:count: on (connection_id) connection:telnyx_connection_tag_info:muted"
+        f" -> on (connection_id, {label}) connection:telnyx_connection_tag_info:muted": "both sides lack this label"
+        for label in ("connection_name", "job")
+    },
+    'account:telnyx_account_connections:sum{scope="texml"}: sum -> max': ONE_KIND,
+    'account:telnyx_account_connections:sum{scope="uac"}: sum -> max': ONE_KIND,
     "TelnyxConnectionBecameDisabled: == 1 -> >= 1": ZERO_OR_ONE,
     "TelnyxConnectionVanished: max without -> min without": "all values are 1 after the comparison",
     "TelnyxConnectionVanished: == -> >=": ZERO_OR_ONE,
@@ -56,6 +67,12 @@ EQUIVALENT = {
     "TelnyxMediaEncryptionDisabled: == -> >=": ZERO_OR_ONE,
     "TelnyxMediaEncryptionDisabled: max_over_time -> last_over_time": ALWAYS_ONE,
     "TelnyxMediaEncryptionDisabled: max_over_time -> min_over_time": ALWAYS_ONE,
+    'TelnyxChannelLimitNear: {direction="outbound"} -> nothing': "the left side of `or` already has the inbound limit",
+    "TelnyxConnectionWithoutEndpoint: == 1 -> >= 1": ZERO_OR_ONE,
+    "TelnyxTelephonyCredentialExpires: == -> >=": ZERO_OR_ONE,
+    "TelnyxProfileWithoutDailyLimit: == 1 -> >= 1": PROFILE_ZERO_OR_ONE,
+    "TelnyxSpendBlocked: == -> >=": BLOCKED_ZERO_OR_ONE,
+    "TelnyxSpendNearLimit: == -> >=": BLOCKED_ZERO_OR_ONE,
     "TelnyxKeyRejected: increase -> rate": "both are above 0 at the same times, and no annotation contains the value",
     "TelnyxRateLimited: sum -> max": "each exporter has one series with this code",
 }
@@ -65,6 +82,8 @@ SWAPS: dict[str, tuple[str, ...]] = {
     "==": ("!=", ">="),
     ">": (">=", "<"),
     "<": ("<=", ">"),
+    ">=": (">", "<"),
+    "<=": ("<", ">"),
     "=": ("!=",),
     "=~": ("!~",),
     "and": ("unless", "or"),
@@ -74,6 +93,8 @@ SWAPS: dict[str, tuple[str, ...]] = {
     "max": ("min",),
     "sum": ("max",),
     "increase": ("delta", "rate"),
+    "clamp_min": ("clamp_max",),
+    "sum_over_time": ("max_over_time",),
     "max_over_time": ("last_over_time", "min_over_time"),
     "min_over_time": ("last_over_time", "max_over_time"),
     "last_over_time": ("min_over_time",),
@@ -83,7 +104,7 @@ SWAPS: dict[str, tuple[str, ...]] = {
 }
 """Tokens of an expression and their replacements. Functions below replace numbers, windows and lists of labels."""
 
-TOKEN = re.compile(r'"[^"]*"|\[[^]]*\]|[a-zA-Z_:][\w:]*|\d+|[=!<>]=|[=!]~|\S')
+TOKEN = re.compile(r'"[^"]*"|\[[^]]*\]|[a-zA-Z_:][\w:]*|\d+(?:\.\d+)?|[=!<>]=|[=!]~|\S')
 LABEL_LIST = re.compile(r"\b(on|ignoring|by|without) \(([^)]*)\)")
 MATCHERS = re.compile(r"\{([^}]*)\}")
 REMOVABLE_PARTS = (
@@ -93,7 +114,7 @@ REMOVABLE_PARTS = (
     re.compile(r"absent\b"),
 )
 """Parts of an expression that can be removed."""
-ADDED_TO_ON = {"connection_id": ("connection_name", "job")}
+ADDED_TO_ON = {"connection_id": ("connection_name", "job"), "profile_id": ("profile_name", "job")}
 """Labels that someone might add to an `on` list that contains the key."""
 MINUTE, HOUR = 60, 3600
 
@@ -129,9 +150,24 @@ def durations(duration: str, step: int) -> list[str]:
     return [f"{other}s" for other in (length - step, length + step) if other > 0]
 
 
-def numbers(number: int) -> tuple[int, ...]:
-    """Return replacements: 0 and 1 replace each other. Larger numbers are seconds and change by one minute."""
-    return (1 - number,) if number in {0, 1} else (number - MINUTE, number + MINUTE)
+def numbers(number: str) -> tuple[str, ...]:
+    """Return replacements: 0 and 1 replace each other. Ratios change by 0.05, and seconds by one minute."""
+    if "." in number:
+        return tuple(f"{float(number) + step:g}" for step in (-0.05, 0.05))
+    whole = int(number)
+    return tuple(map(str, (1 - whole,) if whole in {0, 1} else (whole - MINUTE, whole + MINUTE)))
+
+
+def windows(window: str) -> list[str]:
+    """Return replacements of a range, or of a subquery's range and resolution, each changed by a twelfth."""
+    range_, colon, resolution = window.partition(":")
+
+    def changed(duration: str) -> list[str]:
+        return durations(duration, max(seconds(duration) // 12, MINUTE)) if duration else []
+
+    return [f"{other}{colon}{resolution}" for other in changed(range_)] + [
+        f"{range_}:{other}" for other in changed(resolution)
+    ]
 
 
 def without_each(items: list[str]) -> list[list[str]]:
@@ -143,12 +179,10 @@ def token_edits(tokens: list[re.Match[str]]) -> Iterator[Edit]:
     """Replace one token at a time: operators, functions, numbers and windows."""
     for token in tokens:
         text = token[0]
-        if text.isdecimal():
-            replacements: Iterable[str] = map(str, numbers(int(text)))
+        if text[0].isdecimal():
+            replacements: Iterable[str] = numbers(text)
         elif text.startswith("["):
-            window = text[1:-1]
-            step = max(seconds(window) // 12, MINUTE)
-            replacements = (f"[{other}]" for other in durations(window, step))
+            replacements = (f"[{other}]" for other in windows(text[1:-1]))
         else:
             replacements = SWAPS.get(text, ())
         yield from (Edit(*token.span(), new) for new in replacements)
@@ -159,7 +193,7 @@ def clause_edits(tokens: list[re.Match[str]]) -> Iterator[Edit]:
     for index, token in enumerate(tokens):
         if token[0] not in {"and", "or", "unless"}:
             continue
-        ends = {"or"} if token[0] == "or" else {"and", "or", "unless"}
+        ends = {",", "or"} if token[0] == "or" else {",", "and", "or", "unless"}
         depth, end = 0, token.end()
         for following in tokens[index + 1 :]:
             depth += {"(": 1, ")": -1}.get(following[0], 0)
@@ -247,6 +281,17 @@ def mutants(rules: list[Rule]) -> list[Mutant]:
     return list(unique.values())
 
 
+def used_by(rule: Rule, rules: list[Rule]) -> list[Rule]:
+    """Return the recording rules that a rule uses, in their order, including those that other ones use."""
+    expressions = [rule["expr"]]
+    used = []
+    for other in reversed(rules):
+        if "record" in other and any(other["record"] in expression for expression in expressions):
+            expressions.append(other["expr"])
+            used.append(other)
+    return used[::-1]
+
+
 class Suite:
     """Rules and their unit tests."""
 
@@ -266,23 +311,21 @@ class Suite:
         """Return whether a test fails. For a recording rule, run the tests of the alerts that use its metric."""
         original = self.rules[mutant.index]
         rules = [mutant.rule if rule is original else rule for rule in self.rules]
-        recorded = [rule for rule in rules if "record" in rule]
         if "alert" in original:
-            return self._fails(mutant.rule, recorded)
-        using = [rule for rule in rules if "alert" in rule and original["record"] in rule["expr"]]
-        return any(self._fails(alert, recorded) for alert in using)
+            return self._fails(mutant.rule, rules)
+        using = [alert for alert in self.rules if "alert" in alert and original in used_by(alert, self.rules)]
+        return any(self._fails(alert, rules) for alert in using)
 
-    def _fails(self, alert: Rule, recorded: Iterable[Rule]) -> bool:
-        """Return whether a test of the alert fails with these recording rules.
+    def _fails(self, alert: Rule, rules: list[Rule]) -> bool:
+        """Return whether a test of the alert fails with the recording rules among these rules.
 
         Each group of tests runs separately and the first failure ends the run, because the first groups kill most
         mutants.
         """
-        used = [rule for rule in recorded if rule["record"] in alert["expr"]]
-        rules = {"groups": [{**self._group, "rules": [*used, alert]}]}
+        document = {"groups": [{**self._group, "rules": [*used_by(alert, rules), alert]}]}
         tests = self._tests.get(alert["alert"], {"tests": []})
         runs = ({**tests, "rule_files": ["rules"], "tests": [group]} for group in tests["tests"])
-        return any(self._promtool("test", {"tests": run, "rules": rules}) for run in runs)
+        return any(self._promtool("test", {"tests": run, "rules": document}) for run in runs)
 
     def _promtool(self, command: str, files: dict[str, Any]) -> str:
         """Run promtool on the first of the files. Return its output if it fails, else an empty string."""

@@ -202,7 +202,7 @@ def test_every_query_of_the_runbooks_parses(stack):
 
 
 def test_inhibition(tmp_path):
-    """`TelnyxExporterAbsent` inhibits all alerts, `TelnyxExporterDown` only those about the exporter that is down."""
+    """`TelnyxExporterAbsent` inhibits all alerts, `TelnyxExporterDown` those about one exporter and its account."""
 
     def alert(name, **labels):
         return {"labels": {"alertname": f"Telnyx{name}", **labels}}
@@ -237,6 +237,10 @@ def test_inhibition(tmp_path):
             alert("ConnectionChanged", **connection),
             alert("ConnectionChanged", **other),
             alert("SnapshotStale", **instance_b),
+            alert("SpendNearLimit", **instance_b, product="voice", period="daily"),
+            alert("SpendNearLimit", **instance_c, product="voice", period="daily"),
+            alert("CreditLow", **instance_b, currency="USD"),
+            alert("CreditLow", **instance_c, currency="USD"),
         ]
         assert send(*independent) == set()
         inhibited = {("ApiDown", "b")}
@@ -247,6 +251,13 @@ def test_inhibition(tmp_path):
         wait_until_inhibited(inhibited, alert("KeyRejected", **instance_c))
         inhibited |= {(f"Connection{what}", "17") for what in ("Disabled", "RegistrationLost", "Changed")}
         wait_until_inhibited(inhibited, alert("ConnectionBecameDisabled", **connection))
+        inhibited |= {("SpendNearLimit", "b")}
+        other_period = alert("SpendBlocked", **instance_c, product="voice", period="monthly")
+        wait_until_inhibited(
+            inhibited, other_period, alert("SpendBlocked", **instance_b, product="voice", period="daily")
+        )
+        inhibited |= {("CreditLow", "b")}
+        wait_until_inhibited(inhibited, alert("CreditRunsOut", **instance_b, currency="USD"))
         wait_until_inhibited(inhibited | {("ApiDown", "a")}, alert("ExporterDown", **instance_a))
         everything = set(map(subject, firing(url)))
         wait_until_inhibited(everything, alert("ExporterAbsent"))

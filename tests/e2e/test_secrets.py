@@ -107,7 +107,6 @@ MORE_PATHS = ("/-/healthy", "/nothing", "/-/", "/metrics/x", "/.env", "/%2e%2e/%
 
 def everything():
     """Send lists, or what Telnyx sends for one connection."""
-
     bodies = {"sip_registration_status": REGISTRATION, "active_calls": CALLS}
 
     async def answer(exchange):

@@ -101,6 +101,36 @@ def test_a_recording_rule_is_tested_by_the_alerts_that_use_it(run):
     assert "job:up:min: min -> max" in fault
 
 
+def test_a_recording_rule_of_a_recording_rule_is_tested(run):
+    """An alert is tested with all recording rules that it depends on, and kills mutants of each."""
+    first = {"record": "job:up:min", "expr": 'min by (job) (up{job="api"})'}
+    second = {"record": "job:down:bool", "expr": "job:up:min == bool 0"}
+    fault, _ = run(FIRES, OTHER_JOB, rules=(first, second, {**ALERT, "expr": "job:down:bool == 1"}))
+    assert "job:up:min: by (job) -> by ()" not in fault
+    assert "job:down:bool: == -> !=" not in fault
+    assert "job:up:min: min -> max" in fault
+
+
+def test_ratios_and_subqueries_are_changed():
+    """A ratio changes by 0.05, both durations of a subquery by a twelfth, and a clause ends at a comma."""
+    script = runpy.run_path(str(SCRIPT))
+    rule = {**ALERT, "expr": "clamp_min(a and b, 0) > 0.8 and sum_over_time(c[24h:30m]) >= 60"}
+    changed = {mutant.name.removeprefix("Down: ") for mutant in script["mutants"]([rule])}
+    assert {
+        "clamp_min -> clamp_max",
+        "0.8 -> 0.75",
+        "0.8 -> 0.85",
+        "[24h:30m] -> [79200s:30m]",
+        "[24h:30m] -> [93600s:30m]",
+        "[24h:30m] -> [24h:1650s]",
+        "[24h:30m] -> [24h:1950s]",
+        "sum_over_time -> max_over_time",
+        ">= -> >",
+        "60 -> 120",
+        "and b -> nothing",
+    } <= changed
+
+
 def test_each_kind_of_change_is_made():
     """Label lists, matchers, comparisons, set operators, functions, windows, durations and texts are all changed."""
     script = runpy.run_path(str(SCRIPT))

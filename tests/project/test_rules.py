@@ -19,6 +19,7 @@ GROUPS = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS = {rule["alert"]: rule for group in GROUPS for rule in group["rules"] if "alert" in rule}
 RECORDS = [rule for group in GROUPS for rule in group["rules"] if "record" in rule]
 CONNECTION_ALERTS = [name for name, rule in ALERTS.items() if "connection_id" in rule["expr"]]
+PROFILE_ALERTS = [name for name, rule in ALERTS.items() if "on (profile_id)" in rule["expr"]]
 EXPRESSIONS = [rule["expr"] for group in GROUPS for rule in group["rules"]]
 SEVERITIES = {"critical", "warning", "info"}
 """The severities of other mixins, which routes and inhibitions of kube-prometheus-stack expect."""
@@ -26,6 +27,8 @@ KINDS = {"fires", "not yet", "near miss", "resolves", "missing series"}
 """The kinds of tests that each alert has. The name of a test group starts with its kind, up to a colon."""
 
 MUTED = "connection:telnyx_connection_tag_info:muted"
+LOW_CREDIT = "account:telnyx_account_available_credit:low"
+"""A metric whose rule is commented out, because each user needs another threshold."""
 TARGET = {"job", "instance"}
 """Labels that Prometheus adds to each series."""
 ADDED = {"pod", "direction"}
@@ -36,8 +39,15 @@ each_lingering_alert = pytest.mark.parametrize(
     "name", [name for name, rule in ALERTS.items() if "keep_firing_for" in rule]
 )
 
+LEVELS = {
+    "connection": {"connection_id", "connection_name"},
+    "profile": {"profile_id", "profile_name"},
+    "account": {"currency"},
+}
+"""The labels that recorded metrics can have besides those that their rule adds, by the first part of their name."""
 METRIC_LABELS = metric_labels() | {
-    rule["record"]: {"connection_id", "connection_name", *rule.get("labels", ())} for rule in RECORDS
+    record: LEVELS[record.partition(":")[0]] | {label for rule in RECORDS for label in rule.get("labels", ())}
+    for record in (LOW_CREDIT, *(rule["record"] for rule in RECORDS))
 }
 """The labels of each metric of the exporter, of Prometheus itself, and of the recording rules."""
 KNOWN_LABELS = set().union(*METRIC_LABELS.values()) | TARGET | ADDED
@@ -130,7 +140,7 @@ def test_alert_is_complete(name):
 
 @each_alert
 def test_alert_links_to_its_dashboard(name):
-    """The link opens a dashboard with the connection or exporter selected, from before the alert until now."""
+    """The link opens a dashboard with what the alert is about selected, from before the alert until now."""
     url = urlsplit(re.sub(r"({{.*?}})+", "TEMPLATE", ALERTS[name]["annotations"]["dashboard_url"]))
     dashboard = DASHBOARDS[url.path.removeprefix("/d/")]
     parameters = dict(parse_qsl(url.query))
@@ -139,6 +149,8 @@ def test_alert_links_to_its_dashboard(name):
     assert parameters.keys() <= variables
     if name in CONNECTION_ALERTS:
         assert parameters == {"var-connection": "TEMPLATE"}
+    elif name in PROFILE_ALERTS:
+        assert parameters == {"var-profile": "TEMPLATE"}
     elif not ALERTS[name]["expr"].startswith("absent("):
         assert parameters == {"var-job": "TEMPLATE", "var-instance": "TEMPLATE"}
 
@@ -178,6 +190,34 @@ def test_alert_about_a_connection_names_it_and_can_be_muted(name):
     assert "onnection {{ $labels.connection_name }} ({{ $labels.connection_id }})" in rule["annotations"]["description"]
     assert re.search(rf"unless on \(connection_id\) (max_over_time\()?{MUTED}\b", rule["expr"])
     assert "keep_firing_for" in rule
+
+
+@pytest.mark.parametrize("name", PROFILE_ALERTS)
+def test_alert_about_a_profile_names_it(name):
+    """Each alert about an outbound voice profile has its name and ID, and ignores a gap in its metrics."""
+    rule = ALERTS[name]
+    assert "profile {{ $labels.profile_name }} ({{ $labels.profile_id }})" in rule["annotations"]["description"]
+    assert "keep_firing_for" in rule
+
+
+@pytest.mark.parametrize("page", [RULES, RUNBOOKS["TelnyxCreditLow"]], ids=lambda path: path.name)
+def test_threshold_for_low_credit_is_one_rule(page, tmp_path):
+    """`TelnyxCreditLow` is off until users uncomment one rule, or copy it from the runbook to a file of their own."""
+    assert ALERTS["TelnyxCreditLow"]["expr"] == LOW_CREDIT
+    assert LOW_CREDIT not in {rule["record"] for rule in RECORDS}
+    (rule,) = re.findall(rf"- record: {LOW_CREDIT}\n[ #]+expr: (.+)\n", page.read_text())
+    test = yaml.safe_load(TESTS["TelnyxCreditLow"].read_text())
+    (group,) = [group for group in test["tests"] if group["name"] == "near miss: no threshold is set"]
+    sample = {"labels": f'{LOW_CREDIT}{{job="telnyx",instance="a:10142",currency="USD"}}', "value": -5}
+    group = {
+        "interval": "1m",
+        "input_series": group["input_series"],
+        "promql_expr_test": [{"expr": LOW_CREDIT, "eval_time": "30m", "exp_samples": [sample]}],
+    }
+    rules = {"groups": [{"name": "thresholds", "rules": [{"record": LOW_CREDIT, "expr": rule}]}]}
+    for name, content in (("rules", rules), ("tests", {"rule_files": ["rules"], "tests": [group]})):
+        (tmp_path / name).write_text(yaml.safe_dump(content))
+    run(find_program("promtool"), "test", "rules", str(tmp_path / "tests"))
 
 
 def test_tag_is_named_once():
