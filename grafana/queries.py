@@ -29,6 +29,16 @@ def newest(promql: str, only: str = "", offset: str = "") -> str:
     return f"{promql} and on (job, instance, connection_id) topk by (connection_id) (1, {times} or {connections})"
 
 
+def latest(promql: str, collector: str, offset: str = "") -> str:
+    """Limit a query to the replica of each job that read this collector last.
+
+    This is for data that is not about a connection, and for collectors that read something else of connections.
+    `offset` repeats the offset of the query. If the time of the last refresh is not exposed, any replica counts.
+    """
+    times = f'telnyx_collector_last_success_timestamp_seconds{{collector="{collector}"}}{offset}'
+    return f"{promql} and on (job, instance) topk by (job) (1, {times} or on (job, instance) up{offset})"
+
+
 def by_id(metric: str) -> str:
     """Return a query for a connection metric with the connection ID as its only label."""
     return f"{BY_ID} ({newest(metric)})"
