@@ -63,10 +63,10 @@ def headline(title: str, description: str, show: str, limits: ThresholdsConfig |
 MAX_ROWS = 20
 """Maximum number of rows in the table of calls."""
 ACTIVE_CALLS = latest("telnyx_connection_active_calls", "active-calls")
-CANT_CALL_OUT = f"{BY_ID} ({newest('telnyx_connection_outbound_info{outbound_voice_profile_id=""}')})"
+_NO_PROFILE = 'telnyx_connection_outbound_info{outbound_voice_profile_id=""}'
 CALL_LIMIT = (
     f"({channel_limit('inbound')} >= 0) + on (connection_id)"
-    f" (0 * {CANT_CALL_OUT} or on (connection_id) {channel_limit('outbound')} >= 0)"
+    f" (0 * {BY_ID} ({newest(_NO_PROFILE)}) or on (connection_id) {channel_limit('outbound')} >= 0)"
 )
 """The sum of both channel limits, because Telnyx does not say which direction a call has.
 
