@@ -29,7 +29,7 @@ from panels import (
 )
 from profile_columns import LIMIT_OFF, PROFILE_STATES
 from profile_queries import DAILY_LIMIT, ENABLED, PROFILES, by_profile_and_name, connection_profiles, profile_metric
-from queries import CONNECTION_NAMES, by_id_and_name, latest, newest
+from queries import CONNECTION_NAMES, by_id_and_name, latest, latest_of_connection, newest
 from record_types import CONNECTION_FAMILIES, RECORD_TYPE
 
 from exporter.collectors.families import MultiGauge
@@ -211,16 +211,19 @@ def of_profile(promql: str) -> str:
     return f"({promql}) and on (profile_id) {CONNECTION_PROFILE}"
 
 
-def latest_number(metric: str, collector: str, matcher: str = "") -> str:
+def number_of(metric: str, collector: str, matcher: str = "") -> str:
     """Return a query for a number about the selected connection, which is 0 if the collector says nothing about it."""
-    this = latest(f'{metric}{{connection_id="$connection"{matcher}}}', collector)
-    return f"sum({this}) or 0 * max({latest(metric, collector)})"
+    limit = latest if metric == "telnyx_phone_numbers" else latest_of_connection
+    this = limit(f'{metric}{{connection_id="$connection"{matcher}}}', collector)
+    return f"sum({this}) or 0 * max({metric})"
 
 
 CONNECTION_PROFILE = connection_profiles('{connection_id="$connection",outbound_voice_profile_id!=""}', THIS_CONNECTION)
+CALLS = latest_of_connection(f"telnyx_connection_active_calls{THIS_CONNECTION}", "active-calls")
 NO_PROFILE = f"max({INFO} unless on (connection_id) {CONNECTION_PROFILE})"
 ENDPOINTS = " or ".join(
-    f"max({latest(f'telnyx_connection_{kind}{THIS_CONNECTION}', 'endpoints')})" for kind in ("ips", "fqdns")
+    f"max({latest_of_connection(f'telnyx_connection_{kind}{THIS_CONNECTION}', 'endpoints')})"
+    for kind in ("ips", "fqdns")
 )
 STATUS_AND_TRANSPORT = (
     f"label_join({this_connection('telnyx_connection_registration_status')},"
@@ -303,14 +306,14 @@ def reachability() -> tuple[Panel, ...]:
         stat_panel(
             "Phone numbers",
             "Phone numbers whose calls go to the connection.",
-            latest_number("telnyx_phone_numbers", "phone-numbers"),
+            number_of("telnyx_phone_numbers", "phone-numbers"),
             width=5,
             no_value=needs("phone-numbers"),
         ),
         stat_panel(
             "Not active",
             "Phone numbers of the connection that are not active: calls to them fail.",
-            latest_number("telnyx_phone_numbers", "phone-numbers", ',status!="active"'),
+            number_of("telnyx_phone_numbers", "phone-numbers", ',status!="active"'),
             limits=WARN_ABOVE_ZERO,
             width=2,
             no_value="-",
@@ -318,14 +321,14 @@ def reachability() -> tuple[Panel, ...]:
         stat_panel(
             "Telephony credentials",
             "Telephony credentials of the connection that are valid.",
-            latest_number(credentials, "telephony-credentials", ',expired="false"'),
+            number_of(credentials, "telephony-credentials", ',expired="false"'),
             width=6,
             no_value=needs("telephony-credentials"),
         ),
         stat_panel(
             "Expired",
             "Telephony credentials of the connection that are expired. Nobody can register or call with them.",
-            latest_number(credentials, "telephony-credentials", ',expired="true"'),
+            number_of(credentials, "telephony-credentials", ',expired="true"'),
             limits=WARN_ABOVE_ZERO,
             width=2,
             no_value="-",
@@ -333,7 +336,7 @@ def reachability() -> tuple[Panel, ...]:
         stat_panel(
             "Next expiry",
             "When the next valid telephony credential expires.",
-            f"1000 * min({latest(expiry, 'telephony-credentials')})",
+            f"1000 * min({latest_of_connection(expiry, 'telephony-credentials')})",
             unit="dateTimeFromNow",
             width=4,
             no_value="-",
@@ -438,7 +441,7 @@ def connection() -> Dashboard:
                     "Calls in progress, and calls allowed at the same time. There is no line where there is no limit."
                     " Telnyx counts the calls of applications, and of connections with a webhook. The line of the calls"
                     " needs --collector.active-calls.",
-                    ("Calls", f"max({latest(f'telnyx_connection_active_calls{THIS_CONNECTION}', 'active-calls')})"),
+                    ("Calls", f"max({CALLS})"),
                     ("Outbound limit", f"max({this_connection('telnyx_connection_outbound_channel_limit')})"),
                     ("Inbound limit", f"max({this_connection('telnyx_connection_inbound_channel_limit')})"),
                     width=24,

@@ -36,7 +36,7 @@ from queries import (
     count_unlimited,
     disabled_since,
     info_labels,
-    latest,
+    latest_of_connection,
     newest,
     selected_connections,
 )
@@ -62,7 +62,7 @@ def headline(title: str, description: str, show: str, limits: ThresholdsConfig |
 
 MAX_ROWS = 20
 """Maximum number of rows in the table of calls."""
-ACTIVE_CALLS = latest("telnyx_connection_active_calls", "active-calls")
+ACTIVE_CALLS = latest_of_connection("telnyx_connection_active_calls", "active-calls")
 _NO_PROFILE = 'telnyx_connection_outbound_info{outbound_voice_profile_id=""}'
 CALL_LIMIT = (
     f"({channel_limit('inbound')} >= 0) + on (connection_id)"
@@ -73,7 +73,9 @@ CALL_LIMIT = (
 Without a profile a connection has only inbound calls. If a direction has no limit, neither has the sum.
 """
 FULLEST = f"topk({MAX_ROWS}, {by_id_and_name(ACTIVE_CALLS)} / on (connection_id) group_left () ({CALL_LIMIT}))"
-WITHOUT_ENDPOINT = by_id_and_name(latest("(telnyx_connection_ips == 0 or telnyx_connection_fqdns == 0)", "endpoints"))
+WITHOUT_ENDPOINT = " or ".join(
+    by_id_and_name(latest_of_connection(f"telnyx_connection_{kind}", "endpoints", " == 0")) for kind in ("ips", "fqdns")
+)
 
 
 def calls() -> tuple[Panel, ...]:

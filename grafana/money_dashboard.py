@@ -31,7 +31,7 @@ from profile_queries import (
     connection_profiles,
     profile_metric,
 )
-from queries import by_id_and_name, latest
+from queries import by_id_and_name, latest, latest_of_connection
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
@@ -398,13 +398,14 @@ def numbers() -> tuple[Panel, ...]:
 
 def credentials(selector: str = "") -> str:
     """Return a query for the number of telephony credentials by connection."""
-    return by_id_and_name(latest(f"telnyx_connection_telephony_credentials{selector}", "telephony-credentials"))
+    metric = f"telnyx_connection_telephony_credentials{selector}"
+    return by_id_and_name(latest_of_connection(metric, "telephony-credentials"))
 
 
 def telephony_credentials() -> Panel:
     """Return the table of telephony credentials by connection."""
-    expiry = latest(
-        "1000 * telnyx_connection_telephony_credentials_next_expiry_timestamp_seconds", "telephony-credentials"
+    expiry = latest_of_connection(
+        "telnyx_connection_telephony_credentials_next_expiry_timestamp_seconds", "telephony-credentials"
     )
     return table_panel(
         "Telephony credentials",
@@ -418,7 +419,7 @@ def telephony_credentials() -> Panel:
             colored=True,
             limits=thresholds((1, ORANGE), base="text"),
         ),
-        Column("Next expiry", promql=by_id_and_name(expiry), unit="dateTimeFromNow"),
+        Column("Next expiry", promql=f"1000 * {by_id_and_name(expiry)}", unit="dateTimeFromNow"),
         ID,
         rows=credentials(),
         sort="Next expiry",

@@ -37,6 +37,8 @@ NAMES = {
 """Names by id. Software could mistake each id or name for a number, a date or part of a URL."""
 
 PROFILE = "1293384261075731500"
+COUNT = {"connections_count": len(NAMES)}
+PROFILES = "/outbound_voice_profiles"
 TABLES = {name: panel for name, panel in PANELS.items() if panel["type"] == "table"}
 LIMITS = TABLES["telnyx-connections: Limits changed"]
 LIST = TABLES["telnyx-connections: Connections: ${show:text}"]
@@ -72,6 +74,8 @@ def grafana(tmp_path_factory):
     ]
     with contextlib.ExitStack() as running:
         base_url = running.enter_context(sandbox(account, KEY))
+        account["/ips"].remove(account["/ips"].rows[0]["id"])
+        account[PROFILES].add(id=PROFILE, name="0049", enabled=False, daily_spend_limit_enabled=False, **COUNT)
         flags = (f"--telnyx.base-url={base_url}", "--cache.ttl=1s", *ALL_COLLECTORS)
         target = running.enter_context(exporter(folder, *flags, TELNYX_API_KEY=KEY)).removeprefix("http://")
         scrape = {"job_name": "telnyx", "scrape_interval": "1s", "static_configs": [{"targets": [target]}]}
