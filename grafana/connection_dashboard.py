@@ -7,22 +7,29 @@ from typing import TYPE_CHECKING
 from columns import TYPE
 from panels import (
     GREEN,
+    LINK_PARAMETERS,
     ON_OFF,
     ORANGE,
     RED,
+    WARN_ABOVE_ZERO,
     YES_NO,
     Column,
+    Link,
     build_dashboard,
     graph,
     map_missing,
     map_values,
+    needs,
     scoped,
     stat_panel,
     table_panel,
+    thresholds,
     timeline,
     variable,
 )
-from queries import CONNECTION_NAMES, by_id_and_name, newest
+from profile_columns import LIMIT_OFF, PROFILE_STATES
+from profile_queries import DAILY_LIMIT, ENABLED, PROFILES, by_profile_and_name, connection_profiles, profile_metric
+from queries import CONNECTION_NAMES, by_id_and_name, latest, latest_of_connection, newest
 from record_types import CONNECTION_FAMILIES, RECORD_TYPE
 
 from exporter.collectors.families import MultiGauge
@@ -51,6 +58,7 @@ SETTINGS = {
         "SIP transport": "telnyx_connection_transport_info transport_protocol",
         "Microsoft Teams SBC": "telnyx_connection_transport_info microsoft_teams_sbc",
         "Registration status": "telnyx_connection_registration_status status",
+        "Registration transport": "telnyx_connection_registration_status transport",
     },
     "Calls to the connection": {
         "Channel limit": "telnyx_connection_inbound_channel_limit",
@@ -192,6 +200,150 @@ def settings_panels() -> Iterator[Panel]:
     )
 
 
+def only_types(*record_types: str) -> str:
+    """Return a query with the value -1 if the selected connection has another type."""
+    types = f'{{connection_id="$connection",record_type!~"{"|".join(record_types)}"}}'
+    return f"-1 * max({this_connection('telnyx_connection_info', types)})"
+
+
+def of_profile(promql: str) -> str:
+    """Limit a query by profile to the profile of the selected connection."""
+    return f"({promql}) and on (profile_id) {CONNECTION_PROFILE}"
+
+
+def number_of(metric: str, collector: str, matcher: str = "") -> str:
+    """Return a query for a number about the selected connection, which is 0 if the collector says nothing about it."""
+    limit = latest if metric == "telnyx_phone_numbers" else latest_of_connection
+    this = limit(f'{metric}{{connection_id="$connection"{matcher}}}', collector)
+    return f"sum({this}) or 0 * max({metric})"
+
+
+CONNECTION_PROFILE = connection_profiles('{connection_id="$connection",outbound_voice_profile_id!=""}', THIS_CONNECTION)
+CALLS = latest_of_connection(f"telnyx_connection_active_calls{THIS_CONNECTION}", "active-calls")
+NO_PROFILE = f"max({INFO} unless on (connection_id) {CONNECTION_PROFILE})"
+ENDPOINTS = " or ".join(
+    f"max({latest_of_connection(f'telnyx_connection_{kind}{THIS_CONNECTION}', 'endpoints')})"
+    for kind in ("ips", "fqdns")
+)
+STATUS_AND_TRANSPORT = (
+    f"label_join({this_connection('telnyx_connection_registration_status')},"
+    ' "registration", ", ", "status", "transport")'
+)
+REGISTRATION_STATUS = f'label_replace({STATUS_AND_TRANSPORT}, "registration", "$1", "registration", "(.*), ")'
+
+
+def registration() -> tuple[Panel, ...]:
+    """Return the panels about the profile and the registration."""
+    profile = "${__field.labels.profile_id:percentencode}"
+    return (
+        stat_panel(
+            "Outbound profile",
+            "The outbound voice profile of the connection. It is red if the profile is disabled, because calls from the"
+            " connection then fail.",
+            f"{of_profile(by_profile_and_name(profile_metric('enabled')))}"
+            f' or label_replace(2 * {NO_PROFILE}, "profile_name", "none", "", "")',
+            label="profile_name",
+            limits=thresholds((1, GREEN), (2, "text"), base=RED),
+            width=6,
+            no_value=needs(PROFILES),
+        ),
+        stat_panel(
+            "Profile",
+            "Whether the outbound voice profile is enabled. A click shows the profile.",
+            of_profile(ENABLED),
+            mappings=PROFILE_STATES,
+            width=3,
+            no_value="-",
+            link=Link(title="Show the profile", url=f"/d/telnyx-money?var-profile={profile}&{LINK_PARAMETERS}"),
+        ),
+        stat_panel(
+            "Daily spend limit",
+            "How much the calls of the outbound voice profile can cost in a day, in USD.",
+            f"max({of_profile(DAILY_LIMIT)})",
+            unit="currencyUSD",
+            mappings=LIMIT_OFF,
+            width=3,
+            no_value="-",
+        ),
+        stat_panel(
+            "Registration status",
+            "The SIP registration status, and the transport if Telnyx says it. Only credential and UAC connections have"
+            " one.",
+            f"max by (registration) ({REGISTRATION_STATUS})",
+            label="registration",
+            width=6,
+            no_value="n/a",
+        ),
+        stat_panel(
+            "Registration expires",
+            "When the SIP registration expires, unless the device renews it. Telnyx says so for credential connections"
+            " only.",
+            f"1000 * max({this_connection('telnyx_connection_registration_expires_timestamp_seconds')})"
+            f" or {only_types('credential_connection')}"
+            f" or max({this_connection('telnyx_connection_registered')} == 0)",
+            unit="dateTimeFromNow",
+            mappings=map_values({"-1": ("n/a", ""), "0": ("not registered", ORANGE)}),
+            width=6,
+            no_value=needs("registrations"),
+        ),
+    )
+
+
+def reachability() -> tuple[Panel, ...]:
+    """Return the panels about endpoints, phone numbers and credentials."""
+    credentials = "telnyx_connection_telephony_credentials"
+    expiry = f"{credentials}_next_expiry_timestamp_seconds{THIS_CONNECTION}"
+    return (
+        stat_panel(
+            "Endpoints",
+            "IP addresses of an IP connection, or FQDNs of an FQDN connection. Without one, calls to the connection"
+            " fail.",
+            f"{ENDPOINTS} or {only_types('ip_connection', 'fqdn_connection')}",
+            mappings=map_values({"-1": ("n/a", ""), "0": ("none", RED)}),
+            width=5,
+            no_value=needs("endpoints"),
+        ),
+        stat_panel(
+            "Phone numbers",
+            "Phone numbers whose calls go to the connection.",
+            number_of("telnyx_phone_numbers", "phone-numbers"),
+            width=5,
+            no_value=needs("phone-numbers"),
+        ),
+        stat_panel(
+            "Not active",
+            "Phone numbers of the connection that are not active: calls to them fail.",
+            number_of("telnyx_phone_numbers", "phone-numbers", ',status!="active"'),
+            limits=WARN_ABOVE_ZERO,
+            width=2,
+            no_value="-",
+        ),
+        stat_panel(
+            "Telephony credentials",
+            "Telephony credentials of the connection that are valid.",
+            number_of(credentials, "telephony-credentials", ',expired="false"'),
+            width=6,
+            no_value=needs("telephony-credentials"),
+        ),
+        stat_panel(
+            "Expired",
+            "Telephony credentials of the connection that are expired. Nobody can register or call with them.",
+            number_of(credentials, "telephony-credentials", ',expired="true"'),
+            limits=WARN_ABOVE_ZERO,
+            width=2,
+            no_value="-",
+        ),
+        stat_panel(
+            "Next expiry",
+            "When the next valid telephony credential expires.",
+            f"1000 * min({latest_of_connection(expiry, 'telephony-credentials')})",
+            unit="dateTimeFromNow",
+            width=4,
+            no_value="-",
+        ),
+    )
+
+
 def connection() -> Dashboard:
     """Return the dashboard of one connection."""
     return build_dashboard(
@@ -285,15 +437,20 @@ def connection() -> Dashboard:
                     ),
                 ),
                 graph(
-                    "Limits over time",
-                    "Calls allowed at the same time; there is no line where there is no limit.",
-                    ("Outbound", f"max({this_connection('telnyx_connection_outbound_channel_limit')})"),
-                    ("Inbound", f"max({this_connection('telnyx_connection_inbound_channel_limit')})"),
+                    "Calls and limits over time",
+                    "Calls in progress, and calls allowed at the same time. There is no line where there is no limit."
+                    " Telnyx counts the calls of applications, and of connections with a webhook. The line of the calls"
+                    " needs --collector.active-calls.",
+                    ("Calls", f"max({CALLS})"),
+                    ("Outbound limit", f"max({this_connection('telnyx_connection_outbound_channel_limit')})"),
+                    ("Inbound limit", f"max({this_connection('telnyx_connection_inbound_channel_limit')})"),
                     width=24,
                     steps=True,
+                    colors={"Calls": GREEN},
                 ),
             ),
         ),
+        ("What its calls need", (*registration(), *reachability())),
         ("Settings", tuple(settings_panels())),
         variables=(
             variable(

@@ -18,6 +18,7 @@ from panels import (
     custom_variable,
     graph,
     map_values,
+    needs,
     stat_panel,
     table_panel,
     thresholds,
@@ -35,6 +36,7 @@ from queries import (
     count_unlimited,
     disabled_since,
     info_labels,
+    latest_of_connection,
     newest,
     selected_connections,
 )
@@ -55,6 +57,62 @@ def headline(title: str, description: str, show: str, limits: ThresholdsConfig |
         f"count({newest(SHOW_OPTIONS[show][1])}) or 0 * max(telnyx_connections)",
         limits=limits,
         link=Link(title="List these connections", url=f"/d/telnyx-connections?var-show={show}&{LINK_PARAMETERS}"),
+    )
+
+
+MAX_ROWS = 20
+"""Maximum number of rows in the table of calls."""
+ACTIVE_CALLS = latest_of_connection("telnyx_connection_active_calls", "active-calls")
+_NO_PROFILE = 'telnyx_connection_outbound_info{outbound_voice_profile_id=""}'
+CALL_LIMIT = (
+    f"({channel_limit('inbound')} >= 0) + on (connection_id)"
+    f" (0 * {BY_ID} ({newest(_NO_PROFILE)}) or on (connection_id) {channel_limit('outbound')} >= 0)"
+)
+"""The sum of both channel limits, because Telnyx does not say which direction a call has.
+
+Without a profile a connection has only inbound calls. If a direction has no limit, neither has the sum.
+"""
+FULLEST = f"topk({MAX_ROWS}, {by_id_and_name(ACTIVE_CALLS)} / on (connection_id) group_left () ({CALL_LIMIT}))"
+WITHOUT_ENDPOINT = " or ".join(
+    by_id_and_name(latest_of_connection(f"telnyx_connection_{kind}", "endpoints", " == 0")) for kind in ("ips", "fqdns")
+)
+
+
+def calls() -> tuple[Panel, ...]:
+    """Return the tables of connections whose calls can fail although they are active."""
+    return (
+        table_panel(
+            "Calls against limits",
+            "Calls in progress against the channel limits, the fullest connection first. The limit is the sum of both"
+            " directions, because Telnyx counts their calls together. Telnyx counts the calls of applications, and of"
+            " connections with a webhook.",
+            CONNECTION,
+            Column("Calls", promql=f"{BY_ID} ({ACTIVE_CALLS})"),
+            Column("Limit", promql=CALL_LIMIT),
+            Column(
+                "Used",
+                promql=FULLEST,
+                unit="percentunit",
+                colored=True,
+                limits=thresholds((0.8, ORANGE), (1, RED)),
+            ),
+            ID,
+            rows=FULLEST,
+            sort="Used",
+            descending=True,
+            width=12,
+            no_value=needs("active-calls"),
+        ),
+        table_panel(
+            "Without an endpoint",
+            "IP connections without an IP address, and FQDN connections without an FQDN. Calls to them fail.",
+            CONNECTION,
+            STATE,
+            ID,
+            rows=WITHOUT_ENDPOINT,
+            width=12,
+            no_value=f"None. {needs('endpoints')}",
+        ),
     )
 
 
@@ -168,7 +226,12 @@ def connections() -> Dashboard:
                         colored=True,
                     ),
                     Column("Localization", label="localization"),
-                    Column("Outbound voice profile", label="outbound_voice_profile_id"),
+                    Column(
+                        "Outbound voice profile",
+                        label="outbound_voice_profile_id",
+                        link="/d/telnyx-money?var-profile=${__data.fields.outbound_voice_profile_id:percentencode}"
+                        f"&{LINK_PARAMETERS}",
+                    ),
                     Column("Webhook host", label="webhook_host"),
                     Column(
                         "Created",
@@ -188,6 +251,7 @@ def connections() -> Dashboard:
                 ),
             ),
         ),
+        ("Calls", calls()),
         (
             "Over time",
             (

@@ -8,6 +8,7 @@ from connection_dashboard import connection
 from connections_dashboard import connections
 from exporter_dashboard import exporter
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from money_dashboard import money
 from trunks_dashboard import trunks
 
 
@@ -16,5 +17,5 @@ def files() -> dict[str, str]:
     return {
         f"grafana/dashboards/{dashboard.uid}.json": json.dumps(dashboard, cls=JSONEncoder, indent=2, ensure_ascii=False)
         + "\n"
-        for dashboard in (connections(), connection(), trunks(), exporter())
+        for dashboard in (connections(), connection(), trunks(), money(), exporter())
     }

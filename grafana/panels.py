@@ -53,6 +53,11 @@ def map_missing(text: str) -> list[dashboard.ValueMapping]:
     ]
 
 
+def needs(*collectors: str) -> str:
+    """Return the text of a panel without data, which says what switches it on."""
+    return f"Needs {' and '.join(f'--collector.{collector}' for collector in collectors)}"
+
+
 def thresholds(*steps: tuple[float, str], base: str = GREEN) -> dashboard.ThresholdsConfig:
     """Return colors by value: the base color, and a new color from each step upwards."""
     return dashboard.ThresholdsConfig(
@@ -81,16 +86,19 @@ def stat_panel(
     no_value: str | None = None,
     label: str = "",
     names: Mapping[str, str] | None = None,
+    legend: str = "",
     link: Link | None = None,
 ) -> dashboard.Panel:
     """Return a panel with one current value in large type.
 
-    With `label`, it shows that label instead of the value, or its text in `names`.
+    With `label`, it shows that label instead of the value, or its text in `names`. With `legend`, it shows this legend
+    above the value.
     """
+    text_mode = common.BigValueTextMode.VALUE_AND_NAME if legend else common.BigValueTextMode.VALUE
     options = stat.Options(
         graph_mode=common.BigValueGraphMode.NONE,
         color_mode=common.BigValueColorMode.VALUE,
-        text_mode=common.BigValueTextMode.NAME if label else common.BigValueTextMode.VALUE,
+        text_mode=common.BigValueTextMode.NAME if label else text_mode,
         reduce_options=common.ReduceDataOptions(calcs=["lastNotNull"]),
     )
     defaults = dashboard.FieldConfig(
@@ -101,7 +109,7 @@ def stat_panel(
         color=dashboard.FieldColor(mode=dashboard.FieldColorModeId.THRESHOLDS),
         links=[link] if link else None,
     )
-    queries = _queries((f"{{{{{label}}}}}" if label else title, promql), instant=True)
+    queries = _queries((f"{{{{{label}}}}}" if label else legend or title, promql), instant=True)
     panel = _panel("stat", title, description, queries, options=options, defaults=defaults, width=width, height=4)
     return _set_overrides(panel, _display_names(names))
 
@@ -114,13 +122,15 @@ def graph(
     width: int = 8,
     stacked: bool = False,
     steps: bool = False,
+    min_value: float | None = 0,
     max_value: float | None = None,
     colors: Mapping[str, str] | None = None,
     names: Mapping[str, str] | None = None,
+    no_value: str | None = None,
 ) -> dashboard.Panel:
     """Return a graph of values over time. Each query is a pair of legend and PromQL.
 
-    `colors` and `names` give legends a fixed color and another text.
+    `colors` and `names` give legends a fixed color and another text. `no_value` replaces the text "No data".
     """
     custom = common.GraphFieldConfig(
         draw_style=common.GraphDrawStyle.LINE,
@@ -141,8 +151,9 @@ def graph(
     )
     defaults = dashboard.FieldConfig(
         unit=unit,
-        min_val=0,
+        min_val=min_value,
         max_val=max_value,
+        no_value=no_value,
         custom=custom,
         color=dashboard.FieldColor(mode=dashboard.FieldColorModeId.PALETTE_CLASSIC),
     )
@@ -190,6 +201,8 @@ class Column:
     """URL that a click on a cell opens."""
     width: int | None = None
     colored: bool = False
+    limits: dashboard.ThresholdsConfig | None = None
+    """Colors by value, if the column is colored."""
 
     def properties(self) -> dict[str, object]:
         """Return the column's settings under Grafana's names.
@@ -204,6 +217,7 @@ class Column:
             "links": [link] if self.link else None,
             "custom.width": self.width,
             "custom.cellOptions": colored,
+            "thresholds": self.limits,
         }
         return {name: value for name, value in properties.items() if value}
 
@@ -219,12 +233,13 @@ def table_panel(
     width: int = WIDTH,
     height: int = 9,
     max_data_points: int | None = None,
+    no_value: str | None = None,
 ) -> dashboard.Panel:
     """Return a table of current values. Grafana merges the query results by the labels that they have in common.
 
     `rows` is the query that decides which rows exist. Without it, every query can add rows. The queries in `labels`
     only add labels to rows. `max_data_points` limits the number of steps into which a query divides the dashboard's
-    time range.
+    time range. `no_value` replaces the text "No data" of a table without rows.
     """
     promqls = (rows, *(column.promql for column in columns), *labels)
     expressions = list(dict.fromkeys(promql for promql in promqls if promql))
@@ -252,13 +267,17 @@ def table_panel(
         description,
         queries,
         options=table.Options(sort_by=[common.TableSortByFieldState(sort or columns[0].title, descending)]),
-        defaults=dashboard.FieldConfig(custom={"filterable": True}, thresholds=thresholds(base="text")),
+        defaults=dashboard.FieldConfig(
+            custom={"filterable": True}, thresholds=thresholds(base="text"), no_value=no_value
+        ),
         width=width,
         height=height,
     )
     panel.transformations = transformations
     panel.max_data_points = max_data_points
-    return _set_overrides(panel, [_override(column.title, column.properties()) for column in columns])
+    # Grafana would show the text in empty cells, too.
+    empty_cells = {"noValue": "-"} if no_value else {}
+    return _set_overrides(panel, [_override(column.title, empty_cells | column.properties()) for column in columns])
 
 
 def _queries(
@@ -339,10 +358,10 @@ def variable(name: str, query: str, label: str = "", **options: Any) -> dashboar
     )
 
 
-def multi_value_variable(name: str, query: str) -> dashboard.VariableModel:
+def multi_value_variable(name: str, query: str, **options: Any) -> dashboard.VariableModel:
     """Return a variable with multiple selection. All values are selected at first."""
     everything = dashboard.VariableOption(selected=True, text=["All"], value=["$__all"])
-    return variable(name, query, multi=True, include_all=True, all_value=".+", current=everything)
+    return variable(name, query, multi=True, include_all=True, all_value=".+", current=everything, **options)
 
 
 def custom_variable(name: str, label: str, texts: Mapping[str, str], *, multi: bool = False) -> dashboard.VariableModel:

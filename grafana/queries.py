@@ -29,6 +29,26 @@ def newest(promql: str, only: str = "", offset: str = "") -> str:
     return f"{promql} and on (job, instance, connection_id) topk by (connection_id) (1, {times} or {connections})"
 
 
+def latest(promql: str, collector: str) -> str:
+    """Limit a query to the replica of each job whose collector refreshed last, for data that is not about connections.
+
+    If the time of the last refresh is not exposed, any replica counts.
+    """
+    times = f'telnyx_collector_last_success_timestamp_seconds{{collector="{collector}"}}'
+    return f"{promql} and on (job, instance) topk by (job) (1, {times} or on (job, instance) up)"
+
+
+def latest_of_connection(metric: str, collector: str, condition: str = "") -> str:
+    """Limit a metric of another collector to one replica for each connection: the one that refreshed last.
+
+    `condition` continues the query, for example with a comparison.
+    """
+    times = f'telnyx_collector_last_success_timestamp_seconds{{collector="{collector}"}}'
+    shown = f"group by (job, instance, connection_id) ({metric})"
+    refreshed = f"{shown} * on (job, instance) group_left () {times} or {shown}"
+    return f"{metric}{condition} and on (job, instance, connection_id) topk by (connection_id) (1, {refreshed})"
+
+
 def by_id(metric: str) -> str:
     """Return a query for a connection metric with the connection ID as its only label."""
     return f"{BY_ID} ({newest(metric)})"

@@ -157,10 +157,13 @@ class AccountList:
         return int(self._clock() * 1000)
 
     def _index(self, row_id: str) -> int:
-        """Return the index of a row. Ids ascend, because they begin with the time of creation."""
+        """Return the index of a row. Generated ids ascend, because they begin with the time of creation."""
         index = bisect_left(self._rows, row_id, key=itemgetter("id"))
         if self._rows[index : index + 1] and self._rows[index]["id"] == row_id:
             return index
+        for index, row in enumerate(self._rows):  # a row that was added with an id
+            if row["id"] == row_id:
+                return index
         raise ValueError(f"there is no row {row_id}")
 
     def _merge(self, index: int, fields: Row) -> Row:

@@ -18,9 +18,16 @@ EMPTY = {f"{uid}: Firing alerts": "this Prometheus has no rules, so no alert fir
 
 EVERYTHING = " and on (connection_id) ".join(
     f"telnyx_connection_{name}"
-    for name in ("outbound_channel_limit", "inbound_channel_limit", "tag_info", "transport_info", "registered")
+    for name in (
+        *("outbound_channel_limit", "inbound_channel_limit", "tag_info", "transport_info", "registered"),
+        *('outbound_info{outbound_voice_profile_id!=""}', "active_calls"),
+    )
 )
-"""Selects connections for which the dashboard of one connection has data in every panel."""
+"""Selects connections for which the dashboard of one connection has data in every panel except `OTHER_CONNECTIONS`."""
+OTHER_CONNECTIONS = {
+    "telnyx-connection: Next expiry A": "telnyx_connection_telephony_credentials_next_expiry_timestamp_seconds",
+}
+"""Selects connections that have data for queries for which no connection of `EVERYTHING` has."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +38,9 @@ def query(tmp_path_factory):
     sandbox = (sys.executable, "-m", "exporter.sandbox", "--listen-address=127.0.0.1:0", "--step=1", "--size=300")
     with running(*sandbox, log=log, TELNYX_API_KEY="sandbox"):
         upstream = wait_until(lambda: re.search(r"http://\S+", log.read_text()), "the sandbox listening")[0]
-        flags = ("--cache.ttl=1s", *ALL_COLLECTORS)
+        # A product is blocked for a few seconds, and a connection loses its endpoints for a few.
+        ttls = ("--cache.ttl=1s", "--collector.spend-limits.ttl=1s", "--collector.endpoints.ttl=1s")
+        flags = (*ttls, *ALL_COLLECTORS)
         with exporter(folder, *flags, TELNYX_API_KEY="sandbox", TELNYX_BASE_URL=upstream) as url:
             target = url.removeprefix("http://")
             scrape = f"{{job_name: telnyx, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}"
@@ -54,7 +63,8 @@ def test_a_query_returns_data(query, name):
         return query(substitute_variables(QUERIES[name], connection=connection_id()))
 
     def connection_id():
-        return wait_until(lambda: query(EVERYTHING), "a connection with all settings")[0]["metric"]["connection_id"]
+        selector = OTHER_CONNECTIONS.get(name, EVERYTHING)
+        return wait_until(lambda: query(selector), "a connection with all settings")[0]["metric"]["connection_id"]
 
     if name in EMPTY:
         assert not run()
@@ -64,7 +74,7 @@ def test_a_query_returns_data(query, name):
 
 @pytest.mark.parametrize("name", VARIABLES)
 def test_a_variable_has_values(query, name):
-    """A variable has values. Connections are listed by name, whatever characters the name has."""
+    """A variable has values. Connections and profiles are listed by name, whatever characters the name has."""
     variable = VARIABLES[name]
     function, argument = re.fullmatch(r"(\w+)\((.+)\)", variable["query"]["query"]).groups()
     if function == "label_values":
@@ -76,8 +86,8 @@ def test_a_variable_has_values(query, name):
         labels = ",".join(f'{label}="{value}"' for label, value in sample["metric"].items())  # as Grafana does
         found = pattern.search(f"{{{labels}}} 1 1700000000000")
         assert found.groupdict() == {
-            "value": sample["metric"]["connection_id"],
-            "text": sample["metric"]["connection_name"],
+            "value": sample["metric"][f"{variable['name']}_id"],
+            "text": sample["metric"][f"{variable['name']}_name"],
         }
 
 
@@ -111,6 +121,49 @@ def outbound(connection, values, name=None, instance="a"):
     return series("telnyx_connection_outbound_channel_limit", connection, values, name, instance)
 
 
+def profile(name, profile_id, values, instance="a", profile_name=None):
+    """Return the series of a metric of an outbound voice profile."""
+    labels = f'profile_id="{profile_id}",profile_name="{profile_name or profile_id}",instance="{instance}",job="j"'
+    return {"series": f"telnyx_outbound_voice_profile_{name}{{{labels}}}", "values": values}
+
+
+def uses(connection, profile_id, instance="a"):
+    """Return the series of a connection with this profile, or without one if the id is empty."""
+    labels = f'connection_id="{connection}",connection_name="{connection}",instance="{instance}",job="j"'
+    outbound_info = f'telnyx_connection_outbound_info{{outbound_voice_profile_id="{profile_id}",{labels}}}'
+    return (*active(connection, "1x60", instance=instance), {"series": outbound_info, "values": "1x60"})
+
+
+def credit(values, instance="a"):
+    labels = f'currency="EUR",instance="{instance}",job="j"'
+    return {"series": f"telnyx_account_available_credit{{{labels}}}", "values": values}
+
+
+def account(metric, values, instance="a", **labels):
+    """Return a series of an account."""
+    text = ",".join(f'{name}="{value}"' for name, value in {**labels, "instance": instance, "job": "j"}.items())
+    return {"series": f"{metric}{{{text}}}", "values": values}
+
+
+def counted(instance, **kinds):
+    """Return the series of an account that has so many connections of each kind."""
+    return [account("telnyx_account_connections", f"{n}x60", instance, kind=kind) for kind, n in kinds.items()]
+
+
+def limited_connection(connection, calls, profile_id="p", inbound=None, outbound=None):
+    """Return the series of a connection with so many calls and these limits."""
+    limits = {"inbound": inbound, "outbound": outbound}
+    return (
+        *uses(connection, profile_id),
+        series("telnyx_connection_active_calls", connection, f"{calls}x60"),
+        *(
+            series(f"telnyx_connection_{direction}_channel_limit", connection, f"{limit}x60")
+            for direction, limit in limits.items()
+            if limit is not None
+        ),
+    )
+
+
 LAST_SUCCESS = [
     {
         "series": "telnyx_collector_last_success_timestamp_seconds"
@@ -122,9 +175,18 @@ LAST_SUCCESS = [
         ("credential-connections", "b", 0),
         ("ip-connections", "a", 0),
         ("ip-connections", "b", 30),
+        ("outbound-voice-profiles", "a", 0),
+        ("outbound-voice-profiles", "b", 15),
+        ("active-calls", "a", 0),
+        ("balance", "a", 15),
+        ("balance", "b", 0),
+        ("spend-limits", "a", 15),
+        ("spend-limits", "b", 0),
+        ("connection-counts", "a", 0),
+        ("connection-counts", "b", 15),
     )
 ]
-"""Replica a reads the credential connections 15 seconds after replica b. Of another list, b has newer data."""
+"""Replica a reads the credential connections 15 seconds after replica b. Of some others, b has newer data."""
 
 CASES = {
     "telnyx-connections: Off B": (
@@ -216,6 +278,103 @@ CASES = {
         ],
         {"{}": 1},
     ),
+    "telnyx-connections: Calls against limits A": (
+        [
+            *limited_connection("both", 15, inbound=10, outbound=20),
+            *limited_connection("without-an-outbound-limit", 9, inbound=10),
+            *limited_connection("that-can-only-be-called", 9, inbound=10, profile_id=""),
+            *limited_connection("unlimited", 9),
+        ],
+        {
+            f'{{connection_id="{name}", connection_name="{name}"}}': value
+            for name, value in (("both", 0.5), ("that-can-only-be-called", 0.9))
+        },
+    ),
+    "telnyx-money: Disabled profiles in use A": (
+        [
+            *(profile("enabled", "on", "1x60"), *uses("one", "on")),
+            *(profile("enabled", "off", "0x60"), *uses("two", "off"), *uses("two", "off", instance="b")),
+            *(profile("enabled", "off", "0x60", "b"), profile("connections", "off", "1x60", "b")),
+            *(profile("enabled", "enabled-again", "0x60"), profile("enabled", "enabled-again", "1x60", "b")),
+            *uses("three", "enabled-again"),
+            *(profile("enabled", "unused", "0x60", "b"), profile("connections", "unused", "0x60", "b")),
+            *(profile("enabled", "of-other-types", "0x60", "b"), profile("connections", "of-other-types", "2x60", "b")),
+        ],
+        {"{}": 2},
+    ),
+    "telnyx-money: Profiles B": (
+        [
+            *(profile("enabled", name, f"{value}x60", "b") for name, value in (("on", 1), ("off", 0), ("unused", 0))),
+            *uses("one", "off"),
+        ],
+        {'{profile_id="on"}': 1, '{profile_id="off"}': 0, '{profile_id="unused"}': 2},
+    ),
+    "telnyx-money: Profiles C": (
+        [
+            profile("daily_spend_limit_enabled", "limited", "1x60", "b"),
+            profile("daily_spend_limit_usd", "limited", "100x60", "b"),
+            profile("daily_spend_limit_enabled", "off", "0x60", "b"),
+            profile("daily_spend_limit_enabled", "unknown", "1x60", "b"),
+        ],
+        {'{profile_id="limited"}': 100, '{profile_id="off"}': -1},
+    ),
+    "telnyx-money: Connections of the profiles A": (
+        [
+            *(profile("enabled", "p", "1x60", "a", "before"), profile("enabled", "p", "0x60", "b", "after")),
+            *(*uses("one", "p"), *uses("one", "p", instance="b"), *uses("two", "p"), *uses("three", "")),
+        ],
+        {
+            f'{{connection_id="{name}", connection_name="{name}", profile_id="p", profile_name="after"}}': 0
+            for name in ("one", "two")
+        },
+    ),
+    "telnyx-money: Available credit A": ([credit("50x60"), credit("80x60", "b")], {'{currency="EUR"}': 50}),
+    "telnyx-money: Credit lasts A, with a payment": (
+        [credit("100-1x29 1000-1x29"), credit("100-1x29 1000-1x29", "b")],
+        {'{currency="EUR"}': 971 / (54 / 12 / 300)},
+    ),
+    "telnyx-money: Credit lasts A, with nothing spent": ([credit("100x30 200x29")], {'{currency="EUR"}': -1}),
+    "telnyx-money: Credit lasts A, with no credit": ([credit("-5x60")], {'{currency="EUR"}': 0}),
+    "telnyx-money: Credit lasts A, with little history": ([credit("_x58 5 4 3")], {'{currency="EUR"}': -2}),
+    "telnyx-money: Blocked products A": (
+        [
+            *(
+                account("telnyx_spend_blocked", f"{blocked}x60", instance, product=product, period=period)
+                for product, period, blocked, instance in (
+                    *(("voice", "daily", 1, "a"), ("voice", "monthly", 1, "a"), ("voice", "daily", 1, "b")),
+                    *(("sms", "daily", 0, "a"), ("sms", "daily", 1, "b"), ("fax", "daily", 1, "a")),
+                )
+            ),
+        ],
+        {"{}": 2},
+    ),
+    "telnyx-money: Phone numbers A, with unknown times of the refresh": (
+        [
+            *(account("up", "1x60", instance) for instance in ("a", "b")),
+            *(account("telnyx_phone_numbers", "3x60", i, connection_id="1", status="active") for i in ("a", "b")),
+            *(account("telnyx_phone_numbers", "2x60", i, connection_id="2", status="active") for i in ("a", "b")),
+        ],
+        {'{status="active"}': 5},
+    ),
+    "telnyx-money: Limits of connections C": (
+        [
+            *counted("a", ip_connections=1, texml_applications=9),
+            *counted("b", ip_connections=2, fqdn_connections=2, texml_applications=5, uac_connections=4),
+            *(
+                account("telnyx_account_connections_limit", "10x60", instance, scope=scope)
+                for instance in ("a", "b")
+                for scope in ("standard", "texml", "uac")
+            ),
+        ],
+        {'{scope="standard"}': 0.4, '{scope="texml"}': 0.5, '{scope="uac"}': 0.4},
+    ),
+    "telnyx-money: Connection limit used A": (
+        [
+            *counted("b", ip_connections=3, texml_applications=5, uac_connections=1),
+            account("telnyx_account_connections_limit", "10x60", "b", scope="global"),
+        ],
+        {"{}": 0.9},
+    ),
 }
 """Queries at the end of an hour, the selected time range: the input series and the expected results."""
 
@@ -229,7 +388,7 @@ def test_replicas_and_changes(name, tmp_path):
     input_series, expected = CASES[name]
     hour = {"__range": "1h", "__interval": "1m", "__interval_ms": "60000", "connection": "this"}
     case = {
-        "expr": substitute_variables(QUERIES[name.partition(", with a replica")[0]], **hour),
+        "expr": substitute_variables(QUERIES[name.partition(", with ")[0]], **hour),
         "eval_time": "1h",
         "exp_samples": [{"labels": labels, "value": value} for labels, value in expected.items()],
     }

@@ -37,10 +37,23 @@ NAMES = {
 """Names by id. Software could mistake each id or name for a number, a date or part of a URL."""
 
 PROFILE = "1293384261075731500"
+PROFILES = "/outbound_voice_profiles"
+PROFILE_NAME = "0049"
 TABLES = {name: panel for name, panel in PANELS.items() if panel["type"] == "table"}
+NOT_REGISTERED = {
+    *("Not Registered", "Unregistered", "Expired", "Failed"),
+    *("trying", "failed", "unregistering", "unregistered", "standby"),
+}
+"""Statuses without a registration: of the lists, and of the registrar."""
 LIMITS = TABLES["telnyx-connections: Limits changed"]
 LIST = TABLES["telnyx-connections: Connections: ${show:text}"]
 TRUNKS = TABLES["telnyx-trunks: Trunks: ${record_type:text}"]
+LINKS = {
+    "Connection": ("var-connection", "ID"),
+    "Profile": ("var-profile", "ID"),
+    "Outbound voice profile": ("var-profile", "Outbound voice profile"),
+}
+"""The variable that the link in a column sets, and the column with its value."""
 STATS = {name: panel for name, panel in PANELS.items() if panel["type"] == "stat"}
 
 
@@ -72,6 +85,8 @@ def grafana(tmp_path_factory):
     ]
     with contextlib.ExitStack() as running:
         base_url = running.enter_context(sandbox(account, KEY))
+        account["/ips"].remove(account["/ips"].rows[0]["id"])
+        account[PROFILES].add(id=PROFILE, name=PROFILE_NAME, enabled=False, daily_spend_limit_enabled=False)
         flags = (f"--telnyx.base-url={base_url}", "--cache.ttl=1s", *ALL_COLLECTORS)
         target = running.enter_context(exporter(folder, *flags, TELNYX_API_KEY=KEY)).removeprefix("http://")
         scrape = {"job_name": "telnyx", "scrape_interval": "1s", "static_configs": [{"targets": [target]}]}
@@ -95,12 +110,18 @@ def grafana(tmp_path_factory):
                 target["refId"]: query(substitute_variables(target["expr"], **variables), time=query_time)
                 for target in panel["targets"]
             }
+            return display_results(panel, results, **variables), results
+
+        def display_results(panel, results, **variables):
             variables = {"datasource": "the source", "job": "telnyx", "instance": ".+", **variables}
             request = {"panel": panel, "time": int(query_time * 1000), "variables": variables, "results": results}
             print(json.dumps(request), file=display.stdin)
-            return json.loads(display.stdout.readline()), results
+            return json.loads(display.stdout.readline())
 
-        yield SimpleNamespace(render=render, account=account)
+        def render_without_data(panel):
+            return display_results(panel, {target["refId"]: [] for target in panel["targets"]})
+
+        yield SimpleNamespace(render=render, render_without_data=render_without_data, account=account)
 
 
 def link_target(cell):
@@ -176,7 +197,7 @@ def test_the_number_of_unregistered_trunks_is_that_of_their_table(grafana):
     values, _ = grafana.render(STATS["telnyx-trunks: Not registered"])
     rows, _ = grafana.render(TABLES["telnyx-trunks: Not registered since"])
     assert [value["text"] for value in values] == [str(len(rows))] != ["0"]
-    assert {row["Status"]["text"] for row in rows} <= {"Not Registered", "Expired", "Failed"}
+    assert {row["Status"]["text"] for row in rows} <= NOT_REGISTERED
 
 
 def test_a_connection_shows_its_type(grafana):
@@ -208,10 +229,12 @@ def test_a_table_shows_labels_unchanged(grafana, name):
         for title, label in columns(panel).items():
             if title not in mapped_columns(panel):
                 values = {sample["metric"].get(label, "") for found in results.values() for sample in found}
-                assert {row[title]["text"] for row in rows} <= values, title
+                empty = {"-"} if panel["fieldConfig"]["defaults"].get("noValue") else set()
+                assert {row[title]["text"] for row in rows} <= values | empty, title
         for row in rows:
-            for cell in (cell for cell in row.values() if cell["links"]):
-                assert link_target(cell)[1]["var-connection"] == row["ID"]["text"]
+            for title, cell in ((title, cell) for title, cell in row.items() if cell["links"]):
+                variable, column = LINKS[title]
+                assert link_target(cell)[1][variable] == row[column]["text"]
 
 
 def test_settings_are_shown_unchanged(grafana):
@@ -229,6 +252,52 @@ def test_the_dashboard_shows_the_exact_name(grafana, connection):
     """The name at the top of a connection's dashboard is exactly the connection's name."""
     values, _ = grafana.render(STATS["telnyx-connection: Name"], connection=connection)
     assert [value["name"] for value in values] == [NAMES[connection]]
+
+
+def test_a_disabled_profile_in_use_stands_out(grafana):
+    """The profile is counted at the top, comes first in its table, and is named where its connections are."""
+    values, _ = grafana.render(STATS["telnyx-money: Disabled profiles in use"])
+    assert [value["text"] for value in values] == ["1"]
+    rows, _ = grafana.render(TABLES["telnyx-money: Profiles"])
+    (row,) = (row for row in rows if row["ID"]["text"] == PROFILE)
+    assert {row["State"]["text"] for row in rows} == {"Enabled", "Disabled, in use"}
+    assert (row["Profile"]["text"], row["State"]["text"]) == (PROFILE_NAME, "Disabled, in use")
+    assert (row["Daily limit"]["text"], row["Connections (exporter)"]["text"]) == ("off", str(len(NAMES)))
+    rows, _ = grafana.render(TABLES["telnyx-money: Connections of the profiles"], profile=PROFILE)
+    assert {row["ID"]["text"] for row in rows} == NAMES.keys()
+    assert {(row["Profile"]["text"], row["Profile state"]["text"]) for row in rows} == {
+        (PROFILE_NAME, "Disabled, in use")
+    }
+
+
+def test_a_connection_shows_its_profile(grafana):
+    """The dashboard of one connection shows its profile, and a click on the state leads to it."""
+    (name,), (state,), (limit,) = (
+        grafana.render(STATS[f"telnyx-connection: {title}"], connection="17")[0]
+        for title in ("Outbound profile", "Profile", "Daily spend limit")
+    )
+    assert (name["name"], state["text"], limit["text"]) == (PROFILE_NAME, "Disabled, in use", "off")
+    dashboard, variables = link_target(state)
+    assert (dashboard, variables["var-profile"], variables["var-job"]) == ("telnyx-money", PROFILE, "telnyx")
+
+
+def test_a_connection_without_an_endpoint_is_listed(grafana):
+    """An IP connection without an IP address is listed, and its dashboard says so."""
+    rows, _ = grafana.render(TABLES["telnyx-connections: Without an endpoint"])
+    for connection, shown in ((rows[0]["ID"]["text"], "none"), ("17", "n/a")):
+        (value,), _ = grafana.render(STATS["telnyx-connection: Endpoints"], connection=connection)
+        assert value["text"] == shown
+
+
+@pytest.mark.parametrize("name", [name for name, panel in PANELS.items() if "--collector" in str(panel)])
+def test_a_panel_without_data_says_what_it_needs(grafana, name):
+    """If a collector is off, a table is empty, and a number shows the panel's text."""
+    panel = PANELS[name]
+    text = panel["fieldConfig"]["defaults"].get("noValue")
+    if panel["type"] == "stat":
+        assert [value["text"] for value in grafana.render_without_data(panel)] == [text]
+    elif panel["type"] == "table":
+        assert grafana.render_without_data(panel) == []
 
 
 @pytest.mark.parametrize("show", SHOW)

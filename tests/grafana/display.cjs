@@ -89,6 +89,10 @@ function replacer(variables) {
       if (name === "__url_time_range") {
         return "from=now-24h&to=now";
       }
+      const label = /^__field\.labels\.(\w+)$/.exec(name);
+      if (label) {
+        return formats[format](scoped.__dataContext.value.field.labels[label[1]]);
+      }
       const field = /^__data\.fields\.(\w+)$/.exec(name);
       if (field) {
         const { frame, rowIndex } = scoped.__dataContext.value;

@@ -36,6 +36,7 @@ SUBSTITUTES = {
     "instance": ".+",
     "show": "all",
     "record_type": ".+",
+    "profile": ".+",
     "__rate_interval": "5s",
     "__interval_ms": "1000",
     "__interval": "1s",

@@ -23,6 +23,7 @@ from exporter.server.listeners import listen, local_url
 
 ALL_COLLECTORS = (
     *(f"--collector.{collector.name}" for collector in COLLECTORS),
+    *(f"--collector.{collector.name}.rate=100" for collector in COLLECTORS if collector.default_rate),
     "--telnyx.max-requests-per-second=100",
 )
 """Flags that let the exporter read all lists, without a delay at the start."""
