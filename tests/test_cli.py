@@ -62,7 +62,7 @@ def time_limit():
 
 @pytest.fixture
 def telnyx():
-    """Yield an API without connections that records its requests."""
+    """Yield an API that records its requests. Its lists are empty until a test sets their rows."""
     with _Api(("127.0.0.1", 0), _Handler) as api:
         thread = threading.Thread(target=api.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -78,6 +78,7 @@ class _Api(ThreadingHTTPServer):
         self.queries = []
         self.keys = []
         self.refused = set()
+        self.rows = []
 
     @property
     def url(self):
@@ -87,14 +88,15 @@ class _Api(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        """Respond with an empty list, or refuse."""
+        """Respond with a list, or refuse."""
         self.server.paths.append(urlsplit(self.path).path)
         self.server.queries.append(dict(parse_qsl(urlsplit(self.path).query)))
         self.server.keys.append(self.headers["authorization"])
         if urlsplit(self.path).path in self.server.refused:
             self.send_error(403)
             return
-        body = b'{"data": [], "meta": {"total_pages": 1, "total_results": 0, "page_number": 1, "page_size": 250}}'
+        meta = {"total_pages": 1, "total_results": len(self.server.rows), "page_number": 1, "page_size": 250}
+        body = json.dumps({"data": self.server.rows, "meta": meta}).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
@@ -616,6 +618,48 @@ def test_every_enabled_collector_is_polled(capsys, monkeypatch, telnyx):
         for sample in families_of(capsys.readouterr().out)["telnyx_collector_success"]
     }
     assert found == {"credential-connections": 1, "ip-connections": 1, "fax-applications": 0}
+
+
+def test_collectors_of_single_connections_are_skipped(capsys):
+    """`--once` skips the collectors that send one request for each connection, and says so."""
+    flags = ("--collector.registrations", "--collector.active-calls", "--log.format=json")
+    assert main(["--once", "--demo", *flags]) == 0
+    out, err = capsys.readouterr()
+    (line,) = [line for line in map(json.loads, err.splitlines()) if line["level"] == "warning"]
+    assert line["collectors"] == "registrations, active-calls"
+    assert "--once.complete" in line["msg"]
+    families = families_of(out)
+    assert "telnyx_connection_active_calls" not in families
+    assert len(families["telnyx_connection_registered"]) > 0  # those of the lists
+
+
+@pytest.mark.parametrize("flags", [["--once.complete"], ["--once", "--once.complete"]])
+def test_a_complete_poll(capsys, flags):
+    """`--once.complete` also reads each connection, and waits for that."""
+    rates = [f"--collector.{name}.rate=100" for name in ("registrations", "active-calls")]
+    assert main(["--demo", *flags, *rates, "--telnyx.max-requests-per-second=1000"]) == 0
+    out, err = capsys.readouterr()
+    families = families_of(out)
+    rows = {sample.labels["collector"]: sample.value for sample in families["telnyx_collector_rows"]}
+    assert len(families["telnyx_connection_active_calls"]) > 22
+    assert rows["registrations"] > 40
+    ids = [sample.labels["connection_id"] for sample in families["telnyx_connection_registration_status"]]
+    assert len(ids) == len(set(ids))
+    assert "level=warning" not in err
+    assert not [name for name in families if name.startswith("process_")]
+
+
+def test_a_complete_poll_that_fails(capsys, monkeypatch, telnyx):
+    """If a connection can't be read, the exit status is 1, and the rest is printed."""
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    monkeypatch.setenv("TELNYX_BASE_URL", telnyx.url)
+    telnyx.rows.append({"id": "1", "active": True, "user_name": "login"})
+    telnyx.refused.add("/v2/sip_registration_status")
+    flags = ("--collector.registrations", "--collector.registrations.rate=100")
+    assert main(["--once.complete", *flags]) == 1
+    success = families_of(capsys.readouterr().out)["telnyx_collector_success"]
+    found = {sample.labels["collector"]: sample.value for sample in success}
+    assert found == {"credential-connections": 1, "registrations": 0}
 
 
 # --check-access

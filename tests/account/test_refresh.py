@@ -7,9 +7,10 @@ from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from exporter.account.refresh import MAX_RETRY_AFTER, REFUSED_WAIT, Refresher, requested_wait, wait_after_refusal
+from exporter.collectors.connection_index import EXAMPLE
 from exporter.collectors.connection_rows import Connection, Inbound
 from exporter.collectors.credential_connections import COLLECTOR
-from exporter.collectors.families import SnapshotGauge
+from exporter.collectors.families import ConnectionGauge, SnapshotGauge
 from exporter.exposition.renderer import Renderer
 from exporter.exposition.response import Document
 from exporter.telnyx.errors import (
@@ -437,3 +438,41 @@ def test_wait_after_refusal(error):
     """What the key may not read, or what the API does not have, is tried again after ten minutes."""
     assert wait_after_refusal(error) == REFUSED_WAIT == 600
     assert requested_wait(error) == 0
+
+
+class Known:
+    """Connections that other collectors have read. The fetcher must be called after they are refreshed."""
+
+    def __init__(self, fetcher):
+        self._fetcher = fetcher
+
+    async def refresh(self):
+        """Make the fetcher succeed."""
+        self._fetcher.result = THREE
+
+    def records(self):
+        """Return two connections."""
+        return iter([EXAMPLE, EXAMPLE])
+
+
+async def test_connections_are_refreshed_before_the_list(recorder):
+    """A collector that needs to know connections gets those that are fresh when its list was read."""
+    fetcher = Fetcher(ConnectionFailed("refused"))
+    names = ("connection_id", "connection_name")
+    family = ConnectionGauge("telnyx_connection_ips", "Help.", names, lambda rows, known: [(("", ""), len([*known]))])
+    renderer = Renderer(collector_with(snapshot_families=[family]))
+    refresher = Refresher("some", fetcher, renderer, recorder, connections=Known(fetcher))
+    assert b'telnyx_connection_ips{connection_id="",connection_name=""} 2\n' in text_of(
+        Document((await refresher()).families)
+    )
+
+
+def test_nothing_runs_in_the_background(refresher):
+    """A refresher has no error in the background, and no pause."""
+    assert (refresher.error, refresher.pause) == (None, 0.0)
+
+
+async def test_a_view_has_the_indexes(refresher):
+    """A view has the indexes of its pages, for collectors that need to know connections."""
+    view = await refresher()
+    assert [record.id for index in view.indexes for record in index.records] == ["0", "1", "2"]

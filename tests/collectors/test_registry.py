@@ -119,6 +119,50 @@ def test_contradictory_settings_are_rejected(collectors, options, message):
     assert str(caught.value) == message
 
 
+def test_a_collector_that_needs_another():
+    """A collector that needs to know connections is an error if none of those that read them is enabled.
+
+    One that is only on because of `--demo` is left out then.
+    """
+    endpoints = replace(NUMBERS, name="endpoints", connections_of=("ip-connections", "fax-applications"))
+    few = (CREDENTIALS, IPS, FAXES, endpoints)
+    for others in ({"ip-connections": ON}, {"fax-applications": ON}):
+        found = enabled_collectors(settings_of({"endpoints": ON, **others}), few)
+        assert endpoints in [collector for collector, _ in found]
+    with pytest.raises(UsageError) as caught:
+        enabled_collectors(settings_of({"endpoints": ON}), few)
+    assert str(caught.value) == (
+        "--collector.endpoints: needs --collector.ip-connections or --collector.fax-applications"
+    )
+    off = {"ip-connections": OFF, "fax-applications": OFF}
+    assert [each for each, _ in enabled_collectors(settings_of(off, demo=True), few)] == [CREDENTIALS]
+
+
+def test_a_collector_can_change_another():
+    """While a collector is enabled, another one can be different, for example without metrics that both have."""
+    changes = {"credential-connections": lambda collector: replace(collector, row_families=())}
+    changing = replace(IPS, changes_to=changes)
+    few = (CREDENTIALS, changing)
+    assert [each for each, _ in enabled_collectors(settings_of({}), few)] == [CREDENTIALS]
+    first, second = [each for each, _ in enabled_collectors(settings_of({"ip-connections": ON}), few)]
+    assert (first.name, first.row_families) == (CREDENTIALS.name, ())
+    assert second is changing
+
+
+def test_collectors_come_after_those_that_they_need():
+    """The connections that a collector needs are read by collectors before it, which exist."""
+    names = [collector.name for collector in COLLECTORS]
+    for collector in COLLECTORS:
+        assert set(collector.connections_of) <= set(names[: names.index(collector.name)])
+        assert collector.changes_to.keys() <= set(names)
+
+
+def test_the_rate_is_the_users():
+    """The settings of an enabled collector have the rate that the user set."""
+    settings = settings_of({"ip-connections": CollectorSettings(enabled=True, rate=0.5)})
+    assert [options.rate for _, options in enabled_collectors(settings, FEW)] == [None, 0.5]
+
+
 def test_names_of_collectors_are_unique():
     """A collector's name is lower-case words with dashes, and no other collector has it."""
     names = [collector.name for collector in COLLECTORS]

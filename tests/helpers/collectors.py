@@ -6,9 +6,9 @@ from exporter.account.refresh import View
 from exporter.account.status import CollectorStatus
 
 
-def view_of(families=(), row_count=0, *, malformed=0, missing=0, refreshed_at=1.7e9):
+def view_of(families=(), row_count=0, *, malformed=0, missing=0, refreshed_at=1.7e9, indexes=()):
     """Return the result of a refresh."""
-    return View(families, row_count, malformed, missing, refreshed_at)
+    return View(families, row_count, malformed, missing, refreshed_at, indexes)
 
 
 class FunctionSource:

@@ -11,9 +11,10 @@ from exporter.collectors.credential_connections import Connection
 from exporter.config.settings import FilterSettings
 from exporter.telnyx.budget import RequestBudget
 from exporter.telnyx.client import Client
-from exporter.telnyx.errors import Malformed, RequestTimeout
+from exporter.telnyx.errors import Forbidden, Malformed, RequestTimeout
 from exporter.telnyx.lists.pages import UnreadableRow
-from exporter.telnyx.lists.reader import ListQuery, ListReader
+from exporter.telnyx.lists.reader import JoinedReader, ListQuery, ListReader
+from exporter.telnyx.lists.snapshots import Snapshot
 from exporter.telnyx.structs import ApiObject, Int
 
 CANARY = "canary-7f3a"
@@ -340,3 +341,44 @@ async def test_access_to_a_list_without_pages():
             await reader.check()
 
     assert [str(request.url) for request in requests] == [f"{BASE_URL}/spend_limits"] * 2
+
+
+# Several lists
+
+
+class Part:
+    """A reader of a list."""
+
+    def __init__(self, *pages, error=None, missing=0, unreadable=()):
+        self.snapshot = Snapshot(pages, len(pages), unreadable, missing)
+        self.error = error
+        self.calls = []
+
+    async def fetch(self):
+        """Return the list."""
+        self.calls.append("fetch")
+        if self.error:
+            raise self.error
+        return self.snapshot
+
+    async def check(self):
+        """Raise the error, if there is one."""
+        self.calls.append("check")
+        if self.error:
+            raise self.error
+
+
+async def test_joined_lists_are_one_snapshot():
+    """Several lists are one snapshot, with all pages in order. What is missing or unreadable is added up."""
+    bad = UnreadableRow("7", "problem")
+    reader = JoinedReader([Part("a", "b", missing=1), Part("c", missing=2, unreadable=(bad,))])
+    assert await reader.fetch() == Snapshot(("a", "b", "c"), 3, (bad,), 3)
+
+
+@pytest.mark.parametrize("method", ["fetch", "check"])
+async def test_joined_lists_fail_together(method):
+    """If one list can't be read, the result would be incomplete, so it is an error."""
+    first, second = Part("a"), Part(error=Forbidden(403))
+    with pytest.raises(Forbidden):
+        await getattr(JoinedReader([first, second]), method)()
+    assert first.calls == second.calls == [method]
