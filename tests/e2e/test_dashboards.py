@@ -339,10 +339,7 @@ CASES = {
             *(profile("enabled", "p", "1x60", "a", "before"), profile("enabled", "p", "0x60", "b", "after")),
             *(*uses("one", "p"), *uses("one", "p", instance="b"), *uses("two", "p"), *uses("three", "")),
         ],
-        {
-            f'{{connection_id="{name}", connection_name="{name}", profile_id="p", profile_name="after"}}': 0
-            for name in ("one", "two")
-        },
+        {f'{{connection_id="{name}", connection_name="{name}", profile_name="after"}}': 0 for name in ("one", "two")},
     ),
     "telnyx-money: Available credit A": ([credit("50x60"), credit("80x60", "b")], {'{currency="EUR"}': 50}),
     "telnyx-money: Credit lasts A, with a payment": (
