@@ -115,10 +115,12 @@ LIMIT_SHARE = connections_by_scope("/")
 
 PROFILE_LABELS = ("traffic_type", "service_plan", "usage_payment_method", "call_recording_type", "billing_group_id")
 DESTINATIONS = by_profile_and_name(profile_metric("destination_info"), "country")
-PROFILE_OF_CONNECTIONS = (
+_WITH_PROFILE = (
     f"""{connection_profiles('{outbound_voice_profile_id=~"$profile"}')} * on (profile_id) group_left (profile_name)"""
     f" topk by (profile_id) (1, {by_profile_and_name(profile_metric('enabled'))})"
 )
+PROFILE_OF_CONNECTIONS = f"max by (connection_id, connection_name, profile_name) ({_WITH_PROFILE})"
+"""Whether the profile of each connection is enabled."""
 
 
 def state() -> tuple[Panel, ...]:
@@ -156,7 +158,7 @@ def state() -> tuple[Panel, ...]:
             credit_lasts(),
             unit="s",
             limits=thresholds((86_400, ORANGE), (7 * 86_400, GREEN), base=RED),
-            mappings=map_values({"-2": ("not known yet", ""), "-1": ("not falling", GREEN), "0": ("used up", RED)}),
+            mappings=map_values({"-2": ("not known yet", "text"), "-1": ("not falling", GREEN), "0": ("used up", RED)}),
             no_value=needs("balance"),
         ),
         stat_panel(
@@ -205,6 +207,7 @@ def spend_limits() -> tuple[Panel, ...]:
             sort="Used",
             descending=True,
             width=14,
+            height=8,
             no_value=needs("spend-limits"),
         ),
         graph(
@@ -306,7 +309,7 @@ def profiles() -> tuple[Panel, ...]:
             "Countries that the selected profiles can call. Calls to all others fail.",
             Column("Country", label="country"),
             Column("Profile", label="profile_name"),
-            labels=(by_profile_and_name(profile_metric("destination_info", SELECTED), "country"),),
+            labels=(f"max by (profile_name, country) ({profile_metric('destination_info', SELECTED)})",),
             width=8,
             no_value=needs(PROFILES),
         ),
@@ -327,6 +330,7 @@ def limits() -> tuple[Panel, ...]:
             sort="Connections",
             descending=True,
             width=8,
+            height=8,
             no_value=needs("connection-counts"),
         ),
         table_panel(
@@ -342,6 +346,7 @@ def limits() -> tuple[Panel, ...]:
             sort="Used",
             descending=True,
             width=8,
+            height=8,
             no_value=needs("connection-counts"),
         ),
         graph(
@@ -381,6 +386,7 @@ def numbers() -> tuple[Panel, ...]:
             sort="Numbers",
             descending=True,
             width=12,
+            height=8,
             no_value=needs("phone-numbers"),
         ),
         graph(

@@ -35,7 +35,7 @@ def query(tmp_path_factory):
     """Yield a function that queries a Prometheus, which scrapes all lists of an account that changes every second."""
     folder = tmp_path_factory.mktemp("dashboards")
     log = folder / "sandbox.log"
-    sandbox = (sys.executable, "-m", "exporter.sandbox", "--listen-address=127.0.0.1:0", "--step=1", "--size=300")
+    sandbox = (sys.executable, "-m", "exporter.sandbox", "--listen-address=127.0.0.1:0", "--step=1", "--size=150")
     with running(*sandbox, log=log, TELNYX_API_KEY="sandbox"):
         upstream = wait_until(lambda: re.search(r"http://\S+", log.read_text()), "the sandbox listening")[0]
         # A product is blocked for a few seconds, and a connection loses its endpoints for a few.
@@ -178,6 +178,8 @@ LAST_SUCCESS = [
         ("outbound-voice-profiles", "a", 0),
         ("outbound-voice-profiles", "b", 15),
         ("active-calls", "a", 0),
+        ("endpoints", "a", 0),
+        ("endpoints", "b", 15),
         ("balance", "a", 15),
         ("balance", "b", 0),
         ("spend-limits", "a", 15),
@@ -290,6 +292,20 @@ CASES = {
             for name, value in (("both", 0.5), ("that-can-only-be-called", 0.9))
         },
     ),
+    "telnyx-connections: Without an endpoint A": (
+        [
+            *(
+                series("telnyx_connection_ips", "new", "0x60"),
+                series("telnyx_connection_ips", "new", "2x60", None, "b"),
+            ),
+            *(
+                series("telnyx_connection_ips", "old", "1x60"),
+                series("telnyx_connection_ips", "old", "0x60", None, "b"),
+            ),
+            series("telnyx_connection_ips", "on-one-replica", "0x60"),
+        ],
+        {f'{{connection_id="{name}", connection_name="{name}"}}': 0 for name in ("old", "on-one-replica")},
+    ),
     "telnyx-money: Disabled profiles in use A": (
         [
             *(profile("enabled", "on", "1x60"), *uses("one", "on")),
@@ -323,10 +339,7 @@ CASES = {
             *(profile("enabled", "p", "1x60", "a", "before"), profile("enabled", "p", "0x60", "b", "after")),
             *(*uses("one", "p"), *uses("one", "p", instance="b"), *uses("two", "p"), *uses("three", "")),
         ],
-        {
-            f'{{connection_id="{name}", connection_name="{name}", profile_id="p", profile_name="after"}}': 0
-            for name in ("one", "two")
-        },
+        {f'{{connection_id="{name}", connection_name="{name}", profile_name="after"}}': 0 for name in ("one", "two")},
     ),
     "telnyx-money: Available credit A": ([credit("50x60"), credit("80x60", "b")], {'{currency="EUR"}': 50}),
     "telnyx-money: Credit lasts A, with a payment": (

@@ -226,6 +226,9 @@ def test_a_table_shows_labels_unchanged(grafana, name):
     for connection in ("1082287356722563997", "9007199254740993"):
         rows, results = grafana.render(panel, show="all", connection=connection)
         assert rows
+        assert {title for row in rows for title in row} <= {
+            *panel["transformations"][-1]["options"]["renameByName"].values()
+        }
         for title, label in columns(panel).items():
             if title not in mapped_columns(panel):
                 values = {sample["metric"].get(label, "") for found in results.values() for sample in found}

@@ -8,6 +8,8 @@ from connections import CONNECTION_COLLECTORS
 from grafana_files import DASHBOARDS, PANELS, SHOW, TARGETS, links
 from metric_labels import metric_labels
 
+from exporter.collectors.registry import COLLECTORS
+
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "grafana"
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -16,6 +18,8 @@ UNITS = {
     *("dateTimeAsIso", "dateTimeFromNow"),
 }
 
+SHARED_FAMILIES = {family.name for collector in CONNECTION_COLLECTORS for family in collector.row_families}
+"""Metrics that collectors of connections expose, too."""
 SELECTOR = re.compile(r"(\w+){([^}]*)}")
 FUNCTIONS = {
     *("avg_over_time", "changes", "clamp_min", "histogram_quantile", "increase", "label_join", "label_replace"),
@@ -211,6 +215,24 @@ def test_every_headline_number_links_to_its_connections():
     shown = [re.search(r"var-show=(\w+)", link["url"])[1] for stat in stats for link in links(stat)]
     assert shown == SHOW
     assert len(shown) == len(stats)
+
+
+@each_panel
+def test_a_panel_without_data_names_the_collectors_that_it_needs(panel):
+    """If a collector other than those of connections is off, a panel that needs it says so, or shows a dash.
+
+    Graphs that also show something else say so in their description.
+    """
+    needed = {
+        collector.name
+        for collector in COLLECTORS
+        if collector not in CONNECTION_COLLECTORS
+        for family in (*collector.snapshot_families, *collector.row_families)
+        if family.name not in SHARED_FAMILIES
+        and any(re.search(rf"\b{family.name}{{", target["expr"]) for target in panel["targets"])
+    }
+    text = panel["fieldConfig"]["defaults"].get("noValue") or panel["description"]
+    assert set(re.findall(r"--collector\.([a-z-]+)", text)) == needed or (needed and text == "-")
 
 
 @each_panel
