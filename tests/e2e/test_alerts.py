@@ -14,12 +14,22 @@ import yaml
 from programs import START_TIMEOUT, alertmanager, exporter, free_port, get, get_json, prometheus, sandbox, wait_until
 
 from exporter.sandbox import Account
+from exporter.sandbox.api.calls import active_calls
 
 ROOT = Path(__file__).parents[2]
 RULES = yaml.safe_load((ROOT / "prometheus" / "rules" / "telnyx.rules.yaml").read_text())
 INHIBITION = ROOT / "prometheus" / "alertmanager.yml"
 KEY = "KEY-of-tests"
+MONEY = ("balance", "spend-limits", "connection-counts")
+"""Collectors of the account as a whole."""
+LISTS = (
+    *("ip-connections", "uac-connections", "call-control-applications", "texml-applications"),
+    *("outbound-voice-profiles", "endpoints", "telephony-credentials", *MONEY),
+)
+FAN_OUTS = ("registrations", "active-calls")
 NEVER_FIRING = {
+    "TelnyxCreditLow": "it is off by default",
+    "TelnyxCreditRunsOut": "it needs half an hour of spending",
     "TelnyxConnectionsMissing": "the sandbox's list is always complete",
     "TelnyxExporterAbsent": "exporters are running",
     "TelnyxExporterClientsRefused": "its clients are well-behaved",
@@ -59,11 +69,44 @@ def firing(url, **labels):
     return json.loads(get(f"{url}/api/v2/alerts?{parameters}"))
 
 
+def account_at(step):
+    """Return an account that has made this many steps, and that changes no more."""
+    now, seconds = time.time(), 45.0
+    moments = [now - step * seconds]
+    account = Account(8, step=seconds, clock=lambda: moments[-1])
+    moments.append(now)
+    return account
+
+
+def busy_application(account):
+    """Add an application with more than 16 calls on 20 channels. The number depends on its random id."""
+    applications = account["/call_control_applications"]
+    while True:
+        row = applications.add(active=True, tags=[], inbound={"channel_limit": 10}, outbound={"channel_limit": 10})
+        if active_calls(account, {"connection_id": row["id"]})["meta"]["total_items"] > 16:
+            return row
+        applications.remove(row["id"])
+
+
+def flags_for(url, *collectors):
+    """Return the flags of an exporter that reads this API often, with these collectors."""
+    switches = [f"--collector.{name}" for name in collectors]
+    ttls = [f"{switch}.ttl=500ms" for switch in switches]
+    return (f"--telnyx.base-url={url}", "--cache.ttl=500ms", "--telnyx.max-requests-per-second=1000", *switches, *ttls)
+
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory):
-    """Run the whole stack: a healthy exporter, one with a rejected API key, and a target that is down."""
+    """Run the whole stack: two healthy exporters, one with a rejected API key, and a target that is down.
+
+    The second one reads an account that has exceeded a spend limit.
+    """
     folder = tmp_path_factory.mktemp("stack")
-    account = Account(8, step=None)
+    account = account_at(7)  # when a product is near its spend limit
+    profile = account["/outbound_voice_profiles"].rows[0]
+    account["/outbound_voice_profiles"].update(profile["id"], enabled=False)
+    for _ in range(8):  # all but one of those that the account may have
+        account["/texml_applications"].add(active=True, tags=[])
     rows = SimpleNamespace(
         steady=account.add(active=True, tags=[]),
         disabled_later=account.add(active=True, tags=[]),
@@ -78,20 +121,27 @@ def stack(tmp_path_factory):
         old=account.update(account.rows[0]["id"], active=True, tags=[]),
         removed=account.add(active=True, tags=[]),
         removed_ip=account["/ip_connections"].add(active=True, tags=[]),
+        without_ip=account["/ip_connections"].add(active=True, tags=[]),
+        busy=busy_application(account),
         registered=account.add(active=True, tags=[], registration_status="Registered"),
         registered_uac=account["/uac_connections"].add(active=True, tags=[], registration_status="Registered"),
         malformed=account.add(inbound="not an object"),
     )
     (folder / "quick.rules.yaml").write_text(quick_rules())
-    (folder / "rejected").mkdir()
+    for name in ("rejected", "blocked"):
+        (folder / name).mkdir()
     with contextlib.ExitStack() as running:
-        collectors = ("--collector.ip-connections", "--collector.uac-connections")
-        flags = (f"--telnyx.base-url={running.enter_context(sandbox(account, KEY))}", "--cache.ttl=500ms", *collectors)
-        flags += tuple(f"{collector}.ttl=500ms" for collector in collectors)
+        url = running.enter_context(sandbox(account, KEY))
+        flags = (*flags_for(url, *LISTS, *FAN_OUTS), *(f"--collector.{name}.rate=100" for name in FAN_OUTS))
         healthy = running.enter_context(exporter(folder, *flags, TELNYX_API_KEY=KEY))
         rejected = running.enter_context(exporter(folder / "rejected", *flags, TELNYX_API_KEY="wrong"))
+        money = (
+            *flags_for(running.enter_context(sandbox(account_at(9), KEY)), *MONEY),
+            "--no-collector.credential-connections",
+        )
+        blocked = running.enter_context(exporter(folder / "blocked", *money, TELNYX_API_KEY=KEY))
         alerts = running.enter_context(alertmanager(folder, INHIBITION))
-        targets = [url.removeprefix("http://") for url in (healthy, rejected)]
+        targets = [url.removeprefix("http://") for url in (healthy, rejected, blocked)]
         config = quick_config(folder / "quick.rules.yaml", alerts, *targets, f"127.0.0.1:{free_port()}")
         url = running.enter_context(prometheus(folder, config, f"--web.user-assets={ROOT / 'docs'}"))
 
@@ -173,6 +223,8 @@ def test_each_alert_is_about_the_right_connection(stack):
         (stack.rows.removed_ip, "TelnyxConnectionVanished"),
         (stack.rows.registered, "TelnyxConnectionRegistrationLost"),
         (stack.rows.registered_uac, "TelnyxConnectionRegistrationLost"),
+        (stack.rows.without_ip, "TelnyxConnectionWithoutEndpoint"),
+        (stack.rows.busy, "TelnyxChannelLimitNear"),
     ):
         wait_until(lambda row=row, alert=alert: firing(stack.alerts, alertname=alert, connection_id=row["id"]), alert)
     assert not firing(stack.alerts, alertname="TelnyxConnectionBecameDisabled", connection_id=stack.rows.disabled["id"])
@@ -186,7 +238,7 @@ def test_failing_collectors_are_inhibited_by_their_cause(stack):
         alerts = firing(stack.alerts, alertname="TelnyxCollectorFailing")
         return {alert["labels"]["collector"] for alert in alerts if alert["status"]["inhibitedBy"]}
 
-    wait_until(lambda: inhibited() == {"ip-connections", "uac-connections"}, "the inhibited alerts")
+    wait_until(lambda: inhibited() == set(LISTS), "the inhibited alerts")
 
 
 def test_every_query_of_the_runbooks_parses(stack):
