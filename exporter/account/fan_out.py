@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from exporter.account.refresh import View, log_changes, requested_wait, wait_after_refusal
+from exporter.account.refresh import View, log_changes, wait_after_refusal
 from exporter.cache import MAX_BACKOFF
 from exporter.collectors.changes import find_changes
 from exporter.collectors.connection_index import EXAMPLE
 from exporter.logs import error_location
-from exporter.telnyx.errors import Forbidden, Internal, TelnyxError, Unauthorized
+from exporter.telnyx.errors import Forbidden, Internal, RateLimited, TelnyxError, Unauthorized
 from exporter.telnyx.lists.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -141,8 +141,13 @@ class FanOut:
         await self._endpoint.read(self._client.send_once, EXAMPLE)
 
     def adopt(self, previous: FanOut) -> None:
-        """Continue with the values and the order of another fan-out of the same connections."""
+        """Continue with the values and the order of another fan-out of the same connections.
+
+        After errors other than a rate limit, the next request can start at once: the user may have fixed the cause.
+        """
         self._queue, self._values, self._problems = previous._queue, previous._values, previous._problems
+        if not isinstance(self._problems.error, RateLimited):
+            self._problems.pause_until = 0.0
         self._pages, self._next_turn, self._is_complete = previous._pages, previous._next_turn, previous._is_complete
 
     async def close(self) -> None:
@@ -210,7 +215,8 @@ class FanOut:
         except Exception as error:  # noqa: BLE001 -- a bug must not stop the other connections from being read
             failure = Internal(error_location(error))
         else:
-            self._values[record.id] = _Value(row, self._clock())
+            if record.id in self._queue:  # otherwise the connection disappeared meanwhile
+                self._values[record.id] = _Value(row, self._clock())
             for observer in self._observers:
                 observer.record_refresh(time.perf_counter() - started, time.time())
             self._problems.record_success(len(self._queue))
@@ -272,7 +278,7 @@ class _Problems:
         self._successes = 0
         self.failures += 1
         backoff = min(2.0 ** min(self.failures - 1, 10), MAX_BACKOFF)
-        self.pause_until = max(self.pause_until, now + max(backoff, wait_after_refusal(error), requested_wait(error)))
+        self.pause_until = max(self.pause_until, now + max(backoff, wait_after_refusal(error)))
         log = _log.debug if error.reason in self._reasons else _log.warning
         log(
             "request failed",

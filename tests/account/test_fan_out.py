@@ -270,6 +270,16 @@ async def test_a_connection_that_is_gone_has_no_value():
     await harness.fan_out.close()
 
 
+async def test_a_response_for_a_connection_that_is_gone_is_dropped():
+    """If a connection disappears while it is read, its value is not shown."""
+    harness = Harness(1, 2, delay=40.0)
+    await harness.scrape(15.0)
+    harness.lists.set(record(2))
+    await harness.scrape(45.0)
+    assert values(await harness.fan_out()) == {"2": 3}
+    await harness.fan_out.close()
+
+
 # Values
 
 
@@ -470,3 +480,15 @@ async def test_adopt():
     await harness.scrape(30.0)
     assert [row_id for _, row_id in harness.requests][:2] == [str((int(last) + step) % 6) for step in (1, 2)]
     await second.close()
+
+
+@pytest.mark.parametrize(("status", "pause"), [(403, 0.0), (429, 115.0)])
+async def test_adopt_after_a_failure(status, pause):
+    """Another fan-out asks again at once, for example with another key, unless Telnyx asked to wait."""
+    harness = Harness(1, concurrency=1)
+    harness.answer = lambda _: response(status, retry_after="120")
+    await harness.scrape(5.0)
+    await harness.fan_out.close()
+    second = harness.another()
+    second.adopt(harness.fan_out)
+    assert second.pause == pytest.approx(pause)
