@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
@@ -84,7 +85,7 @@ class FanOut:
         self._clock = clock
         self._indexes: Sequence[PageIndex[Any]] = ()
         """The indexes from which the queue was made."""
-        self._queue: dict[str, ConnectionRecord] = {}
+        self._queue: OrderedDict[str, ConnectionRecord] = OrderedDict()
         """The connections to read by id. The first one is the next."""
         self._values: dict[str, _Value] = {}
         """The values of the connections that were requested, by id."""
@@ -183,8 +184,7 @@ class FanOut:
         if not (is_first_cycle or self._is_complete):
             self._is_complete = True
             _log.info("each connection was read once", collector=self._name, connections=len(self._queue))
-        del self._queue[row_id]
-        self._queue[row_id] = record
+        self._queue.move_to_end(row_id)
         now = self._clock()
         self._values.setdefault(row_id, _Value(None, now))
         interval = 1 / self._rate if is_first_cycle else self.cycle / len(self._queue)
@@ -201,7 +201,7 @@ class FanOut:
         records = {record.id: record for record in self._connections.records() if self._endpoint.selects(record)}
         new = [row_id for row_id in records if row_id not in self._queue]
         known = [row_id for row_id in self._queue if row_id in records]
-        self._queue = {row_id: records[row_id] for row_id in (*new, *known)}
+        self._queue = OrderedDict((row_id, records[row_id]) for row_id in (*new, *known))
         self._values = {row_id: value for row_id, value in self._values.items() if row_id in records}
 
     async def _read(self, record: ConnectionRecord) -> TelnyxError | None:
