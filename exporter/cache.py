@@ -78,6 +78,11 @@ class Cache(Generic[T]):
         """Seconds until the next refresh can start."""
         return max(0.0, self._next_refresh - self._clock())
 
+    def replace(self, value: T, other: T) -> None:
+        """Replace this value by another one of the same age. Do nothing if the cache has a newer one."""
+        if self._value is value:
+            self._value = other
+
     def adopt(self, other: Cache[T]) -> None:
         """Take over the value of another cache, with its age."""
         self._value, self._refreshed_at = other._value, other._refreshed_at

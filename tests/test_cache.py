@@ -585,3 +585,21 @@ class CacheMachine(RuleBasedStateMachine):
 
 TestAnyOrder = CacheMachine.TestCase
 TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=50)
+
+
+async def test_replace_keeps_the_age():
+    """A value can be replaced by another one of the same age, unless the cache has a newer one."""
+    now, values = 0.0, ["first", "second"]
+
+    async def refresh():
+        return values.pop(0)
+
+    cache = Cache(refresh, ttl=10.0, max_stale=100.0, clock=lambda: now)
+    await cache.get(None)
+    now = 8.0
+    cache.replace("first", "changed")
+    assert (cache.peek().value, cache.peek().age) == ("changed", 8.0)
+    now = 20.0
+    await cache.get(None)
+    cache.replace("changed", "late")
+    assert cache.peek().value == "second"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from exporter.account.refresh import requested_wait
 from exporter.cache import Cache
-from exporter.telnyx.errors import RateLimited
+from exporter.telnyx.errors import RateLimited, TelnyxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,11 +44,14 @@ class Source(Protocol):
     async def __call__(self) -> View:
         """Return the data. Raises `TelnyxError`."""
 
-    async def read_all(self) -> None:
-        """Prepare for a call whose result must be complete."""
+    async def read_all(self) -> View | None:
+        """Return all data, or None if a call after this one does. Raises `TelnyxError`."""
 
-    def adopt(self, previous: Any) -> None:
-        """Continue another source of the same data."""
+    async def render_again(self, view: View) -> View | None:
+        """Return the view with changes that need no request. Return None if there are none."""
+
+    def adopt(self, previous: Any, *, with_data: bool) -> None:
+        """Continue another source of the same data, or only its waits."""
 
     async def close(self) -> None:
         """Stop what runs in the background."""
@@ -97,7 +100,7 @@ class CachedCollector:
             self.cache.adopt_wait(previous.cache)
         if with_data:
             self.cache.adopt(previous.cache)
-            self._source.adopt(previous._source)
+        self._source.adopt(previous._source, with_data=with_data)
 
     @property
     def state(self) -> CollectorState:
@@ -111,10 +114,19 @@ class CachedCollector:
         """Return fresh data, or the current state after `timeout` seconds or the collector's maximum."""
         return await self.cache.get(min(timeout, self._max_wait))
 
-    async def read_completely(self) -> None:
-        """Wait until all data is refreshed, or the refresh has failed."""
-        await self._source.read_all()
-        await self.cache.get(None)
+    async def render_again(self) -> None:
+        """Update the current data with what other collectors have read meanwhile."""
+        view = self.cache.peek().value
+        if view is not None and (changed := await self._source.render_again(view)) is not None:
+            self.cache.replace(view, changed)
+
+    async def read_completely(self) -> View | None:
+        """Return all data, however long it takes to read. Return None if that fails."""
+        try:
+            view = await self._source.read_all()
+        except TelnyxError:
+            return None
+        return view or (await self.cache.get(None)).value
 
     @property
     def has_result(self) -> bool:
@@ -131,7 +143,6 @@ class CachedCollector:
         await self.cache.close()
         await self._source.close()
 
-    def families(self) -> Sequence[FamilyBlocks]:
-        """Return the families of the current data and of the status."""
-        view = self.cache.peek().value
+    def families(self, view: View | None) -> Sequence[FamilyBlocks]:
+        """Return the families of this data and of the status."""
         return [*(view.families if view else ()), *self.status.render(view, self._is_exposed)]

@@ -47,14 +47,17 @@ class CollectorGroup:
         if due:
             waited = await asyncio.gather(*(collector.get(timeout) for collector in due))
             entries = [*(entry for entry in entries if entry.hit), *waited]
+        for collector in collectors:
+            await collector.render_again()
         for entry in entries:
             self._observer.record_scrape(entry)
         return self._document(collectors)
 
     async def refresh_all(self) -> Document:
         """Wait until every collector has refreshed or failed, and return the data."""
-        await asyncio.gather(*(collector.read_completely() for collector in self.collectors.values()))
-        return self._document(self.collectors.values())
+        collectors = self.collectors.values()
+        views = await asyncio.gather(*(collector.read_completely() for collector in collectors))
+        return Document(*(collector.families(view) for collector, view in zip(collectors, views, strict=True)))
 
     async def start_refreshes(self) -> None:
         """Start the refreshes that are due, and don't wait for them."""
@@ -83,5 +86,7 @@ class CollectorGroup:
         if names not in self._documents:
             if len(self._documents) >= _MAX_DOCUMENTS:
                 self._documents = {}
-            self._documents[names] = Document(*(collector.families() for collector in collectors))
+            self._documents[names] = Document(
+                *(collector.families(collector.cache.peek().value) for collector in collectors)
+            )
         return self._documents[names]

@@ -30,6 +30,7 @@ class KnownConnections:
         views = [cache.peek().value for cache in self._caches]
         return [index for view in views if view for index in view.indexes]
 
-    def records(self) -> Iterable[Any]:
-        """Return the index record of each connection, which has the type `ConnectionRecord`."""
-        return chain.from_iterable(index.records for index in self.indexes)
+
+def records_of(indexes: Sequence[PageIndex[Any]]) -> Iterable[Any]:
+    """Return the index record of each connection, which has the type `ConnectionRecord`. That takes time."""
+    return chain.from_iterable(index.records for index in indexes)

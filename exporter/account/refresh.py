@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from exporter.account.known_connections import records_of
 from exporter.collectors.changes import find_changes
 from exporter.logs import error_location
 from exporter.telnyx.errors import Forbidden, Internal, NotFound, TelnyxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from exporter.account.known_connections import KnownConnections
     from exporter.collectors.index import PageIndex
     from exporter.exposition.renderer import RenderedPage, Renderer
     from exporter.exposition.response import FamilyBlocks
@@ -39,19 +41,9 @@ class View:
     missing: int
     """Rows that the list claims to have but that no page contained."""
     refreshed_at: float
-    """Unix time in seconds."""
+    """Unix time in seconds. 0 if nothing was read yet."""
     indexes: Sequence[PageIndex[Any]] = ()
     """The index of each page."""
-
-
-class Connections(Protocol):
-    """The connections that other collectors have read."""
-
-    async def refresh(self) -> None:
-        """Wait until they are fresh, or can't be refreshed."""
-
-    def records(self) -> Iterable[Any]:
-        """Return the index record of each connection."""
 
 
 class RefreshObserver(Protocol):
@@ -78,7 +70,7 @@ class Refresher:
         reader: Reader[RenderedPage],
         renderer: Renderer,
         *observers: RefreshObserver,
-        connections: Connections | None = None,
+        connections: KnownConnections | None = None,
         log_rows: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -89,26 +81,28 @@ class Refresher:
         self._connections = connections
         self._log_rows = log_rows
         self._clock = clock
-        self._pages: Sequence[RenderedPage] | None = None
-        """The pages of the last success, to find changes."""
+        self._indexes: Sequence[PageIndex[Any]] = ()
+        """The indexes of the connections in the last view."""
+        self._snapshot: Snapshot[RenderedPage] | None = None
+        """The last snapshot, to find changes."""
         self._failing: str | None = None
         """The reason of the last failure, while refreshes fail."""
         self._missing = 0
         self._unreadable: frozenset[str | None] = frozenset()
 
-    def adopt(self, previous: Refresher) -> None:
-        """Continue another refresher of the same list: log what changes from its last result."""
-        self._pages, self._failing = previous._pages, previous._failing
-        self._missing, self._unreadable = previous._missing, previous._unreadable
+    def adopt(self, previous: Refresher, *, with_data: bool) -> None:
+        """Continue another refresher of the same list: log what changes from its last result. Or do nothing."""
+        if with_data:
+            self._snapshot, self._indexes, self._failing = previous._snapshot, previous._indexes, previous._failing
+            self._missing, self._unreadable = previous._missing, previous._unreadable
 
     async def __call__(self) -> View:
         """Read and render the list. Raises `TelnyxError`."""
-        if self._connections is not None:
-            await self._connections.refresh()
         started = time.perf_counter()
         failure: TelnyxError | None = None
         try:
             snapshot = await self._reader.fetch()
+            self._indexes = () if self._connections is None else self._connections.indexes
             families, changes = await asyncio.to_thread(self._render, snapshot)
         except TelnyxError as error:
             failure = error
@@ -121,7 +115,7 @@ class Refresher:
         for observer in self._observers:
             observer.record_refresh(seconds, now)
         self._log_success(snapshot, changes, seconds)
-        self._pages = snapshot.pages
+        self._snapshot = snapshot
         indexes = [page.index for page in snapshot.pages]
         return View(families, snapshot.row_count, len(snapshot.unreadable), snapshot.missing, now, indexes)
 
@@ -135,7 +129,24 @@ class Refresher:
         return 0.0
 
     async def read_all(self) -> None:
-        """Do nothing: each call reads the whole list."""
+        """Wait for the connections that the list needs. A call reads the whole list."""
+        if self._connections is not None:
+            await self._connections.refresh()
+
+    async def render_again(self, view: View) -> View | None:
+        """Return the view with the connections that are known now. Return None if they are those that it shows.
+
+        Start the refreshes of connections that are due, and don't wait for them.
+        """
+        if self._connections is None or self._snapshot is None:
+            return None
+        await self._connections.refresh(0.0)
+        indexes = self._connections.indexes
+        if list(map(id, indexes)) == list(map(id, self._indexes)):
+            return None
+        snapshot, self._indexes = self._snapshot, indexes
+        families = await asyncio.to_thread(lambda: self._renderer.render(snapshot, tuple(records_of(indexes))))
+        return replace(view, families=families)
 
     async def close(self) -> None:
         """Do nothing: nothing runs between two calls."""
@@ -145,13 +156,12 @@ class Refresher:
 
         A row that is left out, or was, is neither added nor removed. Nor is any row if one of the snapshots lacks rows.
         """
-        pages = self._pages if self._pages is not None else snapshot.pages
+        pages = (self._snapshot or snapshot).pages
         unknown = self._unreadable | {row.id for row in snapshot.unreadable}
         changes = find_changes([page.index for page in pages], [page.index for page in snapshot.pages], unknown)
         if snapshot.missing or self._missing or not self._log_rows:
             changes = {kind: rows for kind, rows in changes.items() if kind not in {"added", "removed"}}
-        connections = () if self._connections is None else tuple(self._connections.records())
-        return self._renderer.render(snapshot, connections), changes
+        return self._renderer.render(snapshot, tuple(records_of(self._indexes))), changes
 
     def _log_success(
         self, snapshot: Snapshot[RenderedPage], changes: Mapping[str, Sequence[str]], seconds: float
@@ -160,7 +170,7 @@ class Refresher:
         if self._failing is not None:
             _log.info("refreshes succeed again", collector=name, last_reason=self._failing)
             self._failing = None
-        log = _log.info if self._pages is None else _log.debug
+        log = _log.info if self._snapshot is None else _log.debug
         log("refreshed", collector=name, rows=snapshot.row_count, pages=len(snapshot.pages), seconds=round(seconds, 3))
         log_changes(name, changes)
         if snapshot.missing != self._missing:

@@ -154,7 +154,7 @@ class Collector(Generic[RowT]):
             return ListReader(client, query, processor, on_restart=on_restart, limiter=limiter)
 
         if isinstance(endpoint, JoinedLists):
-            return JoinedReader([list_reader(row_type, one) for row_type, one in endpoint.lists.items()])
+            return JoinedReader({one.path: list_reader(row_type, one) for row_type, one in endpoint.lists.items()})
         return list_reader(self.row_type, endpoint)
 
     def select(

@@ -14,6 +14,7 @@ from exporter.collectors.families import gauge, unix_time, whole_row
 from exporter.collectors.index import IndexRecord
 from exporter.telnyx.errors import BadRequest, Malformed
 from exporter.telnyx.objects import ObjectDecoder
+from exporter.telnyx.responses import MIN_UNIX_TIME
 from exporter.telnyx.structs import ApiObject, Int
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from exporter.collectors.connection_rows import Connection
 
 _PATH = "/sip_registration_status"
-_MIN_UNIX_TIME = 1_000_000_000
-"""An expiry below this is a number of seconds. From this on, it is a Unix time."""
 
 
 class Details(ApiObject, frozen=True, gc=False):
@@ -96,7 +95,7 @@ async def _read(get: Get, connection: ConnectionRecord) -> Registration:
 
 def _expiry(details: Details) -> float | None:
     """Return when the registration expires. Telnyx sends a Unix time, or seconds since the last change."""
-    if details.expires is None or details.expires >= _MIN_UNIX_TIME:
+    if details.expires is None or details.expires >= MIN_UNIX_TIME:
         return details.expires
     registered_at = _last_modified(details)
     return None if registered_at is None else registered_at + details.expires
@@ -104,12 +103,12 @@ def _expiry(details: Details) -> float | None:
 
 def _for_registrations(connections: Collector[Any]) -> Collector[Any]:
     """Return the collector of credential connections without its own registration values, but with logins."""
-
-    def record(row: Connection) -> ConnectionRecord:
-        return msgspec.structs.replace(connection_record(row), registered=None, login=row.user_name or "")
-
     families = tuple(family for family in connections.row_families if family not in REGISTRATION)
-    return replace(connections, row_families=families, index_record=record)
+    return replace(connections, row_families=families, index_record=_record_with_login)
+
+
+def _record_with_login(row: Connection) -> ConnectionRecord:
+    return msgspec.structs.replace(connection_record(row), registered=None, login=row.user_name or "")
 
 
 COLLECTOR = Collector(

@@ -17,8 +17,8 @@ from exporter.telnyx.errors import ConnectionFailed, Malformed, RequestTimeout, 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MIN_UNIX_TIME = 1e9
-"""A rate limit reset below this is in seconds from now. From this on, it is a Unix time."""
+MIN_UNIX_TIME = 1e9
+"""A time below this is a number of seconds from another time. From this on, it is a Unix time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class RateLimit:
 def rate_limit(headers: Mapping[str, str], now: float) -> RateLimit | None:
     """Parse the rate limit headers and return None if there are none. `now` is the Unix time."""
     reset = _parse_number(headers.get("x-ratelimit-reset"))
-    if reset is not None and reset < _MIN_UNIX_TIME:
+    if reset is not None and reset < MIN_UNIX_TIME:
         reset += now
     limit = RateLimit(
         _parse_number(headers.get("x-ratelimit-limit")), _parse_number(headers.get("x-ratelimit-remaining")), reset

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl
 
@@ -72,7 +73,7 @@ def create_app(
     """
 
     async def status(_: Request) -> Response:
-        return HTMLResponse(render_page(current_group().states(), metrics_path), headers=_SECURITY_HEADERS)
+        return HTMLResponse(render_page(current_group().states(), metrics_path, time.time()), headers=_SECURITY_HEADERS)
 
     async def healthy(_: Request) -> Response:
         return PlainTextResponse("healthy\n")

@@ -49,8 +49,8 @@ nav {{ border-top: 1px solid var(--line); padding-top: 1rem; display: flex; flex
 """
 
 
-def render_page(states: Sequence[CollectorState], metrics_path: str) -> str:
-    """Render the page for the states of the collectors."""
+def render_page(states: Sequence[CollectorState], metrics_path: str, now: float) -> str:
+    """Render the page for the states of the collectors. `now` is the Unix time in seconds."""
     failing = [state for state in states if state.entry.error is not None]
     title, tone = "Connected to Telnyx", "good"
     if failing:
@@ -63,7 +63,7 @@ def render_page(states: Sequence[CollectorState], metrics_path: str) -> str:
         title=title,
         tone=tone,
         detail="".join(map(_failure, failing)),
-        rows="".join(map(_row, states)),
+        rows="".join(_row(state, now) for state in states),
         version=escape(__version__),
         metrics=escape(metrics_path),
     )
@@ -79,10 +79,11 @@ def _failure(state: CollectorState) -> str:
     )
 
 
-def _row(state: CollectorState) -> str:
-    view, age = state.entry.value, state.entry.age
+def _row(state: CollectorState, now: float) -> str:
+    view = state.entry.value
     rows, last = "unknown", "never, or too long ago to show"
-    if view is not None and age is not None:
+    if view is not None and view.refreshed_at:
+        age = max(0.0, now - view.refreshed_at)
         rows = f"{view.row_count}{' when last read' if state.entry.error else ''}"
         last = f"{datetime.fromtimestamp(view.refreshed_at, UTC):%Y-%m-%d %H:%M:%S} UTC, {age:.0f} s ago"
     return f"<tr><th>{escape(state.name)}</th><td>{rows}</td><td>{last}</td></tr>"

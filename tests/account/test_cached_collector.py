@@ -6,6 +6,7 @@ from collectors import collector_of, view_of
 from connections import collector_with, render_families
 
 from exporter.collectors.credential_connections import Connection
+from exporter.telnyx.errors import Internal
 
 
 async def empty():
@@ -31,9 +32,9 @@ async def test_families():
         return view_of(render_families(rows, collector=collector_with()), 1)
 
     collector = collector_of(refresh, is_exposed=lambda name: name == "telnyx_collector_rows")
-    assert [family.name for family, _ in collector.families()] == ["telnyx_collector_rows"]
+    assert [family.name for family, _ in collector.families(collector.cache.peek().value)] == ["telnyx_collector_rows"]
     await collector.get(5.0)
-    assert [family.name for family, _ in collector.families()] == ["telnyx_collector_rows"]
+    assert [family.name for family, _ in collector.families(collector.cache.peek().value)] == ["telnyx_collector_rows"]
     assert collector.name == "credential-connections"
 
 
@@ -46,15 +47,52 @@ async def test_adopt(with_data):
     second.adopt(first, with_data=with_data)
     assert second.status.failures["timeout"] == 1
     assert second.cache.peek().value is (first.cache.peek().value if with_data else None)
-    assert second._source.events == ([first._source] if with_data else [])
+    assert second._source.events == [(first._source, with_data)]
 
 
 async def test_a_complete_read_prepares_the_source():
     """Before a read that must be complete, the source is prepared."""
     collector = collector_of(empty)
-    await collector.read_completely()
+    assert await collector.read_completely() is collector.cache.peek().value
     assert collector._source.events == ["read_all"]
-    assert collector.cache.peek().hit
+
+
+async def test_a_complete_read_of_the_source_counts():
+    """If the source can read everything at once, the cache is not used."""
+    collector, view = collector_of(empty), view_of(row_count=7)
+
+    async def read_all():
+        return view
+
+    collector._source.read_all = read_all
+    assert await collector.read_completely() is view
+    assert collector.cache.peek().value is None
+
+
+async def test_a_complete_read_that_fails_has_no_data():
+    """If the source can't read everything, there is no data."""
+    collector = collector_of(empty)
+
+    async def read_all():
+        raise Internal("ValueError")
+
+    collector._source.read_all = read_all
+    assert await collector.read_completely() is None
+
+
+async def test_render_again():
+    """The source can change the current data between two refreshes."""
+    collector, changed = collector_of(empty), view_of(row_count=7)
+
+    async def render_again(view):
+        return changed
+
+    collector._source.render_again = render_again
+    await collector.render_again()
+    assert collector.cache.peek().value is None
+    await collector.get(5.0)
+    await collector.render_again()
+    assert collector.cache.peek().value is changed
 
 
 async def test_close_ends_the_source():

@@ -125,6 +125,20 @@ async def test_documents_follow_the_data(sources, observer):
     assert infos(await group.scrape(5.0)) == []
 
 
+async def test_a_scrape_shows_what_other_collectors_have_read(group, sources):
+    """Data that depends on other collectors follows them at the next scrape, without a refresh."""
+    document = await group.scrape(5.0)
+    collector = group.collectors["fax-applications"]
+
+    async def render_again(view):
+        return view_of(render_families([Connection(id="4")]), 1)
+
+    collector._source.render_again = render_again
+    assert infos(document) == ["1", "2", "3"]
+    assert infos(await group.scrape(5.0)) == ["1", "2", "4"]
+    assert sources["fax-applications"].reads == 1
+
+
 async def test_few_documents_are_kept(group, monkeypatch):
     """Documents of many selections don't accumulate."""
     monkeypatch.setattr("exporter.account.collector_group._MAX_DOCUMENTS", 2)

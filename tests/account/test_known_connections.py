@@ -2,7 +2,7 @@ import pytest
 from collectors import view_of
 from msgspec.structs import replace
 
-from exporter.account.known_connections import KnownConnections
+from exporter.account.known_connections import KnownConnections, records_of
 from exporter.cache import Cache
 from exporter.collectors.connection_index import EXAMPLE, ConnectionRecord
 from exporter.collectors.index import PageIndex
@@ -22,7 +22,7 @@ def cache_of(*pages, reads=None, **options):
 
 def ids(known):
     """Return the ids of the connections."""
-    return [record.id for record in known.records()]
+    return [record.id for record in records_of(known.indexes)]
 
 
 async def test_connections_of_all_lists():

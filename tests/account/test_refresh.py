@@ -4,13 +4,15 @@ import contextlib
 import pytest
 from connections import collector_with, text_of
 from msgspec.structs import replace
+from msgspec.structs import replace as record_with_id
 from structlog.testing import capture_logs
 
 from exporter.account.refresh import MAX_RETRY_AFTER, REFUSED_WAIT, Refresher, requested_wait, wait_after_refusal
-from exporter.collectors.connection_index import EXAMPLE
+from exporter.collectors.connection_index import EXAMPLE, ConnectionRecord
 from exporter.collectors.connection_rows import Connection, Inbound
 from exporter.collectors.credential_connections import COLLECTOR
 from exporter.collectors.families import ConnectionGauge, SnapshotGauge
+from exporter.collectors.index import PageIndex
 from exporter.exposition.renderer import Renderer
 from exporter.exposition.response import Document
 from exporter.telnyx.errors import (
@@ -380,7 +382,7 @@ async def test_changes_since_the_last_success_of_a_previous_refresher_are_logged
     await refresh(refresher, logs)
     fetcher.result = snapshot_of((ZERO, ONE))
     following = Refresher("some", fetcher, RENDERER, recorder)
-    following.adopt(refresher)
+    following.adopt(refresher, with_data=True)
     assert await refresh(following, logs) == [REFRESHED, CHANGED]
 
 
@@ -441,30 +443,90 @@ def test_wait_after_refusal(error):
 
 
 class Known:
-    """Connections that other collectors have read. The fetcher must be called after they are refreshed."""
+    """Connections that other collectors have read."""
 
-    def __init__(self, fetcher):
-        self._fetcher = fetcher
+    def __init__(self, *ids):
+        self.refreshes = []
+        self.set(*ids)
 
-    async def refresh(self):
-        """Make the fetcher succeed."""
-        self._fetcher.result = THREE
+    def set(self, *ids):
+        """Change the connections."""
+        self.indexes = [PageIndex(ConnectionRecord, [record_with_id(EXAMPLE, id=row_id) for row_id in ids])]
 
-    def records(self):
-        """Return two connections."""
-        return iter([EXAMPLE, EXAMPLE])
+    async def refresh(self, *timeouts):
+        """Record the call."""
+        self.refreshes.append(timeouts)
 
 
-async def test_connections_are_refreshed_before_the_list(recorder):
-    """A collector that needs to know connections gets those that are fresh when its list was read."""
-    fetcher = Fetcher(ConnectionFailed("refused"))
+def ids_of(view):
+    """Return the ids of the connections that a view shows."""
+    text = text_of(Document(view.families)).decode()
+    return [line.split('"')[1] for line in text.splitlines() if line.startswith("telnyx_connection_ips{")]
+
+
+def refresher_of_connections(known):
+    """Return a refresher of a list that shows a number for each of these connections."""
     names = ("connection_id", "connection_name")
-    family = ConnectionGauge("telnyx_connection_ips", "Help.", names, lambda rows, known: [(("", ""), len([*known]))])
-    renderer = Renderer(collector_with(snapshot_families=[family]))
-    refresher = Refresher("some", fetcher, renderer, recorder, connections=Known(fetcher))
-    assert b'telnyx_connection_ips{connection_id="",connection_name=""} 2\n' in text_of(
-        Document((await refresher()).families)
+    family = ConnectionGauge(
+        "telnyx_connection_ips",
+        "Help.",
+        names,
+        lambda _, connections: [((each.id, each.name), 1) for each in connections],
     )
+    return Refresher("some", Fetcher(), Renderer(collector_with(snapshot_families=[family])), connections=known)
+
+
+async def test_a_view_shows_the_connections_that_are_known_now():
+    """When the connections change, the view is rendered again, without reading the list. The list keeps its age."""
+    known = Known("1", "2")
+    refresher = refresher_of_connections(known)
+    view = await refresher()
+    assert ids_of(view) == ["1", "2"]
+    assert await refresher.render_again(view) is None
+    known.set("2", "3")
+    changed = await refresher.render_again(view)
+    assert ids_of(changed) == ["2", "3"]
+    assert changed.refreshed_at == view.refreshed_at
+    assert await refresher.render_again(changed) is None
+    assert known.refreshes == [(0.0,)] * 3
+
+
+async def test_a_list_without_connections_is_not_rendered_again(refresher):
+    """A list that needs no connections is rendered only when it is read."""
+    assert await refresher.render_again(await refresher()) is None
+
+
+async def test_nothing_is_rendered_again_before_the_first_success():
+    """There is nothing to render before the list was read."""
+    assert await refresher_of_connections(Known()).render_again(None) is None
+
+
+async def test_a_complete_read_waits_for_the_connections():
+    """Before a read that must be complete, the connections are read."""
+    known = Known()
+    refresher = refresher_of_connections(known)
+    assert await refresher.read_all() is None
+    assert known.refreshes == [()]
+    assert await Refresher("some", Fetcher(), RENDERER).read_all() is None
+
+
+async def test_adopt_without_data(refresher, logs):
+    """A refresher of other data starts anew: its first success is logged."""
+    await refresher()
+    other = Refresher("some", Fetcher(), RENDERER)
+    other.adopt(refresher, with_data=False)
+    assert await refresh(other, logs) == [FIRST_REFRESHED]
+
+
+async def test_an_adopted_view_is_rendered_again_only_after_a_change():
+    """A refresher that continues another one knows what the view shows."""
+    known = Known("1")
+    first, second = refresher_of_connections(known), refresher_of_connections(known)
+    view = await first()
+    second.adopt(first, with_data=True)
+    assert await second.render_again(view) is None
+    known.set("2")
+    assert ids_of(await second.render_again(view)) == ["2"]
 
 
 def test_nothing_runs_in_the_background(refresher):

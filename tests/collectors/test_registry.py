@@ -149,6 +149,12 @@ def test_a_collector_can_change_another():
     assert second is changing
 
 
+def test_enabled_collectors_are_equal():
+    """The same settings enable equal collectors, so that a reload keeps their data."""
+    settings = settings_of({}, demo=True)
+    assert enabled_collectors(settings) == enabled_collectors(settings)
+
+
 def test_collectors_come_after_those_that_they_need():
     """The connections that a collector needs are read by collectors before it, which exist."""
     names = [collector.name for collector in COLLECTORS]

@@ -35,9 +35,12 @@ class FunctionSource:
         """Record the call."""
         self.events.append("read_all")
 
-    def adopt(self, previous):
+    async def render_again(self, view):
+        """Return nothing."""
+
+    def adopt(self, previous, *, with_data):
         """Record the previous source."""
-        self.events.append(previous)
+        self.events.append((previous, with_data))
 
     async def close(self):
         """Record the call."""

@@ -53,7 +53,7 @@ def states_of(*entries, names=("credential-connections", "ip-connections", "fax-
 
 def page_of(*entries, metrics_path="/metrics"):
     """Render the page of collectors with these cache entries."""
-    return render_page(states_of(*entries), metrics_path)
+    return render_page(states_of(*entries), metrics_path, VIEW.refreshed_at + 12.4)
 
 
 def rendered(*entries):
@@ -169,6 +169,12 @@ def test_inserted_text_is_escaped():
     assert hostile.links["Metrics"] == HOSTILE
     assert f": {HOSTILE} ({HOSTILE})" in hostile.text
     assert HOSTILE in hostile.text
+
+
+def test_nothing_was_read_yet():
+    """A collector that reads in the background, and has not read anything yet, has no number of rows."""
+    (row,) = rendered(entry(view_of(refreshed_at=0.0)))[2]
+    assert row == ("credential-connections", "unknown", "never, or too long ago to show")
 
 
 def test_page_loads_no_other_resources():

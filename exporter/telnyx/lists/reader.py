@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Generic, Protocol
 
 from exporter.telnyx.budget import UNLIMITED
-from exporter.telnyx.errors import Malformed
+from exporter.telnyx.errors import Malformed, TelnyxError
 from exporter.telnyx.lists.pages import PageDecoder, RowT
 from exporter.telnyx.lists.pagination import read_list, read_page_as_list
 from exporter.telnyx.lists.snapshots import ContentT, ProcessedPage, Snapshot, process, process_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from exporter.telnyx.budget import Limiter
     from exporter.telnyx.client import Client
@@ -119,12 +120,16 @@ class ListReader(Generic[RowT, ContentT]):
 class JoinedReader(Generic[ContentT]):
     """Reads several lists as one, one after the other."""
 
-    def __init__(self, readers: Sequence[Reader[ContentT]]) -> None:
+    def __init__(self, readers: Mapping[str, Reader[ContentT]]) -> None:
+        """`readers` are those of the lists by path."""
         self._readers = readers
 
     async def fetch(self) -> Snapshot[ContentT]:
         """Read all lists. Raises `TelnyxError`."""
-        snapshots = [await reader.fetch() for reader in self._readers]
+        snapshots = []
+        for path, reader in self._readers.items():
+            with _naming(path):
+                snapshots.append(await reader.fetch())
         return Snapshot(
             pages=tuple(page for snapshot in snapshots for page in snapshot.pages),
             row_count=sum(snapshot.row_count for snapshot in snapshots),
@@ -134,5 +139,16 @@ class JoinedReader(Generic[ContentT]):
 
     async def check(self) -> None:
         """Request one row of each list. Raises `TelnyxError`."""
-        for reader in self._readers:
-            await reader.check()
+        for path, reader in self._readers.items():
+            with _naming(path):
+                await reader.check()
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Name the path in the message of an error."""
+    try:
+        yield
+    except TelnyxError as error:
+        error.args = (f"GET {path}: {error}",)
+        raise

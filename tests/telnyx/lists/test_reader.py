@@ -371,14 +371,14 @@ class Part:
 async def test_joined_lists_are_one_snapshot():
     """Several lists are one snapshot, with all pages in order. What is missing or unreadable is added up."""
     bad = UnreadableRow("7", "problem")
-    reader = JoinedReader([Part("a", "b", missing=1), Part("c", missing=2, unreadable=(bad,))])
+    reader = JoinedReader({"/a": Part("a", "b", missing=1), "/b": Part("c", missing=2, unreadable=(bad,))})
     assert await reader.fetch() == Snapshot(("a", "b", "c"), 3, (bad,), 3)
 
 
 @pytest.mark.parametrize("method", ["fetch", "check"])
 async def test_joined_lists_fail_together(method):
-    """If one list can't be read, the result would be incomplete, so it is an error."""
+    """If one list can't be read, the result would be incomplete, so it is an error, which names the path."""
     first, second = Part("a"), Part(error=Forbidden(403))
-    with pytest.raises(Forbidden):
-        await getattr(JoinedReader([first, second]), method)()
+    with pytest.raises(Forbidden, match=r"^GET /b: HTTP status 403$"):
+        await getattr(JoinedReader({"/a": first, "/b": second}), method)()
     assert first.calls == second.calls == [method]
