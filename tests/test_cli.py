@@ -649,6 +649,19 @@ def test_a_complete_poll(capsys, flags):
     assert not [name for name in families if name.startswith("process_")]
 
 
+def test_a_complete_poll_loses_no_data(capsys, monkeypatch, telnyx):
+    """If reading each connection takes longer than the lists are kept, they are printed anyway."""
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    monkeypatch.setenv("TELNYX_BASE_URL", telnyx.url)
+    telnyx.rows += [
+        {"id": str(number), "active": True, "webhook_event_url": "https://a.example"} for number in range(3)
+    ]
+    flags = ("--cache.ttl=0s", "--cache.max-stale=1s", "--collector.active-calls", "--collector.active-calls.rate=2")
+    assert main(["--once.complete", *flags]) == 0
+    families = families_of(capsys.readouterr().out)
+    assert len(families["telnyx_connection_active"]) == len(families["telnyx_connection_active_calls"]) == 3
+
+
 def test_a_complete_poll_that_fails(capsys, monkeypatch, telnyx):
     """If a connection can't be read, the exit status is 1, and the rest is printed."""
     monkeypatch.setenv("TELNYX_API_KEY", KEY)

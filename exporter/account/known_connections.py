@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from exporter.account.refresh import View
     from exporter.cache import Cache
     from exporter.collectors.index import PageIndex
 
 
 class KnownConnections:
-    """The connections in the current data of these caches."""
+    """The connections in the current data of these caches, whose values are of the type `View`."""
 
-    def __init__(self, caches: Sequence[Cache[View]]) -> None:
+    def __init__(self, caches: Sequence[Cache[Any]]) -> None:
         self._caches = caches
 
     async def refresh(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- a deadline to return by, not an error

@@ -50,6 +50,20 @@ def account_of(api, *, on=(), off=(), telemetry=TELEMETRY, ttl=None, **settings)
     return Account(settings, api.url, lambda: KEY, telemetry)
 
 
+def single_connections():
+    """Send lists, and what Telnyx sends for single connections."""
+    bodies = {
+        "sip_registration_status": b'{"registered": true, "sip_registration_status": "registered"}',
+        "active_calls": b'{"data": [], "meta": {"total_items": 3}}',
+    }
+
+    async def answer(exchange):
+        body = bodies.get(exchange.request.path.rpartition("/")[2])
+        await (listing() if body is None else respond(body=body))(exchange)
+
+    return answer
+
+
 def only(path, answer=listing()):  # noqa: B008 -- it has no state
     """Answer requests for this list only. Others get status 403."""
 
@@ -348,6 +362,86 @@ async def test_ttl_has_a_tolerance(api):
     await account.group.scrape(10.0)
     assert primary(account).cache.seconds_until_refresh == pytest.approx(950.0, abs=5.0)
     await account.close()
+
+
+FAST = {name: CollectorSettings(enabled=True, rate=100) for name in ("registrations", "active-calls")}
+"""Collectors that read single connections quickly."""
+
+
+def account_with_fan_outs(api, collectors=FAST, **settings):
+    """Return an account that reads single connections quickly."""
+    settings = Settings(_env_file=None, collectors=collectors, cache=CacheSettings(ttl=0), **settings)
+    return Account(settings, api.url, lambda: KEY, TELEMETRY)
+
+
+async def test_single_connections_are_read_in_the_background(api):
+    """Registrations and calls come with later scrapes. Those of the list are not shown beside them."""
+    api.rows = [row | {"user_name": "a", "webhook_event_url": "https://a.example"} for row in api.rows]
+    api.rows[0] |= {"registration_status": "Failed"}
+    api.answer(single_connections())
+    account = account_with_fan_outs(api)
+    async with asyncio.timeout(20):
+        found = {}
+        while sum(name[0] in {"telnyx_connection_registered", "telnyx_connection_active_calls"} for name in found) < 6:
+            await asyncio.sleep(0.05)
+            found = values(account, await account.group.scrape(10.0))
+    assert found["telnyx_connection_registered", "1", "connection 1"] == 1
+    assert found["telnyx_connection_active_calls", "1", "connection 1"] == 3
+    assert found["telnyx_collector_rows", "registrations"] == 3
+    await account.close()
+
+
+async def test_a_scrape_does_not_wait_for_single_connections(api):
+    """A scrape is answered although requests for single connections hang, and the account is ready."""
+    api.rows = [row | {"user_name": "a", "webhook_event_url": "https://a.example"} for row in api.rows]
+
+    async def hang(exchange):
+        is_list = exchange.request.path.endswith("connections")
+        await (listing() if is_list else silence)(exchange)
+
+    api.answer(hang)
+    account = account_with_fan_outs(api)
+    async with asyncio.timeout(5):
+        for _ in range(3):
+            found = values(account, await account.group.scrape(10.0))
+            await asyncio.sleep(0.1)
+    assert found["telnyx_collector_rows", PRIMARY] == 3
+    assert account.group.has_results
+    async with asyncio.timeout(5):
+        await account.close()
+
+
+async def test_a_reload_with_fan_outs_keeps_the_data(api):
+    """A reload keeps the connections and what was read for each, also if Telnyx can't be reached then."""
+    api.rows = [row | {"user_name": "a"} for row in api.rows]
+    api.answer(single_connections())
+    first = account_with_fan_outs(api)
+    await first.group.scrape(10.0)
+    source = first.group.collectors["registrations"]._source
+    async with asyncio.timeout(10):
+        while len(source._values) < 3:  # noqa: ASYNC110 -- the fan-out has no event for it
+            await asyncio.sleep(0.05)
+    current = CurrentAccount(first, lambda: account_with_fan_outs(api))
+    api.answer(silence)
+    await current.reload()
+    assert primary(current).cache.peek().value is not None
+    view = await current.group.collectors["registrations"]._source()
+    assert view.row_count == 3
+    await current.close()
+
+
+async def test_a_reload_that_switches_registrations_on(api):
+    """If a reload changes what the list shows, the old data is dropped, so that no series is there twice."""
+    api.rows = [row | {"user_name": "a", "registration_status": "Registered"} for row in api.rows]
+    api.answer(single_connections())
+    first = account_with_fan_outs(api, {})
+    await first.group.scrape(10.0)
+    assert "telnyx_connection_registered" in exposed_families(primary(first))
+    current = CurrentAccount(first, lambda: account_with_fan_outs(api))
+    await current.reload()
+    values(current, await current.group.scrape(10.0))
+    assert "telnyx_connection_registered" not in exposed_families(primary(current))
+    await current.close()
 
 
 SAME = {
