@@ -87,7 +87,7 @@ httpGet:
 {{- fail (printf "serviceMonitor.scrapeTimeout is %s, longer than serviceMonitor.interval, %s: shorten it, or lengthen the interval" .scrapeTimeout .interval) }}
 {{- end }}
 {{- end }}
-{{- $decided := list "telnyx.api-key-file" "web.config.file" "web.listen-address" "web.systemd-socket" "demo" "once" "check-config" "check-access" "version" "help" }}
+{{- $decided := list "telnyx.api-key-file" "web.config.file" "web.listen-address" "web.systemd-socket" "demo" "once" "once.complete" "check-config" "check-access" "version" "help" }}
 {{- range $name, $_ := .Values.settings }}
 {{- if has $name $decided }}
 {{- fail (printf "settings.%s can't be set: the chart decides it; see apiKey, webConfig, service and demo" $name) }}
