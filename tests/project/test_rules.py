@@ -287,7 +287,7 @@ def test_alert_is_tested_with_each_kind_of_connection(name):
 
 @each_alert
 def test_unit_tests_of_alert_pass(name, tmp_path):
-    """The unit tests of the alert pass in `promtool`, with the rules that it needs. With all rules, they take minutes."""
+    """The unit tests of the alert pass in `promtool`, with the rules that it needs. With all, they take minutes."""
     (group,) = GROUPS
     needed = [*used_by(ALERTS[name], group["rules"]), ALERTS[name]]
     rules, tests = tmp_path / "rules", tmp_path / "tests"

@@ -39,8 +39,8 @@ MAX_CYCLES = 2
 """A row is dropped when it is older than this many cycles."""
 _MAX_FAILURES = 10
 """Failures in a row after which a complete read ends."""
-_MAX_LATENCY = 10.0
-"""Seconds that responses can take without making a cycle longer."""
+_MAX_LATENCY = 2.0
+"""Seconds that responses can take without making a cycle longer. More requests would crowd the request budget."""
 _PAGE_ROWS = 250
 _POLL_INTERVAL = 1.0
 """Seconds after which the workers look for new connections, and whether scrapes still arrive."""
