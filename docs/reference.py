@@ -41,7 +41,8 @@ sample. Timestamps are Unix seconds. Labels in *italics* are sensitive: they exi
 names them.
 
 The metrics of a collector come from the list that it last read. They disappear when that list is older than
-`--cache.max-stale`, or than three times the collector's TTL if that is longer. A page of a list has 250 rows
+`--cache.max-stale`, or than three times the collector's TTL if that is longer. Each value of `registrations` and
+`active-calls` disappears when it is older than two cycles, even if Telnyx is down. A page of a list has 250 rows
 (`--telnyx.page-size`).
 """
 
@@ -123,13 +124,13 @@ def _section(collector: Collector[Any], described: Collection[str]) -> Iterator[
     endpoint, flag = collector.endpoint, f"--collector.{collector.name}"
     ttl = "that of `--cache.ttl`" if collector.default_ttl is None else format_duration(collector.default_ttl)
     yield f"\n## {collector.title}\n\n"
-    yield f"`{flag}` reads `GET /v2{endpoint.path}`.\n"
+    yield f"`{flag}` reads {' and '.join(f'`GET /v2{path}`' for path in endpoint.path.split(', '))}.\n"
     yield f"It is {'on' if collector.on_by_default else 'off'} by default. Its default TTL is {ttl}.\n"
     if isinstance(endpoint, FanOutEndpoint):
         rate = f"at most {endpoint.default_rate:g} per second (`{flag}.rate`)"
         yield f"In the background, it sends 1 request for each connection, {rate}.\n"
-        yield "It reads each connection once in a TTL, or in a longer cycle if the rate requires it.\n"
-        yield "A value that is older than two cycles is dropped.\n"
+        yield "It reads each connection once per TTL. If the rate is too low for that, it takes longer.\n"
+        yield "A value that is older than two such cycles is dropped.\n"
     elif isinstance(endpoint, ObjectEndpoint):
         yield "A refresh sends 1 request.\n"
     elif isinstance(endpoint, JoinedLists):
@@ -144,6 +145,9 @@ def _section(collector: Collector[Any], described: Collection[str]) -> Iterator[
         yield "The filters (`--telnyx.filter.*`) apply.\n"
     elif collector.ignores_filters:
         yield "Telnyx can't filter the list. The exporter rejects filters (`--telnyx.filter.*`) if the flag is set.\n"
+    if collector.changes_to:
+        moved = _labels(family.name for family in _families(collector) if family.name in described)
+        yield f"It also exposes {moved}, which {_labels(collector.changes_to)} then does not expose.\n"
     yield from _tables([collector], lambda name: name not in described)
 
 

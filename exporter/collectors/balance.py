@@ -21,7 +21,7 @@ class Balance(ApiObject, frozen=True, gc=False):
 # fmt: off
 COLLECTOR = Collector(
     name="balance",
-    title="Balance",
+    title="Balance and available credit",
     endpoint=ObjectEndpoint("/balance"),
     row_type=Balance,
     identity_labels={"currency": "currency"},
@@ -29,10 +29,11 @@ COLLECTOR = Collector(
         gauge("telnyx_account_balance", "Balance of the account, in the currency of the label.",
               whole_row, decimal("balance")),
         gauge("telnyx_account_available_credit",
-              "What the account can spend: balance plus credit limit. Telnyx blocks an account that has none.",
+              "What the account can spend: balance plus credit limit. At 0, Telnyx blocks the account.",
               whole_row, decimal("available_credit")),
-        gauge("telnyx_account_credit_limit", "How much credit the account has.", whole_row, decimal("credit_limit")),
-        gauge("telnyx_account_pending_balance", "Pending amount of the account.", whole_row, decimal("pending")),
+        gauge("telnyx_account_credit_limit", "Credit limit of the account.", whole_row, decimal("credit_limit")),
+        gauge("telnyx_account_pending_balance", "Charges that Telnyx has not settled yet.",
+              whole_row, decimal("pending")),
     ),
 )
 # fmt: on

@@ -45,7 +45,7 @@ COLLECTOR = Collector(
         ),
         MultiGauge(
             "telnyx_account_connections_limit",
-            "Maximum number of connections of the account: `global`, or one each for `standard`, `texml` and `uac`.",
+            "Maximum number of connections. The scope is `global`, or `standard`, `texml` and `uac`.",
             ("scope",),
             _limits,
         ),

@@ -79,13 +79,13 @@ COLLECTOR = Collector(
     snapshot_families=(
         ConnectionGauge(
             "telnyx_connection_ips",
-            "IP addresses of the IP connection. Without one, it can't be reached.",
+            "Number of IP addresses of the IP connection. If it is 0, Telnyx can't send calls to the connection.",
             ("connection_id", "connection_name"),
             _count_by_connection(Ip.connection_type),
         ),
         ConnectionGauge(
             "telnyx_connection_fqdns",
-            "FQDNs of the FQDN connection. Without one, it can't be reached.",
+            "Number of FQDNs of the FQDN connection. If it is 0, Telnyx can't send calls to the connection.",
             ("connection_id", "connection_name"),
             _count_by_connection(Fqdn.connection_type),
         ),

@@ -55,7 +55,8 @@ COLLECTOR = Collector(
     snapshot_families=(
         RowCount(
             "telnyx_phone_numbers",
-            "Phone numbers by connection, status, type and country. Without a connection, `connection_id` is empty.",
+            "Number of phone numbers by connection, status, type and country. "
+            "`connection_id` is empty for a number without a connection.",
             _LABELS,
             _LABELS,
             (),

@@ -70,8 +70,7 @@ def enabled_collectors(
             and not any(each.name in collector.connections_of for each, _ in enabled)
         ):
             if user.enabled:
-                needed = " or ".join(f"--collector.{name}" for name in collector.connections_of)
-                raise UsageError(f"--collector.{collector.name}: needs {needed}")
+                raise UsageError(f"--collector.{collector.name}: needs {_any_of(collector.connections_of)}")
             is_enabled = False
         if is_enabled:
             ttls = (user.ttl, collector.default_ttl, settings.cache.ttl)
@@ -88,6 +87,16 @@ def enabled_collectors(
     for changing, _ in tuple(enabled):
         enabled = [(changing.changes_to.get(each.name, _same)(each), options) for each, options in enabled]
     return tuple(enabled)
+
+
+def _any_of(names: Sequence[str]) -> str:
+    match [f"--collector.{name}" for name in names]:
+        case [one]:
+            return one
+        case [one, other]:
+            return f"{one} or {other}"
+        case flags:
+            return f"one of {', '.join(flags)}"
 
 
 def _same(collector: Collector[Any]) -> Collector[Any]:

@@ -77,7 +77,7 @@ COLLECTOR = Collector(
     snapshot_families=(
         ConnectionGauge(
             "telnyx_connection_telephony_credentials",
-            "Telephony credentials of the connection.",
+            "Number of telephony credentials of the connection, by whether they have expired.",
             ("connection_id", "connection_name", "expired"),
             _counts,
         ),

@@ -140,9 +140,9 @@ def _options_of(collector: CollectorFlags) -> Iterator[Option]:
         ("collectors", name, "ttl"),
         flag=f"--collector.{name}.ttl",
         variable=f"{variable}__TTL",
-        help=f"Age at which a scrape refreshes the data of {name}."
+        help=f"How old the data of {name} may be before a scrape refreshes it."
         if rate is None
-        else f"Time in which {name} reads each connection once.",
+        else f"How often {name} reads each connection; longer if the rate requires it.",
         group=COLLECTORS_GROUP,
         metavar="DURATION",
         default="--cache.ttl" if ttl is None else format_duration(ttl),

@@ -107,7 +107,7 @@ class TelnyxSettings(SettingsGroup):
     concurrency: int = _setting("4", "Pages to read at the same time, 1 to 32.", "N", ge=1, le=32)
     max_requests_per_second: float = _setting(
         "5",
-        "Maximum rate of requests of all collectors but credential-connections, with bursts of 20.",
+        "Maximum requests per second of all collectors but credential-connections together, with bursts of 20.",
         "N",
         ge=0.1,
         allow_inf_nan=False,
@@ -194,11 +194,12 @@ class Settings(BaseSettings):
 
     demo: bool = Field(default=False, description="Expose a built-in account with all collectors; needs no API key.")
     once: bool = Field(
-        default=False, description="Poll once, print the metrics, and exit; status 1 if the poll failed."
+        default=False, description="Poll once, print the metrics, and exit; status 1 if a collector failed."
     )
     once_complete: bool = Field(
         default=False,
-        description="Like --once, also with the collectors that send one request for each connection.",
+        description="Like --once, but also run registrations and active-calls, which send one request for each "
+        "connection.",
         json_schema_extra={"flag": "--once.complete"},
     )
     check_config: bool = Field(default=False, description="Check the configuration, poll nothing, and exit.")

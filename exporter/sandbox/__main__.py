@@ -8,7 +8,7 @@ import socket
 import sys
 from contextlib import suppress
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import uvicorn
 
@@ -17,6 +17,8 @@ from exporter.sandbox.api import ENDPOINTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_DEFAULT_KEY = "sandbox"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,18 +40,31 @@ def _path(text: str) -> str:
     return text
 
 
+def _parser() -> _Parser:
+    parser = _Parser(
+        "python -m exporter.sandbox",
+        description="A Telnyx-compatible API on loopback. Its API key is the environment's TELNYX_API_KEY, "
+        f"or `{_DEFAULT_KEY}`.",
+    )
+
+    def add(flag: str, help_text: str, **options: Any) -> None:
+        parser.add_argument(flag, help=help_text, **options)
+
+    default = "(default: %(default)s)"
+    address = {"type": _loopback_address, "default": "127.0.0.1:18080", "metavar": "ADDRESS"}
+    add("--listen-address", f"loopback address and port; port 0 selects a free one {default}", **address)
+    add("--size", f"number of credential connections {default}", type=int, default=55, metavar="N")
+    add("--seed", f"the same seed gives the same account {default}", type=int, default=1, metavar="N")
+    add("--step", f"seconds between two changes, 0 for no changes {default}", type=int, default=45, metavar="N")
+    add("--rate-limit", f"requests per minute, 0 for no limit {default}", type=int, default=600, metavar="N")
+    paths = f"path that the key may not read; can be repeated: {', '.join(ENDPOINTS)}"
+    add("--forbid", paths, action="append", type=_path, default=[], metavar="PATH")
+    return parser
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve a sandbox until interrupted. The API key is the environment's `TELNYX_API_KEY`, or `sandbox`."""
-    parser = _Parser("python -m exporter.sandbox", description="A Telnyx-compatible API on loopback.")
-    parser.add_argument(
-        "--listen-address", type=_loopback_address, default="127.0.0.1:18080", help="port 0 selects a free port"
-    )
-    parser.add_argument("--size", type=int, default=55, help="number of credential connections")
-    parser.add_argument("--seed", type=int, default=1, help="the same seed gives the same account")
-    parser.add_argument("--step", type=int, default=45, help="seconds between two changes, 0 for no changes")
-    parser.add_argument("--rate-limit", type=int, default=600, help="requests per minute, 0 for no limit")
-    forbid_help = "a path that the key may not read, such as /ip_connections; can be repeated"
-    parser.add_argument("--forbid", action="append", type=_path, default=[], metavar="PATH", help=forbid_help)
+    parser = _parser()
     options = parser.parse_args(argv)
     if min(options.size, options.step, options.rate_limit) < 0:
         parser.error("--size, --step and --rate-limit must be 0 or more")
@@ -62,10 +77,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     with listener, suppress(KeyboardInterrupt):
         account = Account(options.size, options.seed, step=options.step)
-        api_key = os.environ.get("TELNYX_API_KEY") or "sandbox"
+        api_key = os.environ.get("TELNYX_API_KEY") or _DEFAULT_KEY
         app = create_app(account, api_key=api_key, rate_limit=options.rate_limit, forbidden=options.forbid)
+        base_url = f"http://{host}:{listener.getsockname()[1]}/v2"
+        shown_key = api_key if api_key == _DEFAULT_KEY else "..."
         sys.stderr.write(
-            f"A sandbox of {options.size} credential connections: http://{host}:{listener.getsockname()[1]}/v2\n"
+            f"A sandbox of {options.size} credential connections. "
+            f"Run: TELNYX_BASE_URL={base_url} TELNYX_API_KEY={shown_key} telnyx-exporter\n"
         )
         uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="warning", lifespan="off")).run([listener])
     return 0

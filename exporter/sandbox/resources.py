@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from exporter.sandbox import rows
@@ -87,7 +88,7 @@ class Resource:
     """Minimum number of rows, unless the account is empty."""
     change: Callable[[random.Random, Row, str], Row] = _change
     """Returns the fields that change in a row at this time, including the field that holds the time."""
-    random_changes: bool = True
+    random_changes: bool = False
     """Whether steps change random rows. If not, only incidents change the list."""
     owners: tuple[str, ...] = ()
     """The paths of the lists of connections that a row can belong to."""
@@ -143,17 +144,18 @@ _FILTERS: Filters = {
     ),
 }
 
+_connections = partial(Resource, random_changes=True)
 CONNECTIONS: Mapping[str, Resource] = {
-    "/credential_connections": Resource(connections.CREDENTIAL, _BY_CONNECTION_NAME, _FILTERS, share=1, minimum=0),
-    "/ip_connections": Resource(connections.IP, _BY_CONNECTION_NAME, _FILTERS),
-    "/fqdn_connections": Resource(connections.FQDN, _BY_CONNECTION_NAME, _FILTERS),
-    "/uac_connections": Resource(connections.UAC, _BY_CONNECTION_NAME, _FILTERS),
-    "/external_connections": Resource(connections.EXTERNAL),
-    "/call_control_applications": Resource(
+    "/credential_connections": _connections(connections.CREDENTIAL, _BY_CONNECTION_NAME, _FILTERS, share=1, minimum=0),
+    "/ip_connections": _connections(connections.IP, _BY_CONNECTION_NAME, _FILTERS),
+    "/fqdn_connections": _connections(connections.FQDN, _BY_CONNECTION_NAME, _FILTERS),
+    "/uac_connections": _connections(connections.UAC, _BY_CONNECTION_NAME, _FILTERS),
+    "/external_connections": _connections(connections.EXTERNAL),
+    "/call_control_applications": _connections(
         applications.CALL_CONTROL, _sorts("connection_name", "application_name"), page_size=20
     ),
-    "/texml_applications": Resource(applications.TEXML, _sorts("friendly_name", "friendly_name")),
-    "/fax_applications": Resource(applications.FAX, _sorts("application_name", "application_name"), page_size=20),
+    "/texml_applications": _connections(applications.TEXML, _sorts("friendly_name", "friendly_name")),
+    "/fax_applications": _connections(applications.FAX, _sorts("application_name", "application_name"), page_size=20),
 }
 """The lists of connections and applications by their path below `/v2`."""
 RESOURCES: Mapping[str, Resource] = {
@@ -166,20 +168,17 @@ RESOURCES: Mapping[str, Resource] = {
         page_size=20,
         share=0,
         minimum=len(rows.PROFILE_IDS),
-        random_changes=False,
     ),
     "/ips": Resource(
         endpoints.IP,
         filters=_equal("connection_id", "ip_address", "port"),
         share=0.2 * endpoints.ENDPOINTS_PER_CONNECTION,
-        random_changes=False,
         owners=("/ip_connections",),
     ),
     "/fqdns": Resource(
         endpoints.FQDN,
         filters=_equal("connection_id", "fqdn", "port", "dns_record_type"),
         share=0.2 * endpoints.ENDPOINTS_PER_CONNECTION,
-        random_changes=False,
         owners=("/fqdn_connections",),
     ),
     "/phone_numbers/slim": Resource(
@@ -189,7 +188,6 @@ RESOURCES: Mapping[str, Resource] = {
         default_sort="-created_at",
         page_size=20,
         share=2.2,
-        random_changes=False,
         owners=tuple(CONNECTIONS),
     ),
     "/telephony_credentials": Resource(
@@ -197,7 +195,6 @@ RESOURCES: Mapping[str, Resource] = {
         filters=_equal("name", "resource_id", "sip_username"),
         page_size=50,
         share=1.45,
-        random_changes=False,
         owners=("/credential_connections",),
     ),
 }

@@ -75,7 +75,7 @@ def _failure(state: CollectorState) -> str:
     return (
         f"<p><b>{escape(state.name)}</b>: {escape(cause.reason)} ({escape(str(cause))})</p>"
         f"<p>{escape(cause.advice)}</p>"
-        f"<p>Next attempt: at the first scrape in {state.seconds_until_refresh:.0f} s or later.</p>"
+        f"<p>Next attempt: at the first scrape after {state.seconds_until_refresh:.0f} s.</p>"
     )
 
 

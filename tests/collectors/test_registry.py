@@ -134,6 +134,13 @@ def test_a_collector_that_needs_another():
     assert str(caught.value) == (
         "--collector.endpoints: needs --collector.ip-connections or --collector.fax-applications"
     )
+    three = replace(endpoints, connections_of=("ip-connections", "fax-applications", "uac-connections"))
+    with pytest.raises(UsageError) as caught:
+        enabled_collectors(settings_of({"endpoints": ON}), (*few[:-1], three))
+    assert str(caught.value) == (
+        "--collector.endpoints: needs one of --collector.ip-connections, --collector.fax-applications, "
+        "--collector.uac-connections"
+    )
     off = {"ip-connections": OFF, "fax-applications": OFF}
     assert [each for each, _ in enabled_collectors(settings_of(off, demo=True), few)] == [CREDENTIALS]
 

@@ -105,7 +105,7 @@ class CountingPeer:
 
 def documented_for_all_collectors():
     """Return the documented requests per minute of each collector, and of all."""
-    (total,) = re.findall(r"every collector together sends (\d+) requests per\nminute", OPERATIONS)
+    (total,) = re.findall(r"all collectors together send (\d+) requests per\nminute", OPERATIONS)
     rows = re.findall(
         r"^\| (`[\w-]+`|the other types of connections) \| [^|]+ \| [^|]+ \| ([\d.]+) \|$", OPERATIONS, re.MULTILINE
     )

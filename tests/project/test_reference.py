@@ -7,6 +7,7 @@ import pytest
 from connections import CONNECTION_COLLECTORS
 
 from exporter.account.status import STATUS_FAMILIES
+from exporter.collectors import endpoints, registrations
 from exporter.collectors.collector import Collector, ListEndpoint, ObjectEndpoint
 from exporter.collectors.credential_connections import COLLECTOR
 from exporter.collectors.families import SnapshotGauge, info, whole_row
@@ -102,6 +103,20 @@ OBJECT = """
 It is off by default. Its default TTL is 5m.
 A refresh sends 1 request.
 """
+JOINED = """
+`--collector.endpoints` reads `GET /v2/ips` and `GET /v2/fqdns`.
+It is off by default. Its default TTL is 5m.
+Telnyx can't sort these lists. A refresh sends 1 request for each page of each list.
+"""
+FAN_OUT = """
+`--collector.registrations` reads `GET /v2/sip_registration_status`.
+It is off by default. Its default TTL is 5m.
+In the background, it sends 1 request for each connection, at most 2 per second (`--collector.registrations.rate`).
+It reads each connection once per TTL. If the rate is too low for that, it takes longer.
+A value that is older than two such cycles is dropped.
+It also exposes `telnyx_connection_registered`, `telnyx_connection_registration_status`, \
+`telnyx_connection_registration_updated_timestamp_seconds`, which `credential-connections` then does not expose.
+"""
 
 
 @pytest.mark.parametrize(
@@ -111,8 +126,10 @@ A refresh sends 1 request.
         (CARDS, UNSORTED),
         (replace(CARDS, endpoint=ListEndpoint("/sim_cards", paged=False)), UNPAGED),
         (replace(CARDS, endpoint=ObjectEndpoint("/sim_cards")), OBJECT),
+        (endpoints.COLLECTOR, JOINED),
+        (registrations.COLLECTOR, FAN_OUT),
     ],
-    ids=["sorted", "unsorted", "unpaged", "object"],
+    ids=["sorted", "unsorted", "unpaged", "object", "joined", "fan-out"],
 )
 def test_a_section_says_how_the_list_is_read(collector, text):
     """The section of a collector says what it reads, when, with how many requests, and whether the filters apply."""

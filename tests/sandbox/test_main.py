@@ -18,15 +18,23 @@ from exporter.sandbox import Account, __main__
 from exporter.sandbox.__main__ import main
 from exporter.sandbox.api import ENDPOINTS
 
+START = (
+    r"A sandbox of {size} credential connections\. "
+    r"Run: TELNYX_BASE_URL=http://127\.0\.0\.1:\d+/v2 TELNYX_API_KEY={key} telnyx-exporter\n"
+)
+
 
 def fetch(line, key="sandbox", path="/credential_connections"):
-    """Request a list from the base URL at the end of this line and return the response."""
-    url = line.split()[-1]
+    """Request a list from the base URL in this line and return the response."""
+    url = re.search(r"http://\S+", line)[0]
     return httpx.get(f"{url}{path}", headers={"authorization": f"Bearer {key}"}, timeout=10, trust_env=False)
 
 
 def test_command_serves_until_interrupted():
-    """The command prints its base URL in one line, serves the requested account there, and exits with 0 on Ctrl-C."""
+    """The command prints its base URL in one line, serves the requested account there, and exits with 0 on Ctrl-C.
+
+    The line doesn't contain the key.
+    """
     options = ["--size", "30", "--seed", "7", "--step", "0", "--rate-limit", "0", "--listen-address", "127.0.0.1:0"]
     forbidden = ["/ip_connections", "/balance", "/connections/{connection_id}/active_calls"]
     options += [option for path in forbidden for option in ("--forbid", path)]
@@ -41,7 +49,7 @@ def test_command_serves_until_interrupted():
         try:
             assert select.select([process.stderr], [], [], 20)[0]
             line = process.stderr.readline()
-            assert re.fullmatch(r"A sandbox of 30 credential connections: http://127\.0\.0\.1:\d+/v2\n", line)
+            assert re.fullmatch(START.format(size=30, key=r"\.\.\."), line)
             response = fetch(line, KEY)
             assert response.json()["data"] == Account(30, 7, step=0).rows
             assert [path for path in ENDPOINTS if fetch(line, KEY, path).status_code == 403] == forbidden
@@ -56,16 +64,17 @@ def test_command_serves_until_interrupted():
 
 @pytest.mark.parametrize("environment", [None, ""], ids=["unset", "empty"])
 def test_main_without_a_key_uses_the_default_key(monkeypatch, environment):
-    """If the environment has no key, the key is `sandbox`. On an interrupt, `main` returns 0."""
+    """If the environment has no key, the key is `sandbox`, and is printed. On an interrupt, `main` returns 0."""
     monkeypatch.delenv("TELNYX_API_KEY", raising=False)
     if environment is not None:
         monkeypatch.setenv("TELNYX_API_KEY", environment)
-    responses = []
+    printed, responses = [], []
     reader, writer = os.pipe()
 
     def fetch_and_interrupt():
         try:
-            responses.append(fetch(lines.readline()))
+            printed.append(lines.readline())
+            responses.append(fetch(printed[0]))
         finally:
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -74,6 +83,7 @@ def test_main_without_a_key_uses_the_default_key(monkeypatch, environment):
         client_thread.start()
         assert main(["--listen-address", "127.0.0.1:0"]) == 0
         client_thread.join()
+    assert re.fullmatch(START.format(size=55, key="sandbox"), printed[0])
     (response,) = responses
     assert (response.status_code, len(response.json()["data"])) == (200, 55)
     assert response.headers["x-ratelimit-limit"] == "600"
@@ -123,10 +133,13 @@ def test_a_port_in_use_is_one_line(capsys):
 
 
 def test_module_runs_as_a_program(monkeypatch, capsys):
-    """`python -m exporter.sandbox` runs `main`, whose help lists every option."""
+    """`python -m exporter.sandbox` runs `main`, whose help lists every option and path, the defaults and the key."""
     monkeypatch.setattr(sys, "argv", ["sandbox", "--help"])
     with pytest.raises(SystemExit) as exit_:
         runpy.run_path(__main__.__file__, run_name="__main__")
     assert exit_.value.code == 0
-    text = capsys.readouterr().out
+    text = " ".join(capsys.readouterr().out.split())
+    assert "or `sandbox`" in text
+    assert all(f"(default: {value})" in text for value in ("127.0.0.1:18080", 55, 1, 45, 600))
+    assert all(path in text for path in ENDPOINTS)
     assert all(f"--{name}" in text for name in ("listen-address", "size", "seed", "step", "rate-limit", "forbid"))

@@ -6,11 +6,13 @@ import pytest
 from sandbox_client import Clock, fields_of
 
 from exporter.sandbox import Account
-from exporter.sandbox.resources import CONNECTIONS, RESOURCES
+from exporter.sandbox.resources import RESOURCES
 
 NAMES = ("connection_name", "application_name", "friendly_name", "name")
 SECRETS = ("password", "ip_authentication_token", "tech_prefix", "txt_value", "sip_password", "external_pin")
 """The last parts of the paths of fields that contain nothing but a secret."""
+NAMELESS = ("/external_connections", "/ips", "/fqdns", "/phone_numbers/slim")
+NO_URLS = ("/outbound_voice_profiles", "/ips", "/fqdns", "/phone_numbers/slim", "/telephony_credentials")
 
 
 def test_same_seed_gives_same_rows(path):
@@ -59,8 +61,8 @@ def test_names_are_unique(path):
     """A row has at most one name, which no other row of its list has. Every twelfth name is unusual."""
     rows = Account(2000, step=0)[path].rows
     names = [row[name] for row in rows for name in NAMES if name in row]
-    nameless = {"/external_connections", "/ips", "/fqdns", "/phone_numbers/slim"}
-    assert len(set(names)) == len(names) == (0 if path in nameless else len(rows))
+    assert len(set(names)) == len(names) in {0, len(rows)}
+    assert not (names and path in NAMELESS)
     unusual = [name for name in names if not re.fullmatch(r"[a-z-]+-\d\d+", name)]
     assert unusual == names[3::12]
 
@@ -70,15 +72,20 @@ def urls_of(rows):
     return [httpx.URL(value) for row in rows for value in fields_of(row).values() if "://" in str(value)]
 
 
-def test_only_connections_have_urls(path):
-    """Rows that belong to connections have no URLs."""
-    assert bool(urls_of(Account(step=0)[path].rows)) == (path in CONNECTIONS)
+@pytest.mark.parametrize("path", NO_URLS)
+def test_lists_without_urls(path):
+    """Profiles, and rows that belong to connections, have no URLs."""
+    assert not urls_of(Account(step=0)[path].rows)
 
 
-def test_urls_are_fictional(connection_path):
-    """Every URL has a reserved domain. Some have secrets in their user information, path or query."""
+def test_urls_are_fictional(path):
+    """Every URL has a reserved domain."""
+    assert all(url.host.endswith(".example") for url in urls_of(Account(2000, step=0)[path].rows))
+
+
+def test_some_urls_of_connections_contain_secrets(connection_path):
+    """Connections of every type have URLs with secrets in their user information, path or query."""
     urls = urls_of(Account(2000, step=0)[connection_path].rows)
-    assert all(url.host.endswith(".example") for url in urls)
     assert any(url.userinfo for url in urls)
     assert any(url.query for url in urls)
     assert any(url.path.startswith("/services/") for url in urls)
@@ -112,7 +119,7 @@ def test_secrets_differ(size):
     secrets = [value for name, value in fields if name.rpartition(".")[2] in SECRETS and value is not None]
     assert len(set(secrets)) == len(secrets) > 4 * size / 5
     assert all(len(secret) == 20 for secret in secrets)
-    assert {name for name, _ in fields if name.rpartition(".")[2] in SECRETS} == {
+    assert {name for name, _ in fields if name.rpartition(".")[2] in SECRETS} >= {
         "password",
         "txt_value",
         "external_uac_settings.password",

@@ -73,7 +73,7 @@ def row(rows, last, name="credential-connections"):
 
 
 NAME = "credential-connections"
-NEXT = "Next attempt: at the first scrape in 47 s or later."
+NEXT = "Next attempt: at the first scrape after 47 s."
 NEVER_REFRESHED = row("unknown", "never, or too long ago to show")
 REFRESHED = row("55", "2018-02-02 22:25:27 UTC, 12 s ago")
 

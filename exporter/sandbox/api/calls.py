@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 ACTIVE_CALLS = "/connections/{connection_id}/active_calls"
 _CHANNELS = 20
 """The most calls of a connection without channel limits."""
+_WAVES = ((0.3, 8, 20), (0.6, 8, 20), (0.97, 45, 60))
+"""The highest share of the channels that are in use, and the shortest and longest time between two peaks, in steps.
+
+The last one is above 80 % for about ten minutes, so that the alert about the limit fires in the demo.
+"""
 
 
 def active_calls(account: Account, query: Mapping[str, str]) -> dict[str, Any]:
@@ -69,7 +74,8 @@ def _number_of_calls(account: Account, row: Row) -> int:
     limits = [nested_object(row, direction).get("channel_limit") for direction in ("inbound", "outbound")]
     channels = sum(limit or 0 for limit in limits) if any(limit is not None for limit in limits) else _CHANNELS
     rng = random.Random(row["id"])  # noqa: S311 -- reproducible on purpose
-    highest_share, period = rng.choice((0.3, 0.6, 0.97)), rng.uniform(8, 20)
+    highest_share, shortest, longest = rng.choice(_WAVES)
+    period = rng.uniform(shortest, longest)
     cycles = account.steps_since(account.started) / period + rng.random()
     return round(channels * highest_share * (1 + math.sin(math.tau * cycles)) / 2)
 

@@ -94,6 +94,7 @@ async def test_the_calls_of_all_connections_can_be_forbidden(account):
     assert (await get(account, path)).status_code == 200
     assert error_of(await get(account, path, forbidden=[ACTIVE_CALLS])) == (403, "10010")
     assert (await get(account, path, forbidden=[path.removeprefix("/v2")])).status_code == 200
+    assert error_of(await get(account, "/v2/connections/1/2/active_calls", forbidden=[ACTIVE_CALLS])) == (404, "10005")
 
 
 async def test_a_forbidden_list_needs_the_right_key(account):

@@ -1,4 +1,4 @@
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import pytest
 from sandbox_client import error_of, get
@@ -139,6 +139,15 @@ async def test_calls_rise_and_fall(account, clock):
     highest = [max(counts) for counts in histories]
     assert min(highest) < 70
     assert 80 < max(highest) <= 100
+
+
+async def test_some_connections_are_near_their_limit_for_a_while(account, clock):
+    """Some applications have calls on more than 80 % of their channels for about ten minutes, the others never."""
+    longest = [
+        90 * max(len(list(run)) if above else 0 for above, run in groupby(counts, lambda calls: calls > 80))
+        for counts in await history(account, clock, **LIMITED)
+    ]
+    assert {0} < set(longest) <= {0, 540, 630, 720}
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,14 @@ async def test_counts(account):
 
 
 @pytest.mark.parametrize(
-    ("size", "standard", "texml", "uac"), [(0, 200, 12, 25), (55, 200, 12, 25), (60, 200, 12, 25), (65, 200, 24, 25)]
+    ("size", "standard", "texml", "uac"),
+    [(0, 200, 12, 25), (55, 200, 12, 25), (60, 200, 12, 25), (65, 200, 24, 25), (100, 200, 24, 25), (105, 400, 24, 25)],
 )
 async def test_limits(size, standard, texml, uac):
-    """The limits grow with the account. One of them is nearly reached in an account of the default size."""
+    """The limits grow with the account. One of them is nearly reached in an account of the default size.
+
+    Neither TeXML applications nor UAC connections are standard connections.
+    """
     data = (await get(Account(size, step=0), PATH)).json()["data"]
     assert data["limits"] == {"standard_limit": standard, "texml_limit": texml, "uac_limit": uac}
 
