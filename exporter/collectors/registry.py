@@ -64,15 +64,11 @@ def enabled_collectors(
             unfiltered.append(collector.name)
         by_default = (settings.demo or collector.on_by_default) and has_filters
         is_enabled = by_default if user.enabled is None else user.enabled
-        if (
-            is_enabled
-            and collector.connections_of
-            and not any(each.name in collector.connections_of for each, _ in enabled)
-        ):
-            if user.enabled:
-                raise UsageError(f"--collector.{collector.name}: needs {_any_of(collector.connections_of)}")
-            is_enabled = False
-        if is_enabled:
+        needed = collector.connections_of
+        lacks_connections = bool(needed) and not any(each.name in needed for each, _ in enabled)
+        if user.enabled and lacks_connections:
+            raise UsageError(f"--collector.{collector.name}: needs {_any_of(needed)}")
+        if is_enabled and not lacks_connections:
             ttls = (user.ttl, collector.default_ttl, settings.cache.ttl)
             ttl = next(ttl for ttl in ttls if ttl is not None)
             enabled.append((collector, user.model_copy(update={"ttl": ttl})))
@@ -90,13 +86,8 @@ def enabled_collectors(
 
 
 def _any_of(names: Sequence[str]) -> str:
-    match [f"--collector.{name}" for name in names]:
-        case [one]:
-            return one
-        case [one, other]:
-            return f"{one} or {other}"
-        case flags:
-            return f"one of {', '.join(flags)}"
+    flags = [f"--collector.{name}" for name in names]
+    return " or ".join(flags) if len(flags) < 3 else f"one of {', '.join(flags)}"  # noqa: PLR2004 -- more are hard to read
 
 
 def _same(collector: Collector[Any]) -> Collector[Any]:

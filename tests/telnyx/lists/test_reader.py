@@ -375,6 +375,13 @@ async def test_joined_lists_are_one_snapshot():
     assert await reader.fetch() == Snapshot(("a", "b", "c"), 3, (bad,), 3)
 
 
+async def test_access_to_joined_lists():
+    """The access check reads each list."""
+    first, second = Part("a"), Part("b")
+    await JoinedReader({"/a": first, "/b": second}).check()
+    assert first.calls == second.calls == ["check"]
+
+
 @pytest.mark.parametrize("method", ["fetch", "check"])
 async def test_joined_lists_fail_together(method):
     """If one list can't be read, the result would be incomplete, so it is an error, which names the path."""
