@@ -9,6 +9,7 @@ from panels import (
     GREEN,
     ORANGE,
     RED,
+    SHARE_USED,
     Column,
     build_dashboard,
     graph,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 
 SELECTED = '{profile_id=~"$profile"}'
-SHARE_USED = thresholds((0.8, ORANGE), (1, RED))
 NO_LIMIT = map_missing("no limit")
 
 

@@ -466,3 +466,4 @@ def build_dashboard(
 ON_OFF = map_values({"1": ("Active", GREEN), "0": ("Disabled", RED)})
 YES_NO = map_values({"true": ("yes", ""), "false": ("no", "")})
 WARN_ABOVE_ZERO = thresholds((1, ORANGE))
+SHARE_USED = thresholds((0.8, ORANGE), (1, RED))

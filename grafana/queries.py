@@ -29,13 +29,17 @@ def newest(promql: str, only: str = "", offset: str = "") -> str:
     return f"{promql} and on (job, instance, connection_id) topk by (connection_id) (1, {times} or {connections})"
 
 
+def _refreshed(collector: str) -> str:
+    """Return a query for the time at which a collector last refreshed."""
+    return f'telnyx_collector_last_success_timestamp_seconds{{collector="{collector}"}}'
+
+
 def latest(promql: str, collector: str) -> str:
     """Limit a query to the replica of each job whose collector refreshed last, for data that is not about connections.
 
     If the time of the last refresh is not exposed, any replica counts.
     """
-    times = f'telnyx_collector_last_success_timestamp_seconds{{collector="{collector}"}}'
-    return f"{promql} and on (job, instance) topk by (job) (1, {times} or on (job, instance) up)"
+    return f"{promql} and on (job, instance) topk by (job) (1, {_refreshed(collector)} or on (job, instance) up)"
 
 
 def latest_of_connection(metric: str, collector: str, condition: str = "") -> str:
@@ -43,9 +47,8 @@ def latest_of_connection(metric: str, collector: str, condition: str = "") -> st
 
     `condition` continues the query, for example with a comparison.
     """
-    times = f'telnyx_collector_last_success_timestamp_seconds{{collector="{collector}"}}'
     shown = f"group by (job, instance, connection_id) ({metric})"
-    refreshed = f"{shown} * on (job, instance) group_left () {times} or {shown}"
+    refreshed = f"{shown} * on (job, instance) group_left () {_refreshed(collector)} or {shown}"
     return f"{metric}{condition} and on (job, instance, connection_id) topk by (connection_id) (1, {refreshed})"
 
 

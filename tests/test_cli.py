@@ -663,7 +663,7 @@ def test_a_complete_poll_loses_no_data(capsys, monkeypatch, telnyx):
 
 
 def test_a_complete_poll_that_fails(capsys, monkeypatch, telnyx):
-    """If a connection can't be read, the exit status is 1, and the rest is printed."""
+    """If the request for a connection fails, the command prints all other metrics and exits with status 1."""
     monkeypatch.setenv("TELNYX_API_KEY", KEY)
     monkeypatch.setenv("TELNYX_BASE_URL", telnyx.url)
     telnyx.rows.append({"id": "1", "active": True, "user_name": "login"})

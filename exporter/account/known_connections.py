@@ -21,13 +21,23 @@ class KnownConnections:
 
     async def refresh(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- a deadline to return by, not an error
         """Refresh the data that is due. Wait at most `timeout` seconds, or until the refreshes have ended."""
-        await asyncio.gather(*(cache.get(timeout) for cache in self._caches))
+        if self._caches:  # awaiting nothing would cost every scrape a turn of the event loop
+            await asyncio.gather(*(cache.get(timeout) for cache in self._caches))
 
     @property
     def indexes(self) -> Sequence[PageIndex[Any]]:
         """The indexes of the current data. An index that did not change is the same object as before."""
         views = [cache.peek().value for cache in self._caches]
         return [index for view in views if view for index in view.indexes]
+
+
+NO_CONNECTIONS = KnownConnections(())
+"""For collectors that need to know no connections."""
+
+
+def are_same(indexes: Sequence[PageIndex[Any]], others: Sequence[PageIndex[Any]]) -> bool:
+    """Return whether these are the same objects, so that neither contains a change."""
+    return list(map(id, indexes)) == list(map(id, others))
 
 
 def records_of(indexes: Sequence[PageIndex[Any]]) -> Iterable[Any]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from exporter.account.known_connections import records_of
-from exporter.collectors.changes import find_changes
+from exporter.account.known_connections import NO_CONNECTIONS, are_same, records_of
+from exporter.collectors.changes import find_changes, of_kept_rows
 from exporter.logs import error_location
 from exporter.telnyx.errors import Forbidden, Internal, NotFound, TelnyxError
 
@@ -70,7 +70,7 @@ class Refresher:
         reader: Reader[RenderedPage],
         renderer: Renderer,
         *observers: RefreshObserver,
-        connections: KnownConnections | None = None,
+        connections: KnownConnections = NO_CONNECTIONS,
         log_rows: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -102,7 +102,7 @@ class Refresher:
         failure: TelnyxError | None = None
         try:
             snapshot = await self._reader.fetch()
-            self._indexes = () if self._connections is None else self._connections.indexes
+            self._indexes = self._connections.indexes
             families, changes = await asyncio.to_thread(self._render, snapshot)
         except TelnyxError as error:
             failure = error
@@ -130,23 +130,21 @@ class Refresher:
 
     async def read_all(self) -> None:
         """Wait for the connections that the list needs. A call reads the whole list."""
-        if self._connections is not None:
-            await self._connections.refresh()
+        await self._connections.refresh()
 
     async def render_again(self, view: View) -> View | None:
         """Return the view with the connections that are known now. Return None if they are those that it shows.
 
         Start the refreshes of connections that are due, and don't wait for them.
         """
-        if self._connections is None or self._snapshot is None:
+        if self._snapshot is None:
             return None
         await self._connections.refresh(0.0)
         indexes = self._connections.indexes
-        if list(map(id, indexes)) == list(map(id, self._indexes)):
+        if are_same(indexes, self._indexes):
             return None
-        snapshot, self._indexes = self._snapshot, indexes
-        families = await asyncio.to_thread(lambda: self._renderer.render(snapshot, tuple(records_of(indexes))))
-        return replace(view, families=families)
+        self._indexes = indexes
+        return replace(view, families=await asyncio.to_thread(self._families, self._snapshot))
 
     async def close(self) -> None:
         """Do nothing: nothing runs between two calls."""
@@ -160,8 +158,11 @@ class Refresher:
         unknown = self._unreadable | {row.id for row in snapshot.unreadable}
         changes = find_changes([page.index for page in pages], [page.index for page in snapshot.pages], unknown)
         if snapshot.missing or self._missing or not self._log_rows:
-            changes = {kind: rows for kind, rows in changes.items() if kind not in {"added", "removed"}}
-        return self._renderer.render(snapshot, tuple(records_of(self._indexes))), changes
+            changes = of_kept_rows(changes)
+        return self._families(snapshot), changes
+
+    def _families(self, snapshot: Snapshot[RenderedPage]) -> Sequence[FamilyBlocks]:
+        return self._renderer.render(snapshot, tuple(records_of(self._indexes)))
 
     def _log_success(
         self, snapshot: Snapshot[RenderedPage], changes: Mapping[str, Sequence[str]], seconds: float

@@ -40,6 +40,11 @@ def find_changes(
     return {kind: rows for kind, rows in changes.items() if rows}
 
 
+def of_kept_rows(changes: Mapping[str, Sequence[str]]) -> Mapping[str, Sequence[str]]:
+    """Return the changes without the rows that were added or removed."""
+    return {kind: rows for kind, rows in changes.items() if kind not in {"added", "removed"}}
+
+
 def _without(indexes: Iterable[PageIndex[Any]], same: set[int]) -> Iterable[PageIndex[Any]]:
     return (index for index in indexes if id(index) not in same)
 

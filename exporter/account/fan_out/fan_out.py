@@ -11,9 +11,9 @@ import structlog
 
 from exporter.account.fan_out.problems import Problems
 from exporter.account.fan_out.schedule import Schedule
-from exporter.account.known_connections import records_of
+from exporter.account.known_connections import are_same, records_of
 from exporter.account.refresh import View, log_changes
-from exporter.collectors.changes import find_changes
+from exporter.collectors.changes import find_changes, of_kept_rows
 from exporter.collectors.connection_index import EXAMPLE
 from exporter.logs import error_location
 from exporter.telnyx.errors import Internal, RateLimited, TelnyxError
@@ -192,7 +192,7 @@ class FanOut:
     async def _update_schedule(self) -> None:
         """Forget connections that are gone, and schedule new ones."""
         indexes = self._connections.indexes
-        if list(map(id, indexes)) == list(map(id, self._indexes)):
+        if are_same(indexes, self._indexes):
             return
         self._indexes = indexes
         records = await asyncio.to_thread(self._select, indexes)
@@ -256,8 +256,7 @@ class FanOut:
         ]
         pages = tuple(page for _, page in self._pages)
         changes = find_changes([page.index for _, page in before], [page.index for page in pages])
-        changes = {kind: rows for kind, rows in changes.items() if kind not in {"added", "removed"}}
-        return self._renderer.render(Snapshot(pages, len(rows))), changes
+        return self._renderer.render(Snapshot(pages, len(rows))), of_kept_rows(changes)
 
     def _page(self, rows: Sequence[ApiObject]) -> tuple[Sequence[ApiObject], RenderedPage]:
         return rows, self._renderer.render_page(rows)

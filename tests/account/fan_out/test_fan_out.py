@@ -285,7 +285,7 @@ async def test_a_response_for_a_connection_that_is_gone_is_dropped():
 
 
 async def test_a_value_is_dropped_after_two_cycles():
-    """A value that can't be read again is shown for two cycles. Others are not affected."""
+    """If a connection fails, its last value is shown for two cycles. The other connections are not affected."""
     harness = Harness(1, 2)
     await harness.scrape(30.0)
     harness.answer = lambda row_id: response(500) if row_id == "1" else httpx.Response(200, json={"data": [{}]})

@@ -54,7 +54,7 @@ def test_every_kind_of_limit_occurs(account):
 
 
 def test_added_profiles(account):
-    """A profile that a test adds has an id of its own."""
+    """A profile that a test adds gets a generated id, unlike the first profiles."""
     added = [account[PATH].add()["id"] for _ in range(2)]
     assert len({row["id"] for row in account[PATH].rows}) == 6
     assert all(account[PATH].find(row_id)["id"] == row_id for row_id in added)

@@ -384,7 +384,7 @@ async def test_access_to_joined_lists():
 
 @pytest.mark.parametrize("method", ["fetch", "check"])
 async def test_joined_lists_fail_together(method):
-    """If one list can't be read, the result would be incomplete, so it is an error, which names the path."""
+    """If one of the lists fails, reading them fails. The error names the path of that list."""
     first, second = Part("a"), Part(error=Forbidden(403))
     with pytest.raises(Forbidden, match=r"^GET /b: HTTP status 403$"):
         await getattr(JoinedReader({"/a": first, "/b": second}), method)()
