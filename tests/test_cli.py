@@ -24,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from socket_activation import passing
 
 from exporter import cli
+from exporter.build import BUILD_INFO
 from exporter.cli import main
 from exporter.collectors.collector import FanOutEndpoint
 from exporter.collectors.registry import COLLECTORS
@@ -934,10 +935,11 @@ def test_metrics_are_served_until_a_signal(log_pipe, number):
     families = families_of(responses[metrics].text)
     assert len(families["telnyx_connection_active"]) == DEMO_ROWS
     assert {"telnyx_up", "process_start_time_seconds", "python_info"} <= families.keys()
-    demo, listening, *_ = records
+    starting, demo, listening, *_ = records
     refreshed = {record["collector"]: record["rows"] for record in records if record["msg"] == "refreshed"}
     assert "no Telnyx account is read" in demo["msg"]
-    assert set(listening) == {"time", "level", "msg", "version", "page", "metrics"}
+    assert set(listening) == {"time", "level", "msg", "page", "metrics"}
+    assert starting.items() >= ({"msg": "starting"} | BUILD_INFO).items()
     once = {each.name for each in COLLECTORS if not isinstance(each.endpoint, FanOutEndpoint)}
     assert once <= refreshed.keys()  # the others read connections one by one, which takes longer
     paths = {each.name: each.endpoint.path for each in COLLECTORS if each.endpoint.path in RESOURCES}
@@ -971,7 +973,7 @@ def test_list_is_read_at_startup(monkeypatch, telnyx, log_pipe):
         stream.close()
         thread.join(TIMEOUT)
     assert status == 0
-    assert messages == ["listening", "refreshed", "stopping"]
+    assert messages == ["starting", "listening", "refreshed", "stopping"]
     assert telnyx.keys == [f"Bearer {KEY}"]
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from exporter import __version__
 from exporter.account.account import CurrentAccount
+from exporter.build import BUILD_INFO
 from exporter.commands.components import api_server, create_account, metric_filter, open_api_key, read_settings
 from exporter.config.flags import BindError, UsageError, check_reloadable
 from exporter.config.reload import Reloader
@@ -103,6 +103,7 @@ async def serve(
     telemetry: Telemetry,
 ) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status. A reload reads `arguments` again."""
+    _log.info("starting", **BUILD_INFO)
     path = settings.web.telemetry_path
     stop, reload_requested = asyncio.Event(), asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
@@ -137,7 +138,7 @@ async def serve(
             _log.info("running a demo with generated connections; no Telnyx account is read")
         for listener in listeners:
             urls = _endpoints(listener, "http" if tls is None else "https", path)
-            _log.info("listening", version=__version__, **urls)
+            _log.info("listening", **urls)
         await account.group.start_refreshes()
         await stop.wait()
         _log.info("stopping")
@@ -149,7 +150,7 @@ def _rebuild_account(arguments: Sequence[str], first: Settings, base_url: str, t
 
     A demo keeps its sandbox. Raises `UsageError`.
     """
-    settings = read_settings(arguments)
+    settings = read_settings(arguments).settings
     check_reloadable(first, settings)
     api_key = open_api_key(settings, telemetry)
     account = create_account(settings, base_url if settings.demo else settings.base_url, api_key, telemetry)

@@ -13,7 +13,7 @@ import httpx
 import stamina
 import structlog
 
-from exporter import __version__
+from exporter.build import USER_AGENT
 from exporter.config.values import is_loopback
 from exporter.telnyx.budget import UNLIMITED
 from exporter.telnyx.deadline import Deadline
@@ -86,7 +86,7 @@ class Client:
             headers={
                 "accept": "application/json",
                 "accept-encoding": "gzip",
-                "user-agent": f"telnyx-exporter/{__version__}",
+                "user-agent": USER_AGENT,
             },
             timeout=httpx.Timeout(min(timeout, _READ_TIMEOUT), connect=min(timeout, _CONNECT_TIMEOUT)),
             limits=httpx.Limits(max_connections=None),  # a list whose requests hang must not delay the others
