@@ -103,7 +103,6 @@ async def serve(
     telemetry: Telemetry,
 ) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status. A reload reads `arguments` again."""
-    _log.info("starting", **BUILD_INFO)
     path = settings.web.telemetry_path
     stop, reload_requested = asyncio.Event(), asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
@@ -134,6 +133,7 @@ async def serve(
         tls = None if web_config is None else web_config.tls
         await stack.enter_async_context(serving(app, *listeners, observer=incidents, tls=tls))
         stack.push_async_callback(account.close)  # closed before the server, so that waiting scrapes are served at once
+        _log.info("starting", **BUILD_INFO)
         if settings.demo:
             _log.info("running a demo with generated connections; no Telnyx account is read")
         for listener in listeners:

@@ -256,7 +256,7 @@ def test_unknown_sensitive_label_is_rejected(name):
 @pytest.mark.parametrize("fields", [{"level": "trace"}, {"level": 1}, {"format": "xml"}], ids=str)
 def test_unknown_log_levels_and_formats_are_rejected(fields):
     """Log levels and formats other than the documented ones are rejected."""
-    with pytest.raises(ValidationError, match="must be debug, info, warn or error|Input should be"):
+    with pytest.raises(ValidationError, match=r"must be debug, info, warn or error|Input should be"):
         LogSettings(**fields)
 
 

@@ -31,7 +31,7 @@ NEEDED = ("hatch_build.py", "pyproject.toml", "README.md", "LICENSE", ".gitignor
 
 @pytest.fixture
 def folder(tmp_path):
-    """Return a folder with the files that a build needs. `exporter/build.py` has no values, even in a source package."""
+    """Return a folder with the files that a build needs. `exporter/build.py` has no values, as in the repository."""
     folder = tmp_path / "source"
     for name in NEEDED:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

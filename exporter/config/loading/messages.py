@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from exporter.config.loading.sources import Sources
     from exporter.config.options import Option
 
+_MAX_SHOWN = 200
+"""How many characters of a value a message shows."""
+
 _REASONS = {
     "bool_parsing": "must be true or false",
     "int_parsing": "must be a whole number",
@@ -49,8 +52,12 @@ def explain(error: ValidationError, options: Iterable[Option], sources: Sources)
     given = sources.find(option)
     if given is None:  # a line that is only a name
         return f"{option.variable} in {DOTENV}: has no value; write {option.variable}=VALUE, or remove the line"
-    shown = "" if option.secret else f"={given.value!r}"
+    shown = "" if option.secret else f"={_shorten(repr(given.value))}"
     return f"{given.where}{shown}: {reason(problem)}"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 
 def reason(problem: ErrorDetails) -> str:
