@@ -6,13 +6,12 @@ import contextlib
 import logging
 import sys
 import traceback
-from typing import TYPE_CHECKING, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, cast
 
 import structlog
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
-    from typing import Any
 
     from structlog.typing import Processor
 
@@ -37,12 +36,15 @@ def error_location(error: BaseException | None) -> str:
     return f"{type(error).__name__}{where}"
 
 
-def configure_logging(level: Literal["debug", "info", "warning", "error"], form: Literal["logfmt", "json"]) -> None:
+def configure_logging(
+    level: Literal["debug", "info", "warning", "error"], form: Literal["logfmt", "json"], stream: Stream | None = None
+) -> None:
     """Configure structlog, and the standard library's logging, which libraries use.
 
+    By default, the log is written to standard error. Each call of `stream.write` gets whole lines.
     Libraries log at `warning` or higher, whatever the level, because at `debug` some would log headers.
     """
-    stream = cast("TextIO", _ErrorIgnoringStream(sys.stderr))
+    target = cast("TextIO", ErrorIgnoringStream(stream or sys.stderr))
     shared: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
@@ -52,9 +54,9 @@ def configure_logging(level: Literal["debug", "info", "warning", "error"], form:
     structlog.configure(
         processors=[*shared, _RENDERERS[form]],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(target),
     )
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(target)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -65,17 +67,33 @@ def configure_logging(level: Literal["debug", "info", "warning", "error"], form:
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns about each bad request, which anyone can send
 
 
-class _ErrorIgnoringStream:
+class Stream(Protocol):
+    """What the log is written to."""
+
+    def write(self, text: str, /) -> object:
+        """Write text."""
+
+    def flush(self) -> object:
+        """Write what is buffered."""
+
+
+class ErrorIgnoringStream:
     """A stream that ignores write errors: a log that can't be written must not stop the exporter."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Stream) -> None:
         self._stream = stream
 
+    def __getattr__(self, name: str) -> Any:
+        """Return other attributes of the stream, such as its encoding."""
+        return getattr(self._stream, name)
+
     def write(self, text: str) -> None:
+        """Write text, if that is possible."""
         with contextlib.suppress(OSError):
             self._stream.write(text)
 
     def flush(self) -> None:
+        """Flush the stream, if that is possible."""
         with contextlib.suppress(OSError):
             self._stream.flush()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -20,6 +21,7 @@ from exporter.exposition.renderer import Renderer
 from exporter.telnyx.budget import RequestBudget
 from exporter.telnyx.client import Client
 from exporter.telnyx.errors import TelnyxError
+from exporter.telnyx.lists.progress import no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from exporter.collectors.collector import Collector
     from exporter.config.settings import CollectorSettings, Settings
     from exporter.telemetry import Telemetry
+    from exporter.telnyx.lists.progress import CreateProgress
 
 TTL_TOLERANCE = 0.95
 """Fraction of the TTL after which a value is stale.
@@ -69,11 +72,13 @@ class Account:
         *,
         collectors: Sequence[Collector[Any]] = COLLECTORS,
         transport: httpx.AsyncBaseTransport | None = None,
+        create_progress: CreateProgress = no_progress,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         telnyx = settings.telnyx
         self._clock = clock
         self._settings = settings
+        self._create_progress = create_progress
         self._exposure = (base_url, telnyx.filter, settings.metrics)
         """The settings that determine what is exposed."""
         self._is_exposed = name_filter(settings.metrics.allow, settings.metrics.deny)
@@ -112,12 +117,14 @@ class Account:
         if is_primary:
             self._telemetry.record_cache_settings(ttl, max_stale)
         renderer = self._renderer(collector)
+        progress = self._create_progress(name, "pages")
         reader = collector.reader(
             self._client,
             renderer,
             self._settings.telnyx,
             on_restart=self._telemetry.record_list_restart if is_primary else lambda: None,
             limiter=self._budget.limiter(name, limited=not is_primary),
+            progress=progress,
         )
         self._readers[name] = collector.endpoint.path, reader
         return CachedCollector(
@@ -135,6 +142,7 @@ class Account:
             max_wait=math.inf if is_primary else MAX_WAIT,
             retry_after=requested_wait if is_primary else wait_after_refusal,
             is_exposed=self._is_exposed,
+            progress=progress,
             clock=self._clock,
         )
 
@@ -144,6 +152,7 @@ class Account:
         """Create the parts that read one connection after the other in the background."""
         assert isinstance(collector.endpoint, FanOutEndpoint)  # noqa: S101 -- the caller has checked it
         name = collector.name
+        progress = self._create_progress(name, "connections")
         fan_out = FanOut(
             name,
             collector.endpoint,
@@ -154,6 +163,7 @@ class Account:
             limiter=self._budget.limiter(name),
             ttl=options.ttl or 0.0,
             rate=options.rate or collector.endpoint.default_rate,
+            progress=progress,
             clock=self._clock,
         )
         self._readers[name] = collector.endpoint.path, fan_out
@@ -165,6 +175,7 @@ class Account:
             max_wait=MAX_WAIT,
             in_background=True,
             is_exposed=self._is_exposed,
+            progress=progress,
             clock=self._clock,
         )
 
@@ -195,7 +206,19 @@ class Account:
 
     async def check_access(self) -> Sequence[Access]:
         """Send one request for each collector, and return what the API key may read."""
-        return await asyncio.gather(*map(self._check, self._readers))
+        progress = self._create_progress("access", "collectors")
+        progress.record_progress(0, len(self._readers))
+        done = itertools.count(1)
+
+        async def check(name: str) -> Access:
+            result = await self._check(name)
+            progress.record_progress(next(done), len(self._readers))
+            return result
+
+        try:
+            return await asyncio.gather(*map(check, self._readers))
+        finally:
+            progress.record_end()
 
     async def _check(self, name: str) -> Access:
         path, reader = self._readers[name]

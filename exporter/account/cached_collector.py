@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from exporter.account.refresh import requested_wait
 from exporter.cache import Cache
 from exporter.telnyx.errors import RateLimited, TelnyxError
+from exporter.telnyx.lists.progress import NO_PROGRESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from exporter.account.status import CollectorStatus
     from exporter.cache import Entry
     from exporter.exposition.response import FamilyBlocks
+    from exporter.telnyx.lists.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class CachedCollector:
         retry_after: Callable[[Exception], float] = requested_wait,
         in_background: bool = False,
         is_exposed: Callable[[str], bool] = lambda _: True,
+        progress: Progress = NO_PROGRESS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.status = status
@@ -84,6 +87,7 @@ class CachedCollector:
         self._in_background = in_background
         self._max_wait = max_wait
         self._is_exposed = is_exposed
+        self._progress = progress
 
     @property
     def name(self) -> str:
@@ -124,9 +128,11 @@ class CachedCollector:
         """Return all data, however long it takes to read. Return None if that fails."""
         try:
             view = await self._source.read_all()
+            return view or (await self.cache.get(None)).value
         except TelnyxError:
             return None
-        return view or (await self.cache.get(None)).value
+        finally:
+            self._progress.record_end()
 
     @property
     def has_result(self) -> bool:

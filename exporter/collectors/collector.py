@@ -9,6 +9,7 @@ from exporter.collectors.families import Info
 from exporter.collectors.index import IndexRecord, id_and_name
 from exporter.telnyx.budget import UNLIMITED
 from exporter.telnyx.lists.pages import RowT
+from exporter.telnyx.lists.progress import NO_PROGRESS
 from exporter.telnyx.lists.reader import JoinedReader, ListQuery, ListReader
 from exporter.telnyx.objects import ObjectReader
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from exporter.config.settings import FilterSettings, TelnyxSettings
     from exporter.telnyx.budget import Limiter
     from exporter.telnyx.client import Client
+    from exporter.telnyx.lists.progress import Progress
     from exporter.telnyx.lists.reader import Reader
     from exporter.telnyx.lists.snapshots import ContentT, PageProcessor
     from exporter.telnyx.structs import ApiObject
@@ -142,16 +144,17 @@ class Collector(Generic[RowT]):
         *,
         on_restart: Callable[[], None] = lambda: None,
         limiter: Limiter = UNLIMITED,
+        progress: Progress = NO_PROGRESS,
     ) -> Reader[ContentT]:
         """Return a reader of the endpoint, which is not a fan-out. `on_restart` is called when a list is read again."""
         endpoint = self.endpoint
         assert not isinstance(endpoint, FanOutEndpoint)  # noqa: S101 -- `FanOut` reads these
         if isinstance(endpoint, ObjectEndpoint):
-            return ObjectReader(client, endpoint.path, self.row_type, processor, limiter=limiter)
+            return ObjectReader(client, endpoint.path, self.row_type, processor, limiter=limiter, progress=progress)
 
         def list_reader(row_type: type[ApiObject], one: ListEndpoint) -> ListReader[Any, ContentT]:
             query = one.query(row_type, telnyx.filter, telnyx.page_size)
-            return ListReader(client, query, processor, on_restart=on_restart, limiter=limiter)
+            return ListReader(client, query, processor, on_restart=on_restart, limiter=limiter, progress=progress)
 
         if isinstance(endpoint, JoinedLists):
             return JoinedReader({one.path: list_reader(row_type, one) for row_type, one in endpoint.lists.items()})

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from exporter.commands.components import api_server, create_account
 from exporter.commands.output import write_stdout
+from exporter.commands.progress import show_progress
 from exporter.commands.report import describe
 
 if TYPE_CHECKING:
@@ -33,12 +34,13 @@ async def check_config(
 
 async def check_access(settings: Settings, api_key: Callable[[], str], telemetry: Telemetry) -> int:
     """Print a table of what the API key may read, and return the exit status: 1 if anything is refused or fails."""
-    async with api_server(settings) as base_url:
-        account = create_account(settings, base_url, api_key, telemetry)
-        try:
-            results = await account.check_access()
-        finally:
-            await account.close()
+    with show_progress(settings.log) as create_progress:
+        async with api_server(settings) as base_url:
+            account = create_account(settings, base_url, api_key, telemetry, create_progress=create_progress)
+            try:
+                results = await account.check_access()
+            finally:
+                await account.close()
     width = max(len(result.collector) for result in results)
     path_width = max(len(result.path) for result in results)
     lines = [

@@ -18,6 +18,7 @@ from exporter.config.api_keys import KeyFile, describe_problem
 from exporter.config.flags import UsageError, load_settings
 from exporter.server.listeners import listen, local_url
 from exporter.server.serving import serving
+from exporter.telnyx.lists.progress import no_progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from exporter.config.loading.sources import Given
     from exporter.config.settings import Settings
     from exporter.telemetry import Telemetry
+    from exporter.telnyx.lists.progress import CreateProgress
 
 ONLY_FOR_TELNYX = frozenset({"api_key", "base_url", "telnyx.api_key_file", "telnyx.ca_file", "telnyx.proxy_url"})
 """Settings of the connection to Telnyx, which a demo does not use."""
@@ -85,11 +87,13 @@ def create_account(
     base_url: str,
     api_key: Callable[[], str],
     telemetry: Telemetry,
+    *,
     collectors: Sequence[Collector[Any]] = COLLECTORS,
+    create_progress: CreateProgress = no_progress,
 ) -> Account:
     """Create the account. Errors about httpx's environment variables don't quote their values."""
     try:
-        return Account(settings, base_url, api_key, telemetry, collectors=collectors)
+        return Account(settings, base_url, api_key, telemetry, collectors=collectors, create_progress=create_progress)
     except (OSError, ValueError, httpx.InvalidURL, ImportError) as error:
         reason = "SOCKS is not supported" if isinstance(error, ImportError) else "is invalid"
         names = ", ".join(name for name in os.environ if name.upper() in _HTTPX_VARIABLES)

@@ -17,9 +17,10 @@ from exporter.build import BUILD_INFO
 from exporter.commands.components import api_server, create_account, metric_filter, open_api_key, read_settings
 from exporter.config.flags import BindError, UsageError, check_reloadable
 from exporter.config.reload import Reloader
+from exporter.config.web.paths import WebPaths
 from exporter.logs import configure_logging
 from exporter.server.incidents import IncidentLog
-from exporter.server.listeners import inherit_sockets, listen, local_url
+from exporter.server.listeners import ListenError, inherit_sockets, listen, local_url
 from exporter.server.serving import serving
 from exporter.server.signals import on_signals
 from exporter.web.app import create_app
@@ -60,9 +61,8 @@ def listening_sockets(settings: Settings) -> Iterator[Sequence[socket.socket]]:
         for address in settings.web.listen_address:
             try:
                 listeners.append(stack.enter_context(listen(address)))
-            except (OSError, UnicodeError) as error:
-                reason = getattr(error, "strerror", None) or error
-                raise BindError(f"--web.listen-address={address!r}: {reason}") from None
+            except ListenError as error:
+                raise BindError(f"--web.listen-address={address!r}: {error}") from None
         yield listeners
 
 
@@ -70,7 +70,7 @@ def _inherit_sockets() -> Sequence[socket.socket]:
     try:
         if listeners := inherit_sockets():
             return listeners
-    except (OSError, ValueError) as error:
+    except ListenError as error:
         raise UsageError(f"--web.systemd-socket: {error}") from None
     raise UsageError("--web.systemd-socket: systemd passed no socket; start the socket unit, not only the service")
 
@@ -103,7 +103,8 @@ async def serve(
     telemetry: Telemetry,
 ) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status. A reload reads `arguments` again."""
-    path = settings.web.telemetry_path
+    web = settings.web
+    paths = WebPaths.of(web.external_url, web.route_prefix, web.telemetry_path)
     stop, reload_requested = asyncio.Event(), asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         # Signal handlers come first, so that SIGTERM stops the process cleanly at any moment from here on.
@@ -123,13 +124,13 @@ async def serve(
         app: ASGIApp = create_app(
             lambda: account.group,
             telemetry,
-            metrics_path=path,
-            reload=reload if settings.web.enable_lifecycle else None,
+            paths=paths,
+            reload=reload if web.enable_lifecycle else None,
         )
         incidents = IncidentLog(telemetry.count_incident)
         if web_config is not None:
             await stack.enter_async_context(_background(web_config.watch(telemetry)))
-            app = WebConfigMiddleware(app, lambda: web_config.config, incidents)
+            app = WebConfigMiddleware(app, lambda: web_config.config, incidents, paths=paths)
         tls = None if web_config is None else web_config.tls
         await stack.enter_async_context(serving(app, *listeners, observer=incidents, tls=tls))
         stack.push_async_callback(account.close)  # closed before the server, so that waiting scrapes are served at once
@@ -137,7 +138,9 @@ async def serve(
         if settings.demo:
             _log.info("running a demo with generated connections; no Telnyx account is read")
         for listener in listeners:
-            urls = _endpoints(listener, "http" if tls is None else "https", path)
+            urls = _endpoints(listener, "http" if tls is None else "https", paths)
+            if web.external_url:
+                urls["external_url"] = f"{web.external_url}/"
             _log.info("listening", **urls)
         await account.group.start_refreshes()
         await stop.wait()
@@ -159,8 +162,8 @@ def _rebuild_account(arguments: Sequence[str], first: Settings, base_url: str, t
     return account
 
 
-def _endpoints(listener: socket.socket, scheme: str, path: str) -> dict[str, str]:
+def _endpoints(listener: socket.socket, scheme: str, paths: WebPaths) -> dict[str, str]:
     if listener.family is socket.AF_UNIX:
-        return {"socket": os.fsdecode(listener.getsockname()), "metrics": path}
+        return {"socket": os.fsdecode(listener.getsockname()), "metrics": paths.metrics}
     url = local_url(listener, scheme)
-    return {"page": f"{url}/", "metrics": f"{url}{path}"}
+    return {"page": url + paths.page, "metrics": url + paths.metrics}

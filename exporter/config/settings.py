@@ -14,7 +14,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from exporter.config.values import (
-    Addresses,
     CommaSeparated,
     Duration,
     FilePath,
@@ -23,8 +22,9 @@ from exporter.config.values import (
     check_base_url,
     check_key,
     check_name_filter,
-    check_telemetry_path,
 )
+from exporter.config.web.addresses import Addresses
+from exporter.config.web.paths import check_external_url, check_route_prefix, check_telemetry_path
 
 PREFIX = "TELNYX_EXPORTER_"
 DOTENV = ".env"
@@ -45,12 +45,15 @@ def _check_secret_key(secret: SecretStr) -> SecretStr:
     return secret
 
 
-def _setting(default: Any, help_text: str, metavar: str, *, repeatable: bool = False, **bounds: Any) -> Any:
+def _setting(
+    default: Any, help_text: str, metavar: str, *, repeatable: bool = False, secret: bool = False, **bounds: Any
+) -> Any:
     """Declare a field: its default in the form that a user writes, its help text, and its placeholder in the help.
 
-    If it is repeatable, the values of several flags are joined; otherwise the last flag counts.
+    If it is repeatable, the values of several flags are joined; otherwise the last flag counts. Error messages don't
+    quote the value of a secret one.
     """
-    bounds["json_schema_extra"] = {"metavar": metavar, "repeatable": repeatable}
+    bounds["json_schema_extra"] = {"metavar": metavar, "repeatable": repeatable, "secret": secret}
     return Field(default=default, validate_default=True, description=help_text, **bounds)
 
 
@@ -80,6 +83,15 @@ class WebSettings(SettingsGroup):
     systemd_socket: bool = Field(default=False, description="Listen only on the sockets that systemd passes.")
     telemetry_path: Annotated[str, AfterValidator(check_telemetry_path)] = _setting(
         "/metrics", "Path of the metrics.", "PATH"
+    )
+    external_url: Annotated[str, AfterValidator(check_external_url)] = _setting(
+        "",
+        "URL at which browsers reach the exporter, for links if a reverse proxy is in front of it.",
+        "URL",
+        secret=True,
+    )
+    route_prefix: Annotated[str, AfterValidator(check_route_prefix)] = _setting(
+        "", "Prefix of all paths; by default the path of --web.external-url.", "PATH"
     )
     enable_lifecycle: bool = Field(default=False, description="Let POST /-/reload reload the configuration.")
     config: WebConfigSettings = Field(default_factory=WebConfigSettings)

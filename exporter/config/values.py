@@ -1,4 +1,4 @@
-"""Parsing and validation of single setting values: durations, addresses, URLs, keys.
+"""Parsing and validation of single setting values: durations, URLs, keys. `web/` has those of the HTTP server.
 
 The parse and check functions raise `ValueError` with a message that reads well after the setting's name: "must be ...".
 """
@@ -10,7 +10,7 @@ import re
 import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator
 
@@ -46,21 +46,6 @@ def parse_log_level(text: str) -> str:
     return level
 
 
-def parse_address(text: str) -> tuple[str, int] | Path:
-    """Parse `:10142`, `127.0.0.1:10142` or `[::1]:10142` to host and port, or `unix:///run/telnyx.sock` to a path.
-
-    An empty host means all addresses.
-    """
-    if text.startswith("unix:///") and text.isprintable():
-        return Path(text.removeprefix("unix://"))
-    match = re.fullmatch(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^\[\]:]*)):(?P<port>\d{1,5})", text, re.ASCII)
-    if match is None or int(match["port"]) > 65535:  # noqa: PLR2004 -- the highest port
-        raise ValueError("must be HOST:PORT such as :10142, 127.0.0.1:10142 or [::1]:10142, or unix:///PATH")
-    if match["v6"]:
-        ipaddress.IPv6Address(match["v6"])
-    return match["v6"] or match["host"], int(match["port"])
-
-
 def is_loopback(host: str) -> bool:
     """Return whether a host name or address is this machine's loopback."""
     if host == "localhost":
@@ -93,29 +78,28 @@ def check_key(key: str) -> str:
     return key
 
 
-def check_base_url(text: str) -> str:
-    """Validate the URL of the API and return it without a slash at the end."""
+def split_url(text: str, example: str) -> SplitResult:
+    """Parse an http or https URL without credentials, query and fragment. Error messages have this example."""
     try:
         parts = urlsplit(text)
-        host = parts.hostname if parts.port != 0 else None
+        is_valid = bool(parts.hostname) and parts.port != 0
     except ValueError:  # its message can quote a password
-        host = None
-    if not host or parts.scheme not in {"http", "https"} or not text.isprintable() or " " in text:
-        raise ValueError("must be an http or https URL such as https://api.telnyx.com/v2")
+        is_valid = False
+    if not is_valid or parts.scheme not in {"http", "https"} or not text.isprintable() or " " in text:
+        raise ValueError(f"must be an http or https URL such as {example}")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must not contain a user name or password")
     if "?" in text or "#" in text:
         raise ValueError("must not have a query or fragment")
-    if parts.scheme == "http" and not is_loopback(host):
+    return parts
+
+
+def check_base_url(text: str) -> str:
+    """Validate the URL of the API and return it without a slash at the end."""
+    parts = split_url(text, "https://api.telnyx.com/v2")
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ValueError("must be https, because plain http would expose the API key (loopback excepted)")
     return text.rstrip("/")
-
-
-def check_telemetry_path(text: str) -> str:
-    """Validate the path of the metrics."""
-    if not re.fullmatch(r"/[A-Za-z0-9._~/-]+", text) or text.startswith("/-/"):
-        raise ValueError("must be a path such as /metrics, other than / and paths that begin with /-/")
-    return text
 
 
 def check_regex(text: str) -> str:
@@ -149,12 +133,6 @@ def _split(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-def _check_addresses(texts: tuple[str, ...]) -> tuple[str, ...]:
-    for text in texts or ("",):
-        parse_address(text)
-    return texts
-
-
 def _check_path(value: Any) -> Any:
     if value == "":
         raise ValueError("must be a path")
@@ -167,5 +145,4 @@ LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidat
 Regex = Annotated[str, AfterValidator(check_regex)]
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """A list, given as text with commas."""
-Addresses = Annotated[CommaSeparated, AfterValidator(_check_addresses)]
 FilePath = Annotated[Path, BeforeValidator(_check_path)]

@@ -9,11 +9,13 @@ import msgspec
 from exporter.telnyx.budget import UNLIMITED
 from exporter.telnyx.errors import Malformed
 from exporter.telnyx.lists.pages import DECODE_ERRORS, RowT, replace_lone_surrogates
+from exporter.telnyx.lists.progress import NO_PROGRESS
 from exporter.telnyx.lists.snapshots import ContentT, Snapshot, process_body
 
 if TYPE_CHECKING:
     from exporter.telnyx.budget import Limiter
     from exporter.telnyx.client import Client
+    from exporter.telnyx.lists.progress import Progress
     from exporter.telnyx.lists.snapshots import PageProcessor, ProcessedBody
 
 
@@ -58,8 +60,10 @@ class ObjectReader(Generic[RowT, ContentT]):
         processor: PageProcessor[RowT, ContentT],
         *,
         limiter: Limiter = UNLIMITED,
+        progress: Progress = NO_PROGRESS,
     ) -> None:
         self._client = client
+        self._progress = progress
         self._path = path
         self._processor = processor
         self._limiter = limiter
@@ -70,8 +74,10 @@ class ObjectReader(Generic[RowT, ContentT]):
 
     async def fetch(self) -> Snapshot[ContentT]:
         """Read the object. Raises `TelnyxError`."""
+        self._progress.record_progress(0, 1)
         session = self._client.session(self._limiter)
         body = await session.run(session.get(self._path, {}))
+        self._progress.record_progress(1, 1)
         self._cached = await process_body(body, self._process, (self._cached,))
         return Snapshot((self._cached.result,), 1)
 

@@ -11,9 +11,10 @@ from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, PlainTextResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from starlette.routing import Route
 
+from exporter.config.web.paths import HEALTHY, NO_PREFIX, READY, RELOAD
 from exporter.exposition.formats import end_of
 from exporter.exposition.negotiation import accepts_gzip, choose_format
 from exporter.exposition.response import PIECE_BYTES, response_body
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from exporter.account.collector_group import CollectorGroup
+    from exporter.config.web.paths import WebPaths
     from exporter.exposition.formats import Format
     from exporter.exposition.response import Piece
 
@@ -64,7 +66,7 @@ def create_app(
     current_group: Callable[[], CollectorGroup],
     own_metrics: ExporterMetrics,
     *,
-    metrics_path: str = "/metrics",
+    paths: WebPaths = NO_PREFIX,
     reload: Callable[[], Awaitable[None]] | None = None,
 ) -> Starlette:
     """Return the application. For each request it calls `current_group`.
@@ -73,7 +75,10 @@ def create_app(
     """
 
     async def status(_: Request) -> Response:
-        return HTMLResponse(render_page(current_group().states(), metrics_path, time.time()), headers=_SECURITY_HEADERS)
+        return HTMLResponse(render_page(current_group().states(), paths, time.time()), headers=_SECURITY_HEADERS)
+
+    async def redirect(_: Request) -> Response:
+        return RedirectResponse(paths.page, 302)
 
     async def healthy(_: Request) -> Response:
         return PlainTextResponse("healthy\n")
@@ -96,15 +101,16 @@ def create_app(
             return PlainTextResponse(f"{error}\n", 500)
         return PlainTextResponse("reloaded\n")
 
-    app = Starlette(
-        routes=[
-            Route(metrics_path, _MetricsEndpoint(current_group, own_metrics), methods=["GET"]),
-            Route("/", status),
-            Route("/-/healthy", healthy),
-            Route("/-/ready", ready),
-            Route("/-/reload", reload_config, methods=["POST"]),
-        ]
-    )
+    routes = [
+        Route(paths.metrics, _MetricsEndpoint(current_group, own_metrics), methods=["GET"]),
+        Route(paths.page, status),
+        Route(paths.route(HEALTHY), healthy),
+        Route(paths.route(READY), ready),
+        Route(paths.route(RELOAD), reload_config, methods=["POST"]),
+    ]
+    if paths.route_prefix:
+        routes += [Route(paths.route_prefix, status), Route("/", redirect)]
+    app = Starlette(routes=routes)
     app.router.redirect_slashes = False  # a redirect would go to the request's Host, which the client chooses
     return app
 

@@ -9,6 +9,7 @@ import bcrypt
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
+from exporter.config.web.paths import HEALTHY, NO_PREFIX, READY
 from exporter.server.incidents import RequestRefused
 from exporter.web.basic_auth import BasicAuth
 
@@ -17,11 +18,9 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from exporter.config.web.paths import WebPaths
     from exporter.server.incidents import IncidentObserver
     from exporter.web.web_config import RateLimit, WebConfig
-
-OPEN_PATHS = frozenset({"/-/healthy", "/-/ready"})
-"""Paths without authentication and rate limit, because health probes have no password."""
 
 _CHALLENGE = {"www-authenticate": 'Basic realm="telnyx-exporter", charset="UTF-8"'}
 _RESPONSES = {
@@ -43,12 +42,15 @@ class WebConfigMiddleware:
         current_config: Callable[[], WebConfig],
         observer: IncidentObserver,
         *,
+        paths: WebPaths = NO_PREFIX,
         check_password: Callable[[bytes, bytes], bool] = bcrypt.checkpw,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._current_config = current_config
         self._observer = observer
+        self._open_paths = {paths.route(HEALTHY), paths.route(READY)}
+        """Paths without authentication and rate limit, because health probes have no password."""
         self._auth = BasicAuth(check_password)
         self._clock = clock
         self._apply(current_config())
@@ -67,7 +69,7 @@ class WebConfigMiddleware:
         if config is not self._config:
             self._apply(config)
         app, client = self._app, (scope.get("client") or ("", 0))[0]
-        refusal = None if scope["path"] in OPEN_PATHS else await self._refusal(scope, client)
+        refusal = None if scope["path"] in self._open_paths else await self._refusal(scope, client)
         if refusal is not None:
             self._observer.record_incident(refusal, client)
             app = _RESPONSES[refusal]

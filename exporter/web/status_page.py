@@ -1,4 +1,4 @@
-"""The page at `/`, which shows a person whether the exporter works."""
+"""The status page, which shows a person whether the exporter works."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from exporter import __version__
+from exporter.config.web.paths import HEALTHY, READY
 from exporter.telnyx.errors import Internal, TelnyxError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from exporter.account.cached_collector import CollectorState
+    from exporter.config.web.paths import WebPaths
 
 _PAGE = """\
 <!DOCTYPE html>
@@ -43,13 +45,13 @@ nav {{ border-top: 1px solid var(--line); padding-top: 1rem; display: flex; flex
 <tbody>{rows}</tbody>
 </table>
 <p>Version {version}</p>
-<nav><a href="{metrics}">Metrics</a> <a href="/-/healthy">Healthy</a> <a href="/-/ready">Ready</a></nav>
+<nav><a href="{metrics}">Metrics</a> <a href="{healthy}">Healthy</a> <a href="{ready}">Ready</a></nav>
 </body>
 </html>
 """
 
 
-def render_page(states: Sequence[CollectorState], metrics_path: str, now: float) -> str:
+def render_page(states: Sequence[CollectorState], paths: WebPaths, now: float) -> str:
     """Render the page for the states of the collectors. `now` is the Unix time in seconds."""
     failing = [state for state in states if state.entry.error is not None]
     title, tone = "Connected to Telnyx", "good"
@@ -65,7 +67,9 @@ def render_page(states: Sequence[CollectorState], metrics_path: str, now: float)
         detail="".join(map(_failure, failing)),
         rows="".join(_row(state, now) for state in states),
         version=escape(__version__),
-        metrics=escape(metrics_path),
+        metrics=escape(paths.link(paths.telemetry_path)),
+        healthy=escape(paths.link(HEALTHY)),
+        ready=escape(paths.link(READY)),
     )
 
 

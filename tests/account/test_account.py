@@ -3,6 +3,7 @@ import asyncio
 import pytest
 from connections import text_of
 from fake_api import FakeApi, connections, late, listing, respond, silence, telnyx_error
+from progress_recorder import ProgressRecorder
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
@@ -22,6 +23,7 @@ from exporter.config.settings import (
 )
 from exporter.exposition.formats import Format
 from exporter.telemetry import Telemetry
+from exporter.telnyx.lists.progress import no_progress
 from exporter.telnyx.structs import ApiObject
 
 KEY = "KEY-of-tests"
@@ -42,12 +44,12 @@ PATHS = {
 ALL = tuple(PATHS)
 
 
-def account_of(api, *, on=(), off=(), telemetry=TELEMETRY, ttl=None, **settings):
+def account_of(api, *, on=(), off=(), telemetry=TELEMETRY, ttl=None, create_progress=no_progress, **settings):
     """Return an account with these collectors switched on, besides the default one, and these switched off."""
     chosen = {name: CollectorSettings(enabled=True, ttl=ttl) for name in on}
     chosen |= {name: CollectorSettings(enabled=False) for name in off}
     settings = Settings(_env_file=None, collectors=chosen, **settings)
-    return Account(settings, api.url, lambda: KEY, telemetry)
+    return Account(settings, api.url, lambda: KEY, telemetry, create_progress=create_progress)
 
 
 def single_connections():
@@ -344,6 +346,42 @@ async def test_access(api):
     assert {request.query["page[size]"] for request in api.requests} == {"1"}
     assert {request.query["sort"] for request in api.requests} == {"created_at"}
     assert len(api.requests) == 2
+    await account.close()
+
+
+class ProgressRecorders(dict):
+    """Creates a recorder for each name and unit."""
+
+    def __call__(self, name, unit):
+        """Return a new recorder."""
+        return self.setdefault((name, unit), ProgressRecorder())
+
+
+async def test_progress_of_the_access_check(api):
+    """The access check has a progress of its own, which counts the collectors."""
+    created = ProgressRecorders()
+    account = account_of(api, on=["ip-connections"], create_progress=created)
+    await account.check_access()
+    assert created.pop(("access", "collectors")).events == [(0, 2), (1, 2), (2, 2), "end"]
+    assert {recorder for recorder in created.values() if recorder.events} == set()
+    await account.close()
+
+
+async def test_progress_of_a_complete_read(api):
+    """Each collector has a progress, of pages or, if it sends one request for each connection, of connections."""
+    api.answer(single_connections())
+    created = ProgressRecorders()
+    names = ["ip-connections", "balance", "registrations"]
+    account = account_of(api, on=names, create_progress=created)
+    await account.group.refresh_all()
+    assert created.keys() == {
+        (PRIMARY, "pages"),
+        ("ip-connections", "pages"),
+        ("balance", "pages"),
+        ("registrations", "connections"),
+    }
+    assert {recorder.events[-1] for recorder in created.values()} == {"end"}
+    assert created[PRIMARY, "pages"].events[:-1] == [(0, None), (1, None), (1, 1)]
     await account.close()
 
 

@@ -4,6 +4,7 @@ import math
 import pytest
 from collectors import collector_of, view_of
 from connections import collector_with, render_families
+from progress_recorder import ProgressRecorder
 
 from exporter.collectors.credential_connections import Connection
 from exporter.telnyx.errors import Internal
@@ -51,10 +52,11 @@ async def test_adopt(with_data):
 
 
 async def test_a_complete_read_prepares_the_source():
-    """Before a read that must be complete, the source is prepared."""
-    collector = collector_of(empty)
+    """Before a read that must be complete, the source is prepared. Its end is recorded."""
+    collector = collector_of(empty, progress=(progress := ProgressRecorder()))
     assert await collector.read_completely() is collector.cache.peek().value
     assert collector._source.events == ["read_all"]
+    assert progress.events == ["end"]
 
 
 async def test_a_complete_read_of_the_source_counts():
@@ -70,14 +72,15 @@ async def test_a_complete_read_of_the_source_counts():
 
 
 async def test_a_complete_read_that_fails_has_no_data():
-    """If the source can't read everything, there is no data."""
-    collector = collector_of(empty)
+    """If the source can't read everything, there is no data. The end is recorded, too."""
+    collector = collector_of(empty, progress=(progress := ProgressRecorder()))
 
     async def read_all():
         raise Internal("ValueError")
 
     collector._source.read_all = read_all
     assert await collector.read_completely() is None
+    assert progress.events == ["end"]
 
 
 async def test_render_again():

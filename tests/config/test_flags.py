@@ -30,6 +30,14 @@ KNOWN = [
             ("web.systemd-socket", "WEB__SYSTEMD_SOCKET", "web.systemd_socket", ("true", True), ("false", False)),
             ("web.enable-lifecycle", "WEB__ENABLE_LIFECYCLE", "web.enable_lifecycle", ("true", True), ("false", False)),
             ("web.telemetry-path", "WEB__TELEMETRY_PATH", "web.telemetry_path", ("/a", "/a"), ("/b", "/b")),
+            (
+                "web.external-url",
+                "WEB__EXTERNAL_URL",
+                "web.external_url",
+                ("https://a/b/", "https://a/b"),
+                ("http://b", "http://b"),
+            ),
+            ("web.route-prefix", "WEB__ROUTE_PREFIX", "web.route_prefix", ("/a", "/a"), ("b", "/b")),
             ("web.config.file", "WEB__CONFIG__FILE", "web.config.file", ("a", Path("a")), ("b", Path("b"))),
             ("telnyx.api-key-file", "TELNYX__API_KEY_FILE", "telnyx.api_key_file", ("a", Path("a")), ("b", Path("b"))),
             ("telnyx.timeout", "TELNYX__TIMEOUT", "telnyx.timeout", ("1m30s", 90.0), ("500ms", 0.5)),
@@ -91,7 +99,15 @@ SWITCHES = {
     *(f"--collector.{collector.name}" for collector in FEW),
 }
 
-OPTIONAL = {"--telnyx.filter.connection-name", "--metrics.sensitive-labels"}
+SECRET_URLS = {"TELNYX_BASE_URL", "TELNYX_EXPORTER_WEB__EXTERNAL_URL"}
+"""Variables whose values can contain a password by mistake, so that errors don't quote them."""
+
+OPTIONAL = {
+    "--web.external-url",
+    "--web.route-prefix",
+    "--telnyx.filter.connection-name",
+    "--metrics.sensitive-labels",
+}
 """Flags of BAD that can be empty."""
 
 # Flag, variable, an invalid value, and the reason.
@@ -100,9 +116,12 @@ BAD = [
     *(
         (f"--{flag}", f"TELNYX_EXPORTER_{variable}", value, reason)
         for flag, variable, value, reason in (
-            ("web.listen-address", "WEB__LISTEN_ADDRESS", "localhost", "must be HOST:PORT such as"),
-            ("web.listen-address", "WEB__LISTEN_ADDRESS", ":1,localhost", "must be HOST:PORT such as"),
-            ("web.listen-address", "WEB__LISTEN_ADDRESS", ",", "must be HOST:PORT such as"),
+            ("web.listen-address", "WEB__LISTEN_ADDRESS", "localhost", "has no port: write localhost:10142"),
+            ("web.listen-address", "WEB__LISTEN_ADDRESS", ":1,localhost", "'localhost' has no port: write"),
+            ("web.listen-address", "WEB__LISTEN_ADDRESS", ",", "is empty: write :10142"),
+            ("web.external-url", "WEB__EXTERNAL_URL", "https://u:CANARY@x", "must not contain a user name or password"),
+            ("web.external-url", "WEB__EXTERNAL_URL", "ftp://x", "must be an http or https URL such as"),
+            ("web.route-prefix", "WEB__ROUTE_PREFIX", "a b", "must be a path such as /telnyx"),
             ("web.telemetry-path", "WEB__TELEMETRY_PATH", "/-/ready", "must be a path such as /metrics"),
             ("telnyx.timeout", "TELNYX__TIMEOUT", "5 parsecs", "must be a duration such as"),
             ("telnyx.timeout", "TELNYX__TIMEOUT", "0s", "must be more than 0"),
@@ -186,7 +205,7 @@ def test_flags_and_variables_are_stable():
     assert not added, f"add {added} to KNOWN in tests/config/test_flags.py"
     assert not removed, "users rely on these"
     assert [option.variable for option in OPTIONS if not option.flag] == ["TELNYX_API_KEY"]
-    assert {option.variable for option in OPTIONS if option.secret} == {"TELNYX_API_KEY", "TELNYX_BASE_URL"}
+    assert {option.variable for option in OPTIONS if option.secret} == {"TELNYX_API_KEY", *SECRET_URLS}
 
 
 @pytest.mark.parametrize("known", KNOWN, ids=[known[2] for known in KNOWN])
@@ -401,9 +420,10 @@ def test_error_names_the_source_of_an_invalid_value(monkeypatch, source, bad):
         dotenv(f"{variable}='{value}'")
         where = f"{variable} in .env"
     message = error_message(*arguments)
-    quoted = "" if variable == "TELNYX_BASE_URL" else f"={value!r}"
+    quoted = "" if variable in SECRET_URLS else f"={value!r}"
     assert message.startswith(f"{where}{quoted}: ")
     assert reason in message
+    assert "CANARY" not in message
 
 
 def test_error_names_the_source_that_takes_precedence(monkeypatch):

@@ -1,17 +1,8 @@
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config.values import (
-    check_key,
-    format_duration,
-    is_loopback,
-    parse_address,
-    parse_duration,
-    parse_log_level,
-)
+from exporter.config.values import check_key, format_duration, is_loopback, parse_duration, parse_log_level
 
 UNITS = {"y": 31_536_000, "w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
 
@@ -58,8 +49,6 @@ def test_digits_are_ascii(digit):
     """Digits of other scripts are rejected, although Python's `int` and `float` accept them."""
     with pytest.raises(ValueError, match="must be a duration"):
         parse_duration(f"{digit}s")
-    with pytest.raises(ValueError, match="must be HOST:PORT"):
-        parse_address(f":{digit}")
 
 
 @pytest.mark.parametrize("text", ["0", "500ms", "1s", "59s", "1m", "1m30s", "2h5m", "1d", "1w", "1y1d1ms"])
@@ -73,59 +62,6 @@ def test_duration_that_is_too_large_for_a_float_is_rejected(digits):
     """A duration that doesn't fit into a float raises `ValueError`, like any other invalid duration."""
     with pytest.raises(ValueError, match=r"."):
         parse_duration("9" * digits + "y")
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        (":10142", ("", 10142)),
-        (":0", ("", 0)),
-        ("127.0.0.1:65535", ("127.0.0.1", 65535)),
-        ("exporter.example:80", ("exporter.example", 80)),
-        ("[::1]:10142", ("::1", 10142)),
-        ("[::]:1", ("::", 1)),
-        ("unix:///run/telnyx.sock", Path("/run/telnyx.sock")),
-    ],
-)
-def test_addresses_are_parsed(text, address):
-    """An address is a host and a port, with IPv6 in brackets, or a path. Without a host it means all addresses."""
-    assert parse_address(text) == address
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "10142",
-        "localhost",
-        "localhost:",
-        ":http",
-        ":-1",
-        ":65536",
-        ":123456",
-        "::1",
-        "::1:80",
-        "[]:80",
-        "[::1]",
-        ":1\n",
-        "unix://relative",
-        "unix:/run/telnyx.sock",
-        "unix:///run\n",
-    ],
-)
-def test_invalid_addresses_are_rejected(text):
-    """A missing or invalid port, IPv6 without brackets, and an invalid path are rejected."""
-    with pytest.raises(
-        ValueError, match=r"must be HOST:PORT such as :10142, 127\.0\.0\.1:10142 or \[::1\]:10142, or unix:///PATH"
-    ):
-        parse_address(text)
-
-
-@pytest.mark.parametrize("text", ["[localhost]:80", "[127.0.0.1]:80", "[::g]:80"])
-def test_brackets_require_ipv6(text):
-    """Brackets around anything other than an IPv6 address are rejected."""
-    with pytest.raises(ValueError, match=r"."):
-        parse_address(text)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1"])

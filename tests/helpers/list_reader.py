@@ -9,6 +9,7 @@ from exporter.collectors.credential_connections import COLLECTOR
 from exporter.config.settings import FilterSettings
 from exporter.telnyx.budget import UNLIMITED
 from exporter.telnyx.client import Client
+from exporter.telnyx.lists.progress import NO_PROGRESS
 from exporter.telnyx.lists.reader import ListReader
 from exporter.telnyx.responses import RateLimit
 
@@ -65,6 +66,7 @@ async def connected(
     page_size=250,
     processor=ROWS,
     limiter=UNLIMITED,
+    progress=NO_PROGRESS,
     **options,
 ):
     """Yield a reader of the list of connections that has its own client."""
@@ -72,7 +74,8 @@ async def connected(
     client = Client(base_url, key, recorder, **options)
     try:
         query = COLLECTOR.endpoint.query(COLLECTOR.row_type, filters, page_size)
-        yield ListReader(client, query, processor, on_restart=recorder.record_list_restart, limiter=limiter)
+        restart = recorder.record_list_restart
+        yield ListReader(client, query, processor, on_restart=restart, limiter=limiter, progress=progress)
     finally:
         await client.close()
 

@@ -1,13 +1,16 @@
 import contextlib
+import errno
+import os
 import socket
 import stat
 import subprocess
 import sys
+import tempfile
 
 import pytest
 from socket_activation import passing
 
-from exporter.server.listeners import listen, local_url
+from exporter.server.listeners import ListenError, inherit_sockets, listen, local_url
 
 
 @pytest.mark.parametrize(
@@ -43,10 +46,65 @@ def test_all_addresses_without_ipv6(monkeypatch):
         assert local_url(listener).startswith("http://localhost:")
 
 
-def test_a_port_in_use_is_an_error():
-    """Listening on the port of another socket raises an error."""
-    with listen("127.0.0.1:0") as first, pytest.raises(OSError, match="in use"):
-        listen(f"127.0.0.1:{first.getsockname()[1]}")
+def failure(address):
+    """Return why this address can't be bound, which is one line."""
+    with pytest.raises(ListenError) as caught:
+        listen(address)
+    (line,) = str(caught.value).splitlines()
+    return line
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", ""], ids=["IPv4", "IPv6", "all addresses"])
+def test_a_port_in_use_is_an_error(host):
+    """Listening on the port of another socket raises an error that says what to do."""
+    with listen(f"{host}:0") as first:
+        address = f"{host}:{first.getsockname()[1]}"
+        assert failure(address) == "address already in use: stop the other program or choose another port"
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 64], ids=["unknown", "invalid", "too long"])
+def test_an_unknown_host_is_an_error(host):
+    """A host name that can't be resolved raises an error that says what to do."""
+    assert failure(f"{host}:0") == "unknown host name: check it or write an IP address"
+
+
+def test_an_address_of_another_machine_is_an_error():
+    """An address that no interface has raises an error that says what to write."""
+    problem = "this machine does not have this address: write one that it has, or :80 for all"
+    assert failure("192.0.2.77:80") == problem
+    assert failure("[2001:db8::77]:80") == problem
+
+
+def test_a_link_local_address_needs_an_interface():
+    """A link-local address without an interface, or with an unknown one, raises an error that says so."""
+    assert failure("[fe80::77]:1") == (
+        "a link-local address needs the name of an interface: write [fe80::77%INTERFACE]:1"
+    )
+    assert failure("[fe80::77%nope7]:1") == "this machine has no network interface nope7"
+
+
+def test_the_interface_of_an_address_is_used():
+    """The interface in an IPv6 address is passed to the kernel, which rejects an address that it does not have."""
+    assert failure("[fe80::77%lo]:1") == "this machine does not have this address: write one that it has, or :1 for all"
+
+
+@pytest.mark.parametrize(
+    ("number", "port", "problem"),
+    [
+        (errno.EACCES, 80, "permission denied: choose a port above 1023, or grant the capability CAP_NET_BIND_SERVICE"),
+        (errno.EACCES, 8080, "Permission denied"),
+        (errno.EAFNOSUPPORT, 80, "this machine has no IPv6: write an IPv4 address, or :80 for all"),
+        (errno.ENOBUFS, 80, "No buffer space available"),
+    ],
+)
+def test_other_errors_of_ports(monkeypatch, number, port, problem):
+    """Errors that depend on the machine have the same form."""
+
+    def create_server(*_args, **_options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket, "create_server", create_server)
+    assert failure(f"[::1]:{port}") == problem
 
 
 @pytest.fixture
@@ -80,17 +138,52 @@ def test_a_path_in_use_is_an_error(path):
         other.bind(str(path))
         other.listen(0)
         client.connect(str(path))  # fills the backlog
-        with pytest.raises(OSError, match="in use"):
-            listen(f"unix://{path}")
+        problem = failure(f"unix://{path}")
+        assert problem == "another program listens on this path: stop it or choose another path"
         assert path.is_socket()
 
 
 def test_a_path_that_is_a_file_is_an_error(path):
     """A regular file at the path is an error. The file is not removed."""
     path.write_text("mine")
-    with pytest.raises(FileExistsError, match="File exists"):
-        listen(f"unix://{path}")
+    problem = "this path exists and is not a socket: remove it or choose another path"
+    assert failure(f"unix://{path}") == problem
     assert path.read_text() == "mine"
+    assert failure(f"unix://{path}/below") == f"{path} is not a directory: choose another path"
+
+
+def test_a_path_in_a_missing_directory_is_an_error(path):
+    """A path whose directory doesn't exist is an error that names the directory."""
+    problem = f"the directory {path} does not exist: create it or choose another path"
+    assert failure(f"unix://{path}/telnyx.sock") == problem
+
+
+@pytest.mark.parametrize("length", [108, 300])
+def test_a_long_path_is_an_error(length):
+    """A path that is longer than the kernel accepts is an error that states the limit. One byte less is accepted."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/".ljust(length, "x")
+        assert failure(f"unix://{path}") == "the path is too long: choose one of at most 107 bytes"
+        listen(f"unix://{path[:107]}").close()
+
+
+@pytest.mark.parametrize(
+    ("number", "problem"),
+    [
+        (errno.EACCES, "permission denied: run as a user who may write to {}, or choose another path"),
+        (errno.EPERM, "permission denied: run as a user who may write to {}, or choose another path"),
+        (errno.EROFS, "{} is read-only: choose another path"),
+        (errno.ENOSPC, "No space left on device"),
+    ],
+)
+def test_other_errors_of_paths(monkeypatch, path, number, problem):
+    """Errors that depend on the machine have the same form."""
+
+    def bind(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket.socket, "bind", bind)
+    assert failure(f"unix://{path}") == problem.format(path.parent)
 
 
 @pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
@@ -109,7 +202,7 @@ import os, sys
 from exporter.server.listeners import inherit_sockets
 try:
     listeners = inherit_sockets()
-except ValueError as error:
+except OSError as error:
     sys.exit(str(error))
 assert not any(listener.get_inheritable() for listener in listeners)
 assert not {"LISTEN_PID", "LISTEN_FDS"} & set(os.environ) or not listeners
@@ -143,3 +236,22 @@ def test_sockets_that_do_not_listen_are_rejected(kind):
     with socket.socket(type=kind) as one:
         one.bind(("127.0.0.1", 0))
         assert inherited(one) == ("", "systemd passed a socket that does not listen; use ListenStream= and Accept=no")
+
+
+def test_descriptors_that_are_no_sockets_are_rejected():
+    """A file descriptor that isn't a socket is rejected, and the error says what to use."""
+    reader, writer = os.pipe()
+    with open(reader, "rb") as one, open(writer, "wb"):  # noqa: PTH123 -- descriptors
+        assert inherited(one) == ("", "file descriptor 3 is not a socket; use only ListenStream= in the unit")
+
+
+@pytest.mark.parametrize("count", ["", "x", "-1", "1" * 7])
+def test_an_invalid_number_of_sockets_is_rejected(monkeypatch, count):
+    """A number of sockets that systemd would not set is rejected."""
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", count)
+    with pytest.raises(ListenError) as caught:
+        inherit_sockets()
+    assert str(caught.value) == (
+        f"the variable LISTEN_FDS is {count!r}, not a number: start the exporter with a socket unit"
+    )

@@ -4,11 +4,12 @@ import threading
 import httpx
 import pytest
 from list_reader import BASE_URL, KEY, Recorder
+from progress_recorder import ProgressRecorder
 from virtual_time import in_virtual_time
 
 from exporter.telnyx.budget import UNLIMITED, RequestBudget
 from exporter.telnyx.client import Client
-from exporter.telnyx.errors import Malformed, NotFound, RequestTimeout
+from exporter.telnyx.errors import Forbidden, Malformed, NotFound, RequestTimeout
 from exporter.telnyx.lists.snapshots import Snapshot
 from exporter.telnyx.objects import ObjectReader
 from exporter.telnyx.structs import ApiObject, Int
@@ -50,7 +51,10 @@ class Harness:
         self.recorder = Recorder()
         transport = httpx.MockTransport(self._respond)
         self._client = Client(BASE_URL, lambda: KEY, self.recorder, transport=transport, **options)
-        self._reader = ObjectReader(self._client, "/connections/count", Counts, self.processor, limiter=limiter)
+        self.progress = ProgressRecorder()
+        self._reader = ObjectReader(
+            self._client, "/connections/count", Counts, self.processor, limiter=limiter, progress=self.progress
+        )
 
     async def _respond(self, request):
         self.requests.append(request)
@@ -75,6 +79,15 @@ async def test_an_object_is_a_snapshot_of_one_row():
     assert str(request.url) == f"{BASE_URL}/connections/count"
     assert request.headers["authorization"] == f"Bearer {KEY}"
     assert threading.get_ident() not in harness.processor.threads
+
+
+async def test_progress_of_an_object():
+    """An object is one page. The progress begins before the request."""
+    harness = Harness(b'{"data":{"name":"a"}}', 403)
+    await harness.fetch()
+    with pytest.raises(Forbidden):
+        await harness.fetch()
+    assert harness.progress.events == [(0, 1), (1, 1), (0, 1)]
 
 
 async def test_an_unchanged_object_is_not_rendered_again():

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from exporter.collectors import ip_connections
 from exporter.collectors.connection_rows import Connection
+from exporter.config.web.paths import WebPaths
 from exporter.exposition import response as response_module
 from exporter.exposition.blocks import decompress
 from exporter.exposition.formats import Format
@@ -419,10 +420,49 @@ async def test_landing_page_does_not_start_a_refresh():
 
 async def test_metrics_path_can_be_changed():
     """The metrics path is a setting, and the landing page links to it."""
-    async with client_of(metrics_path="/telnyx") as client:
+    async with client_of(paths=WebPaths(telemetry_path="/telnyx")) as client:
         assert (await client.get("/telnyx")).status_code == 200
         assert (await client.get("/metrics")).status_code == 404
         assert 'href="/telnyx"' in (await client.get("/")).text
+
+
+PREFIXED = WebPaths("/telnyx", "/outside")
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/", "", "/-/healthy", "/-/ready"])
+async def test_all_routes_are_below_the_prefix(path):
+    """With a prefix, each route is below it and nowhere else. The page is also served without the slash at the end."""
+    async with client_of(collector_of(refresh_ok), paths=PREFIXED) as client:
+        await client.get("/telnyx/metrics")
+        assert (await client.get(f"/telnyx{path}")).status_code == 200
+        assert (await client.get(path or "/outside")).status_code == (302 if path == "/" else 404)
+
+
+async def test_a_reload_is_below_the_prefix():
+    """With a prefix, a reload over HTTP is below it and nowhere else."""
+
+    async def reload():
+        """Succeed."""
+
+    async with client_of(paths=PREFIXED, reload=reload) as client:
+        assert (await client.post("/telnyx/-/reload")).text == "reloaded\n"
+        assert (await client.post("/-/reload")).status_code == 404
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_the_root_redirects_to_the_prefix(method):
+    """With a prefix, `/` redirects to the page. The target is only a path, so the client's `Host` can't change it."""
+    async with client_of(paths=PREFIXED) as client:
+        response = await client.request(method, "/", headers={"host": "evil.example"})
+    assert (response.status_code, response.headers["location"]) == (302, "/telnyx/")
+
+
+async def test_the_root_redirects_to_any_prefix():
+    """All characters that a prefix can have are in the target of the redirect as they are."""
+    prefix = "/api/a.b_c~d-e/http:x:1/!$&'()*+,;=@"
+    async with client_of(paths=WebPaths(prefix)) as client:
+        location = (await client.get("/")).headers["location"]
+        assert (await client.get(location)).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/", "/-/healthy", "/-/ready"])

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from exporter.config.web.paths import WebPaths
 from exporter.server.incidents import RequestRefused
 from exporter.web.middleware import WebConfigMiddleware
 from exporter.web.web_config import WebConfig
@@ -146,6 +147,16 @@ async def test_health_checks_stay_open(path):
     async with client(current) as http:
         for _ in range(3):
             assert (await http.get(path)).status_code == 200
+
+
+async def test_health_checks_below_a_prefix_stay_open():
+    """With a prefix, only the health checks below it are open. The redirect of `/` needs a password, too."""
+    app = Starlette(routes=[Route(path, hello) for path in ("/", "/a/-/healthy", "/a/-/ready", "/-/ready")])
+    middleware = WebConfigMiddleware(app, Current(**USERS), Incidents(), paths=WebPaths("/a", "/b"))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(middleware), base_url="http://exporter") as http:
+        paths = ("/a/-/healthy", "/a/-/ready", "/-/ready", "/b/-/ready", "/")
+        codes = [(await http.get(path)).status_code for path in paths]
+    assert codes == [200, 200, 401, 401, 401]
 
 
 async def test_a_changed_hash_clears_a_cached_login():

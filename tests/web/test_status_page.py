@@ -6,6 +6,7 @@ from collectors import view_of
 from exporter import __version__
 from exporter.account.cached_collector import CollectorState
 from exporter.cache import Entry
+from exporter.config.web.paths import NO_PREFIX, WebPaths
 from exporter.telnyx.errors import ConnectionFailed, TelnyxError, Unauthorized
 from exporter.web.status_page import render_page
 
@@ -51,9 +52,9 @@ def states_of(*entries, names=("credential-connections", "ip-connections", "fax-
     return [CollectorState(name, state, 47.2) for name, state in zip(names, entries, strict=False)]
 
 
-def page_of(*entries, metrics_path="/metrics"):
+def page_of(*entries, paths=NO_PREFIX):
     """Render the page of collectors with these cache entries."""
-    return render_page(states_of(*entries), metrics_path, VIEW.refreshed_at + 12.4)
+    return render_page(states_of(*entries), paths, VIEW.refreshed_at + 12.4)
 
 
 def rendered(*entries):
@@ -145,10 +146,18 @@ def test_unexpected_exception_is_not_quoted():
     assert "KEY0123" not in html
 
 
-def test_links():
-    """The page links to the metrics, at the configured path, and to both health checks."""
-    links = Page(page_of(entry(), metrics_path="/telnyx/metrics")).links
-    assert links == {"Metrics": "/telnyx/metrics", "Healthy": "/-/healthy", "Ready": "/-/ready"}
+@pytest.mark.parametrize(
+    ("paths", "links"),
+    [
+        (NO_PREFIX, {"Metrics": "/metrics", "Healthy": "/-/healthy", "Ready": "/-/ready"}),
+        (WebPaths("/in", "", "/a/b"), {"Metrics": "/a/b", "Healthy": "/-/healthy", "Ready": "/-/ready"}),
+        (WebPaths("", "/out", "/m"), {"Metrics": "/out/m", "Healthy": "/out/-/healthy", "Ready": "/out/-/ready"}),
+    ],
+    ids=["default", "only inside", "only outside"],
+)
+def test_links(paths, links):
+    """The page links to the metrics and both health checks, at the paths that browsers see."""
+    assert Page(page_of(entry(), paths=paths)).links == links
 
 
 HOSTILE = """</title></p><script>alert('1')</script>" onload="x" {version} &amp; %s"""
@@ -162,7 +171,7 @@ def test_inserted_text_is_escaped():
         advice = HOSTILE
 
     harmless = Page(page_of(entry(error=Unauthorized(401))))
-    hostile = Page(page_of(entry(error=Hostile(HOSTILE)), metrics_path=HOSTILE))
+    hostile = Page(page_of(entry(error=Hostile(HOSTILE)), paths=WebPaths(telemetry_path=HOSTILE)))
     assert [(tag, sorted(attrs)) for tag, attrs in hostile.elements] == [
         (tag, sorted(attrs)) for tag, attrs in harmless.elements
     ]

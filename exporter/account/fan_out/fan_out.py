@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +18,7 @@ from exporter.collectors.changes import find_changes, of_kept_rows
 from exporter.collectors.connection_index import EXAMPLE
 from exporter.logs import error_location
 from exporter.telnyx.errors import Internal, RateLimited, TelnyxError
+from exporter.telnyx.lists.progress import NO_PROGRESS
 from exporter.telnyx.lists.snapshots import Snapshot
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from exporter.exposition.response import FamilyBlocks
     from exporter.telnyx.budget import Limiter
     from exporter.telnyx.client import Client
+    from exporter.telnyx.lists.progress import Progress
     from exporter.telnyx.structs import ApiObject
 
 IDLE_AFTER = 300.0
@@ -72,6 +75,7 @@ class FanOut:
         limiter: Limiter,
         ttl: float,
         rate: float,
+        progress: Progress = NO_PROGRESS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
@@ -82,6 +86,7 @@ class FanOut:
         self._observers = observers
         self._limiter = limiter
         self._rate = rate
+        self._progress = progress
         self._schedule = Schedule(ttl, rate)
         self._clock = clock
         self._indexes: Sequence[PageIndex[Any]] = ()
@@ -125,13 +130,21 @@ class FanOut:
         await self._connections.refresh()
         await self._update_schedule()
         limit = asyncio.Semaphore(self._worker_count)
+        connections = self._schedule.connections
+        done = itertools.count(1)
+
+        def finish(_: asyncio.Task[None]) -> None:
+            limit.release()
+            self._progress.record_progress(next(done), len(connections))
+
+        self._progress.record_progress(0, len(connections))
         async with asyncio.TaskGroup() as group:
-            for record in self._schedule.connections:
+            for record in connections:
                 if self._problems.failures >= _MAX_FAILURES:
                     break
                 await limit.acquire()
                 task = group.create_task(self._read(record, retry=True))
-                task.add_done_callback(lambda _: limit.release())
+                task.add_done_callback(finish)
                 await asyncio.sleep(1 / self._rate)
         return await self._view()
 

@@ -23,11 +23,14 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from exporter.telnyx.errors import BadRequest, Malformed
 from exporter.telnyx.lists.pages import Meta, UnreadableRow
+from exporter.telnyx.lists.progress import NO_PROGRESS
 from exporter.telnyx.lists.snapshots import ContentT, ProcessedPage, Snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
     from typing import TypeAlias
+
+    from exporter.telnyx.lists.progress import Progress
 
     ReadPage: TypeAlias = Callable[[int], Awaitable[ProcessedPage[ContentT]]]
     RemoveRows: TypeAlias = Callable[[ContentT, Collection[str]], ContentT]
@@ -48,11 +51,12 @@ async def read_list(
     ordered: bool = True,
     concurrency: int = 4,
     on_restart: Callable[[], None] = lambda: None,
+    progress: Progress = NO_PROGRESS,
 ) -> Snapshot[ContentT]:
     """Read the whole list. `read_page` returns the page of a number, counted from 1, or raises.
 
     `remove_rows` returns the content of a page without the rows that have these ids. `ordered` says whether the list is
-    sorted by creation time. Only a sorted list is read concurrently.
+    sorted by creation time. Only a sorted list is read concurrently. `progress` receives the pages of each attempt.
 
     If the list changed while it was read, or the number of rows contradicts the list's own totals, the list is read
     again, in at most three attempts. `on_restart` is called before the second and the third. If no attempt is
@@ -64,9 +68,10 @@ async def read_list(
     for attempt in range(MAX_ATTEMPTS):
         if attempt:
             on_restart()
-        reader = _PageReader(read_page)
+        reader = _PageReader(read_page, progress)
         first = await reader(1)
         last = _stated_page_count(first) if trust_totals else None
+        reader.expect(last)
         pages: Sequence[ProcessedPage[ContentT]] | None
         if not ordered:
             pages = await _read_forwards(reader, first, last)
@@ -93,22 +98,36 @@ async def read_list(
     return best
 
 
-async def read_page_as_list(read_page: ReadPage[ContentT]) -> Snapshot[ContentT]:
+async def read_page_as_list(read_page: ReadPage[ContentT], progress: Progress = NO_PROGRESS) -> Snapshot[ContentT]:
     """Read a list without pages: page 1 is the whole list."""
-    return _join((await read_page(1),), set(), lambda content, _: content)
+    page = await read_page(1)
+    progress.record_progress(1, 1)
+    return _join((page,), set(), lambda content, _: content)
 
 
 class _PageReader(Generic[ContentT]):
     """Reads pages for one attempt and remembers what they state about the list."""
 
-    def __init__(self, read_page: ReadPage[ContentT]) -> None:
+    def __init__(self, read_page: ReadPage[ContentT], progress: Progress) -> None:
         self._read_page = read_page
+        self._progress = progress
+        self._page_count: int | None = None
         self._received: dict[int, str] = {}
         self.totals: set[int] = set()
         self.bad_request: BadRequest | None = None
 
+    def expect(self, page_count: int | None) -> None:
+        """Record how many pages the list has, or None if that is unknown."""
+        self._page_count = page_count
+        self._progress.record_progress(len(self._received), page_count)
+
     async def __call__(self, number: int) -> ProcessedPage[ContentT]:
         """Return the page of this number, or an empty page past the end, however the API signals that."""
+        page = await self._read(number)
+        self._progress.record_progress(len(self._received), self._page_count)
+        return page
+
+    async def _read(self, number: int) -> ProcessedPage[ContentT]:
         try:
             page = await self._read_page(number)
         except BadRequest as error:

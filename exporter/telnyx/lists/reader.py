@@ -11,6 +11,7 @@ from exporter.telnyx.budget import UNLIMITED
 from exporter.telnyx.errors import Malformed, TelnyxError
 from exporter.telnyx.lists.pages import PageDecoder, RowT
 from exporter.telnyx.lists.pagination import read_list, read_page_as_list
+from exporter.telnyx.lists.progress import NO_PROGRESS
 from exporter.telnyx.lists.snapshots import ContentT, ProcessedPage, Snapshot, process, process_body
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from exporter.telnyx.budget import Limiter
     from exporter.telnyx.client import Client
     from exporter.telnyx.lists.pages import Page
+    from exporter.telnyx.lists.progress import Progress
     from exporter.telnyx.lists.snapshots import PageProcessor, ProcessedBody
 
 
@@ -63,8 +65,10 @@ class ListReader(Generic[RowT, ContentT]):
         *,
         on_restart: Callable[[], None] = lambda: None,
         limiter: Limiter = UNLIMITED,
+        progress: Progress = NO_PROGRESS,
     ) -> None:
         self._client = client
+        self._progress = progress
         self._query = query
         self._processor = processor
         self._on_restart = on_restart
@@ -74,6 +78,7 @@ class ListReader(Generic[RowT, ContentT]):
 
     async def fetch(self) -> Snapshot[ContentT]:
         """Read the whole list. Raises `TelnyxError`."""
+        self._progress.record_progress(0, None)
         session = self._client.session(self._limiter)
         pages: dict[int, ProcessedBody[ProcessedPage[ContentT]]] = {}
 
@@ -90,9 +95,10 @@ class ListReader(Generic[RowT, ContentT]):
                 ordered=self._query.ordered,
                 concurrency=self._client.concurrency,
                 on_restart=self._on_restart,
+                progress=self._progress,
             )
             if self._query.paged
-            else read_page_as_list(read_page)
+            else read_page_as_list(read_page, self._progress)
         )
         self._cached = pages
         return snapshot

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from connections import text_of
 from list_reader import BASE_URL, KEY, Recorder
+from progress_recorder import ProgressRecorder
 from structlog.testing import capture_logs
 from virtual_time import VirtualLoop
 
@@ -84,6 +85,7 @@ class Harness:
         self.connections = KnownConnections([Cache(self.lists, ttl=30.0, max_stale=600.0, clock=self.clock)])
         self.status = CollectorStatus(collector.name)
         self.requests = []
+        self.progress = ProgressRecorder()
         self.answer = lambda _: httpx.Response(200, json={"data": [], "meta": {"total_items": 3}})
         self.delay = delay
         self.client = Client(
@@ -105,6 +107,7 @@ class Harness:
             limiter=self.limiter,
             ttl=self.ttl,
             rate=self.rate,
+            progress=self.progress,
             clock=self.clock,
         )
 
@@ -487,6 +490,14 @@ async def test_everything_is_read_for_a_complete_result():
     view = await harness.fan_out.read_all()
     assert harness.clock() - before == pytest.approx(5.0)
     assert len(values(view)) == len(harness.requests) == 10
+
+
+async def test_progress_of_a_complete_read():
+    """The progress of `read_all` counts the connections, also those whose request failed."""
+    harness = Harness(*range(3))
+    harness.answer = lambda _: response(404)
+    await harness.fan_out.read_all()
+    assert harness.progress.events == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 async def test_a_complete_read_retries():

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from list_reader import ROWS, rows_of
+from progress_recorder import ProgressRecorder
 
 from exporter.collectors.connection_rows import Connection
 from exporter.telnyx.errors import BadRequest, ConnectionFailed, Malformed, ServerError, TelnyxError, status_error
@@ -160,6 +161,37 @@ async def test_a_removal_hides_no_other_row(past_end, meta_fields):
         assert snapshot.row_count == len(set(ids(snapshot)))
         assert snapshot.missing == 0
         assert api.restarts <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, [(1, None), (1, 3), (2, 3), (2, 3), (3, 3), (3, 3)]),
+        ({"ordered": False}, [(1, None), (1, 3), (2, 3), (3, 3)]),
+    ],
+    ids=["sorted", "unsorted"],
+)
+async def test_progress_counts_each_page_once(options, expected):
+    """Page 1 states how many pages there are. A page that is read twice counts once."""
+    progress = ProgressRecorder()
+    await read_list(Api([*"abcde"]), concurrency=1, progress=progress, **options)
+    assert progress.events == expected
+
+
+async def test_progress_without_totals():
+    """Without totals, the number of pages stays unknown."""
+    progress = ProgressRecorder()
+    await read_list(Api([*"abc"], meta_fields=()), ordered=False, progress=progress)
+    assert progress.events == [(1, None), (1, None), (2, None), (3, None)]
+
+
+async def test_progress_starts_again_with_each_attempt():
+    """If the list is read again, the progress starts again."""
+    progress = ProgressRecorder()
+    await read_list(Api([*"abcdef"], changes={4: remove("a")}), concurrency=1, progress=progress)
+    starts = [position for position, event in enumerate(progress.events) if event[1] is None]
+    assert len(starts) == 2
+    assert progress.events[starts[1] :] == [(1, None), (1, 3), (2, 3), (3, 3), (3, 3)]
 
 
 async def test_a_removal_restarts_the_read():

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 from list_reader import BASE_URL, KEY, ROWS, Recorder, Rows, connected, fetch, ids, listing, rows_of
+from progress_recorder import ProgressRecorder
 from virtual_time import in_virtual_time
 
 from exporter.collectors.credential_connections import Connection
@@ -151,6 +152,16 @@ async def test_a_restart_is_recorded(api, recorder):
     assert recorder.restarts == 1
 
 
+async def test_progress_begins_before_the_first_page(api):
+    """The progress begins with the first request, so that a slow one shows, and counts the pages."""
+    progress = ProgressRecorder()
+    api.side_effect = lambda request: listing(request.url.params["page[number]"], total_results=2)
+    async with connected(page_size=1, progress=progress) as reader:
+        await reader.fetch()
+    assert progress.events[:3] == [(0, None), (1, None), (1, 2)]
+    assert progress.events[-1] == (2, 2)
+
+
 async def test_concurrency_is_bounded():
     """The number of requests that a list has in flight never exceeds the limit."""
     in_flight, counts = set(), []
@@ -280,11 +291,13 @@ async def unpaged(*bodies, params=None):
         requests.append(request)
         return httpx.Response(200, stream=httpx.ByteStream(next(responses)))
 
+    progress = ProgressRecorder()
     query = ListQuery(
         path="/spend_limits", row_type=SpendLimit, page_size=2, params=params or {}, ordered=False, paged=False
     )
     client = Client(BASE_URL, lambda: KEY, Recorder(), transport=httpx.MockTransport(respond))
-    yield ListReader(client, query, ROWS), requests
+    yield ListReader(client, query, ROWS, progress=progress), requests
+    assert progress.events == [(0, None), (1, 1)] * len(requests) or not progress.events
     await client.close()
 
 

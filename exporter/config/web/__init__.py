@@ -1,0 +1,1 @@
+"""Values of the settings of the HTTP server: addresses, paths and URLs."""
