@@ -24,7 +24,7 @@ from exporter import __version__
 from exporter.exposition.own_metrics import OwnMetricsRenderer
 from exporter.server.incidents import ConnectionClosed, HandshakeFailed, RequestRefused
 from exporter.telnyx.errors import REASONS
-from exporter.telnyx.responses import RateLimit
+from exporter.telnyx.http.responses import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,7 +12,7 @@ from exporter.exposition.formats import Format
 from exporter.exposition.own_metrics import family_name
 from exporter.server.incidents import ConnectionClosed, HandshakeFailed, RequestRefused
 from exporter.telemetry import REVISION, Telemetry
-from exporter.telnyx.responses import RateLimit
+from exporter.telnyx.http.responses import RateLimit
 
 REASONS = (
     "unauthorized",
@@ -21,6 +21,8 @@ REASONS = (
     "rate_limited",
     "timeout",
     "connection",
+    "tls",
+    "proxy",
     "server_error",
     "bad_request",
     "malformed",

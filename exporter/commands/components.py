@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from typing import TYPE_CHECKING, Any
-
-import httpx
 
 from exporter import sandbox
 from exporter.account.account import Account
@@ -26,8 +23,6 @@ if TYPE_CHECKING:
     from exporter.telemetry import Telemetry
 
 _DEMO_KEY = secrets.token_urlsafe()
-_HTTPX_VARIABLES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
-"""Environment variables that httpx reads, also in lower case."""
 
 
 def read_settings(arguments: Sequence[str]) -> Settings:
@@ -70,13 +65,8 @@ def create_account(
     telemetry: Telemetry,
     collectors: Sequence[Collector[Any]] = COLLECTORS,
 ) -> Account:
-    """Create the account. Errors about httpx's environment variables don't quote their values."""
-    try:
-        return Account(settings, base_url, api_key, telemetry, collectors=collectors)
-    except (OSError, ValueError, httpx.InvalidURL, ImportError) as error:
-        reason = "SOCKS is not supported" if isinstance(error, ImportError) else "is invalid"
-        names = ", ".join(name for name in os.environ if name.upper() in _HTTPX_VARIABLES)
-        raise UsageError(f"{names}: {reason}") from None
+    """Create the account. Raises `UsageError` if the collectors, the CA file or the proxy can't be used."""
+    return Account(settings, base_url, api_key, telemetry, collectors=collectors)
 
 
 def metric_filter(settings: Settings) -> Callable[[str], bool]:

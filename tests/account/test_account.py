@@ -1,5 +1,6 @@
 import asyncio
 
+import certifi
 import pytest
 from connections import text_of
 from fake_api import FakeApi, connections, late, listing, respond, silence, telnyx_error
@@ -447,6 +448,8 @@ async def test_a_reload_that_switches_registrations_on(api):
 SAME = {
     "cache.ttl": {"cache": CacheSettings(ttl=1.0)},
     "cache.max_stale": {"cache": CacheSettings(max_stale=9000.0)},
+    "telnyx.ca_file": {"telnyx": TelnyxSettings(ca_file=certifi.where())},
+    "telnyx.proxy_url": {"telnyx": TelnyxSettings(proxy_url="http://127.0.0.1:9")},
     "telnyx.timeout": {"telnyx": TelnyxSettings(timeout=1.0)},
     "telnyx.page_size": {"telnyx": TelnyxSettings(page_size=7)},
     "telnyx.concurrency": {"telnyx": TelnyxSettings(concurrency=1)},
