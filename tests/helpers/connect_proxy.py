@@ -35,6 +35,10 @@ class ConnectProxy:
         scheme = "http" if self._tls is None else "https"
         return f"{scheme}://{f'{credentials}@' if credentials else ''}{host}:{self.port}"
 
+    def close(self):
+        """Refuse connections from now on."""
+        self._server.close()
+
     async def __aenter__(self):
         self._server = await asyncio.start_server(self._handle, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
