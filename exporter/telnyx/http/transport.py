@@ -32,7 +32,6 @@ def open_route(base_url: str, ca_file: Path | None = None, proxy_url: str | None
     context = create_ssl_context(ca_file) if is_tls or ca_file else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     transport = httpx.AsyncHTTPTransport(
         verify=context,
-        trust_env=False,
         limits=httpx.Limits(max_connections=None),  # a list whose requests hang must not delay the others
         proxy=None if proxy is None else _proxy(proxy, context),
     )
