@@ -10,10 +10,13 @@ RUN python -m venv /tools \
  && python -m venv --without-pip /app \
  && /tools/bin/pip --python /app install --no-cache-dir --no-compile --require-hashes --only-binary :all: -r requirements.txt
 
-COPY pyproject.toml README.md LICENSE ./
+COPY hatch_build.py pyproject.toml README.md LICENSE ./
 COPY exporter exporter
+ARG REVISION=unknown
+# Seconds since 1970: the date of the commit, git log -1 --format=%ct.
+ARG SOURCE_DATE_EPOCH
 # Bytecode that is held against no source's time is the same in each build.
-RUN /tools/bin/hatchling build -t wheel \
+RUN EXPORTER_REVISION="${REVISION}" /tools/bin/hatchling build -t wheel \
  && /tools/bin/pip --python /app install --no-compile --no-deps --no-index --find-links dist telnyx-exporter \
  && /app/bin/python -m compileall -q --invalidation-mode unchecked-hash /app/lib \
  && /tools/bin/cyclonedx-py environment --no-validate --output-reproducible --output-file /app/sbom.cdx.json /app
@@ -31,8 +34,7 @@ LABEL org.opencontainers.image.title="telnyx-exporter" \
 
 COPY --from=build /app /app
 
-ENV EXPORTER_REVISION="${REVISION}" \
-    PYTHONDONTWRITEBYTECODE=1 \
+ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 
 # By number, so that Kubernetes can see that it is not root. No home, no shell, nothing to write to.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 
-from exporter import __version__
+from exporter.build import VERSION_TEXT
 
 
 def run() -> None:
     """Run the command and exit with its status."""
     if sys.argv[1:] == ["--version"]:
-        print(f"telnyx-exporter {__version__}")  # noqa: T201 -- the output of the command
+        print(VERSION_TEXT, end="")  # noqa: T201 -- the output of the command
         sys.exit(0)
     # Without a handler, SIGHUP would end the process. Block it until the handler that reloads is installed.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})

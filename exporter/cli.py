@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import stamina.instrumentation
 import uvloop
 
+from exporter.build import PROGRAM
 from exporter.commands.checks import check_access, check_config
-from exporter.commands.components import metric_filter, open_api_key, read_settings
+from exporter.commands.components import metric_filter, open_api_key, read_settings, warn_of_ignored
 from exporter.commands.once import poll_once
 from exporter.commands.output import discard
 from exporter.commands.serve import listening_sockets, open_web_config, serve
-from exporter.config.flags import PROGRAM, UsageError
+from exporter.config.flags import UsageError
 from exporter.logs import configure_logging
 from exporter.telemetry import Telemetry
 
@@ -33,13 +34,14 @@ def main(arguments: Sequence[str]) -> int:
     if sys.stderr is None:  # otherwise Python would write errors to standard output, among the metrics
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 -- open until the process ends
     try:
-        settings = read_settings(arguments)
+        settings, given = read_settings(arguments)
         once = settings.once or settings.once_complete
         configure_logging(settings.log.level, settings.log.format)
         telemetry = Telemetry(is_exposed=metric_filter(settings), process=not once)
         api_key, web_config = open_api_key(settings, telemetry), open_web_config(settings)
         if settings.check_config:
-            return _run(check_config(settings, api_key, telemetry))
+            return _run(check_config(settings, given, api_key, web_config, telemetry))
+        warn_of_ignored(settings, given)
         if settings.check_access:
             return _run(check_access(settings, api_key, telemetry))
         if once:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +18,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from exporter import __version__
+from exporter.build import BUILD_INFO
 from exporter.exposition.own_metrics import OwnMetricsRenderer
 from exporter.server.incidents import ConnectionClosed, HandshakeFailed, RequestRefused
 from exporter.telnyx.errors import REASONS
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
     from exporter.exposition.formats import Format
     from exporter.server.incidents import Incident
 
-REVISION = os.environ.get("EXPORTER_REVISION", "unknown")
-"""The commit of this build. The container image sets it."""
 ALWAYS_EXPOSED = frozenset({"telnyx_up", "telnyx_exporter_build_info"})
 """Metrics that no filter hides, because they show that the exporter runs and that it can read Telnyx."""
 
@@ -102,7 +98,7 @@ class Telemetry:
         for incident in (*ConnectionClosed, *RequestRefused, *HandshakeFailed):
             self._incidents[type(incident)].labels(incident.value)
         build = Info("telnyx_exporter_build", "Version and build of the exporter.", registry=self._registry)
-        build.info({"version": __version__, "revision": REVISION, "pythonversion": platform.python_version()})
+        build.info(BUILD_INFO)
         if process:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
                 collector(registry=self._registry)

@@ -24,6 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from socket_activation import passing
 
 from exporter import cli
+from exporter.build import BUILD_INFO
 from exporter.cli import main
 from exporter.collectors.collector import FanOutEndpoint
 from exporter.collectors.registry import COLLECTORS
@@ -237,6 +238,59 @@ def test_invalid_web_configuration_is_rejected(capsys, mode):
     assert line == "--web.config.file='web.yml': tls_server_config.cert_filse: unknown key"
 
 
+@pytest.mark.parametrize("source", ["variable", ".env"])
+def test_misspelt_key_variable_is_rejected(capsys, monkeypatch, source):
+    """Without a key, a variable with a similar name is named in the error, without its value."""
+    if source == "variable":
+        monkeypatch.setenv("TELNYX_APIKEY", KEY)
+    else:
+        Path(".env").write_text(f"TELNYX_APIKEY={KEY}\n")
+    place = "" if source == "variable" else " in .env"
+    assert error_line(capsys) == f"unknown variable TELNYX_APIKEY{place}; did you mean TELNYX_API_KEY?"
+    Path("key").write_text(KEY)
+    for arguments in (["--demo"], ["--telnyx.api-key-file=key"]):
+        assert main(["--check-config", *arguments]) == 0
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    assert main(["--check-config"]) == 0
+
+
+def test_misspelt_url_variable_is_rejected(capsys, monkeypatch):
+    """Without a base URL, a variable with a very similar name is an error. A demo and a given URL need none."""
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    monkeypatch.setenv("TELNYX_BASEURL", "https://hush")
+    assert error_line(capsys) == "unknown variable TELNYX_BASEURL; did you mean TELNYX_BASE_URL?"
+    assert main(["--check-config", "--demo"]) == main(["--check-config", "--telnyx.base-url=https://a"]) == 0
+
+
+# --demo
+
+
+def test_demo_warns_of_ignored_settings(capsys, monkeypatch):
+    """A demo warns once of settings of the connection to Telnyx, names where they are set, and shows no value."""
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    Path(".env").write_text("TELNYX_BASE_URL=https://hush.example\n")
+    assert main(["--demo", "--once", "--telnyx.api-key-file=hush"]) == 0
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "ignore" in line)
+    assert "level=warning" in line
+    assert 'ignored="TELNYX_API_KEY, TELNYX_BASE_URL in .env, --telnyx.api-key-file"' in line
+    assert "hush" not in line
+    assert KEY not in line
+
+
+def test_demo_with_only_a_key_does_not_warn(capsys, monkeypatch):
+    """The variable TELNYX_API_KEY alone is no reason to warn, because Telnyx's SDKs use it, too."""
+    monkeypatch.setenv("TELNYX_API_KEY", KEY)
+    assert main(["--demo", "--once", "--cache.ttl=1s"]) == 0
+    assert "ignore" not in capsys.readouterr().err
+
+
+def test_settings_of_telnyx_do_not_warn_without_a_demo(capsys, telnyx):
+    """Without `--demo`, there is no such warning."""
+    Path("key").write_text(KEY)
+    assert main(["--once", "--telnyx.api-key-file=key", f"--telnyx.base-url={telnyx.url}"]) == 0
+    assert "ignore" not in capsys.readouterr().err
+
+
 # --web.config.file
 
 
@@ -326,7 +380,7 @@ def test_sighup_reloads_the_settings(telnyx, tmp_path):
         next_record(process, "refreshed")
         dotenv.write_text(
             f"TELNYX_API_KEY=second\nTELNYX_BASE_URL={telnyx.url}/other\nTELNYX_EXPORTER_TELNYX__FILTER__FQDN=sip.example\n"
-            "TELNYX_EXPORTER_METRICS__ALLOW=telnyx_refreshes_total\nTELNYX_EXPORTER_LOG__LEVEL=debug\n"
+            "TELNYX_EXPORTER_METRICS__ALLOW=telnyx_refreshes_total\nTELNYX_EXPORTER_LOG__LEVEL=DEBUG\n"
         )
         process.send_signal(signal.SIGHUP)
         next_record(process, RELOADED)
@@ -340,6 +394,24 @@ def test_sighup_reloads_the_settings(telnyx, tmp_path):
     assert telnyx.keys == ["Bearer first", "Bearer second"]
     assert telnyx.paths == ["/v2/credential_connections", "/v2/other/credential_connections"]
     assert [query.get("filter[fqdn]") for query in telnyx.queries] == [None, "sip.example"]
+
+
+def test_reload_accepts_the_log_level_of_prometheus_programs(telnyx, tmp_path):
+    """After a reload with the level `warn`, only warnings and errors are logged."""
+    dotenv = tmp_path / ".env"
+    first = f"TELNYX_API_KEY=KEY\nTELNYX_BASE_URL={telnyx.url}\n"
+    dotenv.write_text(f"{first}TELNYX_EXPORTER_LOG__LEVEL=info\n")
+    with serving() as (process, _):
+        next_record(process, "refreshed")
+        fqdn = "TELNYX_EXPORTER_TELNYX__FILTER__FQDN=sip.example\n"  # so that it refreshes at once
+        dotenv.write_text(f"{first}{fqdn}TELNYX_EXPORTER_LOG__LEVEL=warn\n")
+        process.send_signal(signal.SIGHUP)
+        while len(telnyx.keys) < 2:  # the new account refreshes, and logs nothing
+            time.sleep(0.01)
+        process.terminate()
+        records = [json.loads(line) for line in process.stderr]
+    assert process.returncode == 0
+    assert not [record for record in records if record["msg"] in {"stopping", "refreshed"}]
 
 
 def test_invalid_settings_are_reported_on_reload(telnyx, tmp_path):
@@ -565,7 +637,7 @@ def test_invalid_connection_setting_is_rejected(capsys, monkeypatch, mode, setti
 
 @pytest.mark.parametrize("source", ["variable", "file", ".env", "demo"])
 def test_valid_configuration_is_ok(capsys, monkeypatch, source):
-    """`--check-config` prints ok and sends no requests."""
+    """`--check-config` prints what it used, then ok, and sends no requests. It prints no key."""
     monkeypatch.setenv("TELNYX_BASE_URL", "https://no-such-host.invalid")
     if source == "variable":
         monkeypatch.setenv("TELNYX_API_KEY", KEY)
@@ -575,7 +647,40 @@ def test_valid_configuration_is_ok(capsys, monkeypatch, source):
         Path("key").write_text(KEY, encoding="utf-8")
     arguments = {"file": ["--telnyx.api-key-file=key"], "demo": ["--demo"]}.get(source, [])
     assert main(["--check-config", *arguments]) == 0
-    assert capsys.readouterr() == ("ok\n", "")
+    out, err = capsys.readouterr()
+    assert not err
+    assert out.endswith("\nok\n")
+    assert "  --telnyx.base-url=https://no-such-host.invalid " in out
+    assert "\ncollectors: credential-connections" in out
+    assert KEY not in out
+
+
+def test_files_of_the_web_configuration_are_listed(capsys, tmp_path):
+    """`--check-config` lists the web configuration file and the certificate files that it refers to."""
+    Path("web.yml").write_text(TLS)
+    renew_certificate(tmp_path)
+    assert main(["--check-config", "--demo", "--web.config.file=web.yml"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    files = lines[lines.index("files:") + 1 : -2]
+    assert files == [str(tmp_path / name) for name in ("web.yml", "server.crt", "server.key")]
+
+
+@pytest.mark.parametrize("key", ["KEY...", "<key>", "your_api_key"])
+@pytest.mark.parametrize("source", ["variable", "file", ".env"])
+def test_placeholder_key_is_rejected(capsys, monkeypatch, source, key):
+    """A key that was copied from an example is rejected with one line, wherever it is. The line does not quote it."""
+    arguments = []
+    if source == "variable":
+        monkeypatch.setenv("TELNYX_API_KEY", key)
+    elif source == ".env":
+        Path(".env").write_text(f"TELNYX_API_KEY={key}\n")
+    else:
+        Path("key").write_text(f"{key}\n")
+        arguments = ["--telnyx.api-key-file=key"]
+    line = error_line(capsys, "--check-config", *arguments)
+    where = {"variable": "TELNYX_API_KEY", ".env": "TELNYX_API_KEY in .env", "file": "--telnyx.api-key-file='key'"}
+    advice = "is a placeholder: replace it with an API key from https://portal.telnyx.com"
+    assert line == f"{where[source]}: {advice}"
 
 
 @pytest.mark.parametrize("flag", ["--telnyx.page-size=0", "--metrics.allow=(", "--web.telemetry-path=/"])
@@ -947,10 +1052,11 @@ def test_metrics_are_served_until_a_signal(log_pipe, number):
     families = families_of(responses[metrics].text)
     assert len(families["telnyx_connection_active"]) == DEMO_ROWS
     assert {"telnyx_up", "process_start_time_seconds", "python_info"} <= families.keys()
-    demo, listening, *_ = records
+    starting, demo, listening, *_ = records
     refreshed = {record["collector"]: record["rows"] for record in records if record["msg"] == "refreshed"}
     assert "no Telnyx account is read" in demo["msg"]
-    assert set(listening) == {"time", "level", "msg", "version", "page", "metrics"}
+    assert set(listening) == {"time", "level", "msg", "page", "metrics"}
+    assert starting.items() >= ({"msg": "starting"} | BUILD_INFO).items()
     once = {each.name for each in COLLECTORS if not isinstance(each.endpoint, FanOutEndpoint)}
     assert once <= refreshed.keys()  # the others read connections one by one, which takes longer
     paths = {each.name: each.endpoint.path for each in COLLECTORS if each.endpoint.path in RESOURCES}
@@ -984,7 +1090,7 @@ def test_list_is_read_at_startup(monkeypatch, telnyx, log_pipe):
         stream.close()
         thread.join(TIMEOUT)
     assert status == 0
-    assert messages == ["listening", "refreshed", "stopping"]
+    assert messages == ["starting", "listening", "refreshed", "stopping"]
     assert telnyx.keys == [f"Bearer {KEY}"]
 
 

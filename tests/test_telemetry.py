@@ -1,4 +1,3 @@
-import platform
 from pathlib import Path
 
 import prometheus_client
@@ -6,12 +5,12 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter import __version__
+from exporter.build import BUILD_INFO
 from exporter.cache import Entry
 from exporter.exposition.formats import Format
 from exporter.exposition.own_metrics import family_name
 from exporter.server.incidents import ConnectionClosed, HandshakeFailed, RequestRefused
-from exporter.telemetry import REVISION, Telemetry
+from exporter.telemetry import Telemetry
 from exporter.telnyx.http.responses import RateLimit
 
 REASONS = (
@@ -33,12 +32,7 @@ INCIDENTS = {
     "telnyx_exporter_requests_refused_total": RequestRefused,
     "telnyx_exporter_tls_handshake_failures_total": HandshakeFailed,
 }
-BUILD = (
-    "telnyx_exporter_build_info",
-    ("pythonversion", platform.python_version()),
-    ("revision", REVISION),
-    ("version", __version__),
-)
+BUILD = ("telnyx_exporter_build_info", *sorted(BUILD_INFO.items()))
 BUCKETS = ("0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0", "20.0", "+Inf")
 FAMILIES = {
     "telnyx_up": ("gauge", ()),
@@ -62,7 +56,7 @@ FAMILIES = {
     "telnyx_exporter_connections_closed_total": ("counter", ("reason",)),
     "telnyx_exporter_requests_refused_total": ("counter", ("reason",)),
     "telnyx_exporter_tls_handshake_failures_total": ("counter", ("reason",)),
-    "telnyx_exporter_build_info": ("info", ("pythonversion", "revision", "version")),
+    "telnyx_exporter_build_info": ("info", ("arch", "builddate", "os", "pythonversion", "revision", "version")),
 }
 
 

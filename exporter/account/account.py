@@ -86,8 +86,8 @@ class Account:
             telemetry,
             timeout=telnyx.timeout,
             concurrency=telnyx.concurrency,
-            ca_file=telnyx.ca_file,
-            # The API of a demo is on this machine's loopback.
+            # The API of a demo is on this machine's loopback, without TLS.
+            ca_file=None if settings.demo else telnyx.ca_file,
             proxy_url=telnyx.proxy_url.get_secret_value() if telnyx.proxy_url and not settings.demo else None,
             transport=transport,
         )

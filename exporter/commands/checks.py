@@ -6,18 +6,28 @@ from typing import TYPE_CHECKING
 
 from exporter.commands.components import api_server, create_account
 from exporter.commands.output import write_stdout
+from exporter.commands.report import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from exporter.config.loading.sources import Given
     from exporter.config.settings import Settings
     from exporter.telemetry import Telemetry
+    from exporter.web.web_config import WebConfigFile
 
 
-async def check_config(settings: Settings, api_key: Callable[[], str], telemetry: Telemetry) -> int:
-    """Check what the settings refer to, print `ok`, and return the exit status. Raises `UsageError`."""
+async def check_config(
+    settings: Settings,
+    given: Sequence[Given],
+    api_key: Callable[[], str],
+    web_config: WebConfigFile | None,
+    telemetry: Telemetry,
+) -> int:
+    """Check what the settings refer to, print it and `ok`, and return the exit status. Raises `UsageError`."""
     await create_account(settings, settings.base_url, api_key, telemetry).close()
-    write_stdout([b"ok\n"])
+    lines = describe(settings, given, () if web_config is None else web_config.files)
+    write_stdout([f"{line}\n".encode(errors="backslashreplace") for line in (*lines, "ok")])
     return 0
 
 

@@ -6,6 +6,8 @@ import contextlib
 import secrets
 from typing import TYPE_CHECKING, Any
 
+import structlog
+
 from exporter import sandbox
 from exporter.account.account import Account
 from exporter.collectors.families import name_filter
@@ -16,20 +18,26 @@ from exporter.server.listeners import listen, local_url
 from exporter.server.serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from exporter.collectors.collector import Collector
+    from exporter.config.flags import Loaded
+    from exporter.config.loading.sources import Given
     from exporter.config.settings import Settings
     from exporter.telemetry import Telemetry
 
+ONLY_FOR_TELNYX = frozenset({"api_key", "base_url", "telnyx.api_key_file", "telnyx.ca_file", "telnyx.proxy_url"})
+"""Settings of the connection to Telnyx, which a demo does not use."""
 _DEMO_KEY = secrets.token_urlsafe()
 
+_log = structlog.get_logger()
 
-def read_settings(arguments: Sequence[str]) -> Settings:
+
+def read_settings(arguments: Sequence[str]) -> Loaded:
     """Load the settings and check that they enable collectors. Raises `UsageError`."""
-    settings = load_settings(arguments, COLLECTORS)
-    enabled_collectors(settings)
-    return settings
+    loaded = load_settings(arguments, COLLECTORS)
+    enabled_collectors(loaded.settings)
+    return loaded
 
 
 def open_api_key(settings: Settings, telemetry: Telemetry) -> Callable[[], str]:
@@ -45,6 +53,16 @@ def open_api_key(settings: Settings, telemetry: Telemetry) -> Callable[[], str]:
     if settings.api_key is not None:
         return settings.api_key.get_secret_value
     raise UsageError("no API key: set TELNYX_API_KEY or --telnyx.api-key-file, or try --demo")
+
+
+def warn_of_ignored(settings: Settings, given: Iterable[Given]) -> None:
+    """Warn of settings that a demo ignores, because it reads no Telnyx account. The warning has no values.
+
+    The variable TELNYX_API_KEY alone is no reason to warn: Telnyx's SDKs use it, too, and nothing is sent anywhere.
+    """
+    ignored = [each.where for each in given if settings.demo and each.option.dotted_path in ONLY_FOR_TELNYX]
+    if set(ignored) - {"TELNYX_API_KEY"}:
+        _log.warning("a demo reads no Telnyx account and ignores some settings", ignored=", ".join(ignored))
 
 
 @contextlib.asynccontextmanager

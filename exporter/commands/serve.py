@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from exporter import __version__
 from exporter.account.account import CurrentAccount
+from exporter.build import BUILD_INFO
 from exporter.commands.components import api_server, create_account, metric_filter, open_api_key, read_settings
 from exporter.config.flags import BindError, UsageError, check_reloadable
 from exporter.config.reload import Reloader
@@ -133,11 +133,12 @@ async def serve(
         tls = None if web_config is None else web_config.tls
         await stack.enter_async_context(serving(app, *listeners, observer=incidents, tls=tls))
         stack.push_async_callback(account.close)  # closed before the server, so that waiting scrapes are served at once
+        _log.info("starting", **BUILD_INFO)
         if settings.demo:
             _log.info("running a demo with generated connections; no Telnyx account is read")
         for listener in listeners:
             urls = _endpoints(listener, "http" if tls is None else "https", path)
-            _log.info("listening", version=__version__, **urls)
+            _log.info("listening", **urls)
         await account.group.start_refreshes()
         await stop.wait()
         _log.info("stopping")
@@ -149,7 +150,7 @@ def _rebuild_account(arguments: Sequence[str], first: Settings, base_url: str, t
 
     A demo keeps its sandbox. Raises `UsageError`.
     """
-    settings = read_settings(arguments)
+    settings = read_settings(arguments).settings
     check_reloadable(first, settings)
     api_key = open_api_key(settings, telemetry)
     account = create_account(settings, base_url if settings.demo else settings.base_url, api_key, telemetry)

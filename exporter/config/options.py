@@ -38,8 +38,16 @@ class Option(NamedTuple):
     default: str = ""
     secret: bool = False
     """Whether error messages must not quote the value."""
-    negation: str = ""
-    """The flag that switches it off. Empty if there is none."""
+
+    @property
+    def negation(self) -> str:
+        """The flag that switches it off, such as `--no-demo`. Empty if it is not a switch."""
+        return self.flag.replace("--", "--no-", 1) if not self.metavar else ""
+
+    @property
+    def dotted_path(self) -> str:
+        """The place in the model, such as `telnyx.page_size`."""
+        return ".".join(self.path)
 
 
 def _fields(model: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
@@ -130,7 +138,6 @@ def _options_of(collector: CollectorFlags) -> Iterator[Option]:
     yield Option(
         ("collectors", name, "enabled"),
         flag=f"--collector.{name}",
-        negation=f"--no-collector.{name}",
         variable=variable,
         help=f"{collector.title} (GET {collector.endpoint.path}).",
         group=COLLECTORS_GROUP,

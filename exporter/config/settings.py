@@ -18,6 +18,7 @@ from exporter.config.values import (
     CommaSeparated,
     Duration,
     FilePath,
+    LogLevel,
     Regex,
     check_base_url,
     check_key,
@@ -173,7 +174,7 @@ class MetricsSettings(SettingsGroup):
 class LogSettings(SettingsGroup):
     """The log, on standard error."""
 
-    level: Literal["debug", "info", "warning", "error"] = _setting("info", "debug, info, warning or error.", "LEVEL")
+    level: LogLevel = _setting("info", "debug, info, warn or error.", "LEVEL")
     format: Literal["logfmt", "json"] = _setting("logfmt", "logfmt or json.", "FORMAT")
 
 

@@ -9,7 +9,7 @@ import ipaddress
 import re
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator
@@ -43,6 +43,14 @@ def format_duration(seconds: float) -> str:
     return "".join(parts) or "0"
 
 
+def parse_log_level(text: str) -> str:
+    """Parse a log level as Prometheus's programs name it, in any case, and return it as Python names it."""
+    level = {"warn": "warning"}.get(text.lower(), text.lower())
+    if level not in {"debug", "info", "warning", "error"}:
+        raise ValueError("must be debug, info, warn or error")
+    return level
+
+
 def parse_address(text: str) -> tuple[str, int] | Path:
     """Parse `:10142`, `127.0.0.1:10142` or `[::1]:10142` to host and port, or `unix:///run/telnyx.sock` to a path.
 
@@ -68,10 +76,23 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+_PLACEHOLDER = re.compile(
+    r".*(\.\.\.|\N{HORIZONTAL ELLIPSIS}).*|<.*>|\$\w+|\$[({].*[)}]|\{\{.*\}\}"
+    r"|(KEY_?)?(x{3,}|\*{3,})|YOUR[_-].*|CHANGE[_-]?ME|REPLACE[_-]?ME",
+    re.IGNORECASE,
+)
+"""What examples have instead of an API key: KEY..., <key>, your_api_key; and references that nothing has replaced.
+
+A key from Telnyx is KEY, 32 hexadecimal digits, an underscore and 22 letters or digits.
+"""
+
+
 def check_key(key: str) -> str:
-    """Validate an API key. Its format is not published, so only what HTTP can't carry is rejected."""
+    """Validate an API key. Its format is not published, so only placeholders and what HTTP can't carry are rejected."""
     if not key:
         raise ValueError("is empty")
+    if _PLACEHOLDER.fullmatch(key):
+        raise ValueError("is a placeholder: replace it with an API key from https://portal.telnyx.com")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ValueError("contains white space, a control character or a character outside ASCII")
     return key
@@ -101,12 +122,13 @@ def check_proxy_url(text: str) -> str:
         raise ValueError("is a SOCKS proxy, which is not supported: use an http or https proxy")
     match = _PROXY_URL.fullmatch(text)
     try:
+        urlsplit(text)  # it rejects some characters before the host
         valid = match is not None and text.isprintable() and int(match["port"] or 1) in range(1, 65536)
         if valid and match and match["v6"]:
             ipaddress.IPv6Address(match["v6"])
         elif valid and match and re.fullmatch(r"[0-9]+(\.[0-9]+){3}", match["host"]):
             ipaddress.IPv4Address(match["host"])
-    except ipaddress.AddressValueError:
+    except ValueError:
         valid = False
     if not valid:
         raise ValueError(
@@ -146,6 +168,10 @@ def _parse_duration(value: Any) -> Any:
     return parse_duration(value) if isinstance(value, str) else value
 
 
+def _parse_log_level(value: Any) -> Any:
+    return parse_log_level(value) if isinstance(value, str) else value
+
+
 def _split(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
@@ -164,6 +190,7 @@ def _check_path(value: Any) -> Any:
 
 Duration = Annotated[float, BeforeValidator(_parse_duration)]
 """Seconds, given as a Prometheus duration."""
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_parse_log_level)]
 Regex = Annotated[str, AfterValidator(check_regex)]
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """A list, given as text with commas."""

@@ -153,6 +153,13 @@ class WebConfigFile:
         first = self._tls
         return None if first is None else lambda: self._tls or first
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file, and those that it refers to."""
+        tls = self.config.tls_server_config
+        named = () if tls is None else (tls.cert_file, tls.key_file, tls.client_ca_file)
+        return (self._path, *(self._path.parent / name for name in named if name))
+
     async def reload(self) -> None:
         """Read the file, and those it refers to, again. Raises `ValueError` if they are invalid."""
         try:

@@ -12,7 +12,6 @@ OF_COLLECTORS = collector_options(FEW)
         Option(
             ("collectors", "credential-connections", "enabled"),
             flag="--collector.credential-connections",
-            negation="--no-collector.credential-connections",
             variable="TELNYX_EXPORTER_COLLECTOR__CREDENTIAL_CONNECTIONS",
             help="Credential connections (GET /credential_connections).",
             group="collector",
@@ -30,7 +29,6 @@ OF_COLLECTORS = collector_options(FEW)
         Option(
             ("collectors", "ip-connections", "enabled"),
             flag="--collector.ip-connections",
-            negation="--no-collector.ip-connections",
             variable="TELNYX_EXPORTER_COLLECTOR__IP_CONNECTIONS",
             help="IP connections (GET /ip_connections).",
             group="collector",
@@ -68,6 +66,14 @@ OF_COLLECTORS = collector_options(FEW)
 def test_collector_has_a_switch_and_a_ttl(option):
     """A collector has a switch with a negation, and a TTL. Dashes in its name are underscores in variables."""
     assert option in OF_COLLECTORS
+
+
+def test_switches_have_a_negation():
+    """A switch has a flag that switches it off. A flag with a value has none, and neither has the API key."""
+    negations = {option.flag: option.negation for option in (*OPTIONS, *OF_COLLECTORS)}
+    assert negations["--web.enable-lifecycle"] == "--no-web.enable-lifecycle"
+    assert negations["--collector.ip-connections"] == "--no-collector.ip-connections"
+    assert negations["--collector.ip-connections.ttl"] == negations["--cache.ttl"] == negations[""] == ""
 
 
 def test_only_fan_outs_have_a_rate():

@@ -11,6 +11,7 @@ from exporter.config.values import (
     is_loopback,
     parse_address,
     parse_duration,
+    parse_log_level,
 )
 
 UNITS = {"y": 31_536_000, "w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
@@ -198,6 +199,7 @@ def test_proxy_urls_are_accepted(url):
             (url, "must be an http or https URL")
             for url in ("http://a b", "http://a\n", "http://a\0@b", "http://\u00e9")
         ),
+        *((url, "must be an http or https URL") for url in ("http://a[b@proxy", "http://\u2100@proxy")),
         *((url, "must be an http or https URL") for url in ("http://1.2.3.256", "http://[1::2::3]", "http://[::1")),
         *((url, "is a SOCKS proxy") for url in ("socks4://proxy", "socks5://proxy", "SOCKS5H://proxy", "socks://")),
     ],
@@ -206,3 +208,59 @@ def test_other_proxy_urls_are_rejected(url, message):
     """Other URLs are rejected, and SOCKS with its own reason."""
     with pytest.raises(ValueError, match=f"^{message}"):
         check_proxy_url(url)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(
+            "KEY...",
+            "KEY0123...",
+            "KEY\u2026",
+            "...",
+            "<key>",
+            "<YOUR API KEY>",
+            "$TELNYX_API_KEY",
+            "${TELNYX_API_KEY}",
+        ),
+        *("$(TELNYX_API_KEY)", "{{ key }}", "xxx", "KEYxxxxxxxx", "KEY_XXXX", "********", "your_api_key", "YOUR-KEY"),
+        *("your_telnyx_api_key_here", "changeme", "CHANGE_ME", "replace-me"),
+    ],
+)
+def test_placeholder_is_not_a_key(key):
+    """What examples have instead of a key is rejected, and so is a reference to a variable that nothing replaced."""
+    with pytest.raises(
+        ValueError, match=r"^is a placeholder: replace it with an API key from https://portal\.telnyx\.com$"
+    ):
+        check_key(key)
+
+
+@given(st.from_regex(r"KEY[0-9A-F]{32}_[0-9A-Za-z]{22}", fullmatch=True))
+def test_key_of_telnyx_is_no_placeholder(key):
+    """Any key in the format of Telnyx's keys is accepted."""
+    assert check_key(key) == key
+
+
+@pytest.mark.parametrize("key", ["KEY_of_tests", "sandbox", "KEYxx", "xx", "my_key", "your", "a$b", "KEY<a>"])
+def test_plausible_key_is_no_placeholder(key):
+    """A text that only resembles a placeholder is accepted."""
+    assert check_key(key) == key
+
+
+@pytest.mark.parametrize(
+    ("text", "level"),
+    [
+        *(("debug", "debug"), ("info", "info"), ("warn", "warning"), ("warning", "warning"), ("error", "error")),
+        *(("WARN", "warning"), ("Info", "info")),
+    ],
+)
+def test_log_levels_of_prometheus_programs_are_parsed(text, level):
+    """`warn` is a level in Prometheus's programs, and `warning` in Python. The case is ignored, as in the former."""
+    assert parse_log_level(text) == level
+
+
+@pytest.mark.parametrize("text", ["", "trace", "warnings", "critical", " info"])
+def test_unknown_log_level_is_rejected(text):
+    """The error for an unknown level lists the levels."""
+    with pytest.raises(ValueError, match=r"^must be debug, info, warn or error$"):
+        parse_log_level(text)

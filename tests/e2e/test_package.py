@@ -80,7 +80,10 @@ def test_the_package_works_in_a_clean_environment(dist, name, tmp_path):
     uv("venv", environment)
     uv("pip", "install", f"--python={environment}", "--constraints", ROOT / "requirements.txt", *BUILD, dist / name)
     command = environment / "bin" / "telnyx-exporter"
-    assert run(command, "--version", cwd=tmp_path) == f"telnyx-exporter {__version__}\n"
+    version = run(command, "--version", cwd=tmp_path)
+    assert version.startswith(f"telnyx-exporter, version {__version__} (revision: ")
+    if (ROOT / ".git").exists():
+        assert run(find_program("git"), "rev-parse", "HEAD", cwd=ROOT).strip() in version
     metrics = run(command, "--demo", "--once", cwd=tmp_path)
     assert "\ntelnyx_up 1.0\n" in metrics
     assert metrics.count("\ntelnyx_connection_active{") == 132

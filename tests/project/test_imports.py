@@ -24,6 +24,7 @@ ORDER = (
     "cache",
     "logs",
     "sandbox",
+    "build",
 )
 """The parts of the exporter. A part imports only from parts below it."""
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -12,7 +12,7 @@ import httpx
 import stamina
 import structlog
 
-from exporter import __version__
+from exporter.build import USER_AGENT
 from exporter.telnyx.budget import UNLIMITED
 from exporter.telnyx.deadline import Deadline
 from exporter.telnyx.errors import Malformed, RateLimited, RequestTimeout, TelnyxError, proxy_error, status_error
@@ -87,7 +87,7 @@ class Client:
             headers={
                 "accept": "application/json",
                 "accept-encoding": "gzip",
-                "user-agent": f"telnyx-exporter/{__version__}",
+                "user-agent": USER_AGENT,
             },
             timeout=httpx.Timeout(min(timeout, _READ_TIMEOUT), connect=min(timeout, _CONNECT_TIMEOUT)),
             follow_redirects=False,  # the key is sent to the base URL only

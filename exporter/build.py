@@ -1,0 +1,41 @@
+"""What runs: the version of the program, what it was built from, and the platform.
+
+`hatch_build.py` sets `REVISION` and `DATE` in packages. They are unknown in an editable installation, because its code
+can change at any time. `--version` imports this module, so it imports little.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from exporter import __version__
+
+PROGRAM = "telnyx-exporter"
+USER_AGENT = f"{PROGRAM}/{__version__}"
+
+REVISION = "unknown"
+"""The Git commit. It ends in `-modified` if the checkout had other changes."""
+DATE = "unknown"
+"""When the commit was made, or what SOURCE_DATE_EPOCH said during the build, in UTC."""
+
+_GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_machine = os.uname().machine
+
+BUILD_INFO = {
+    "version": __version__,
+    "revision": REVISION,
+    "builddate": DATE,
+    "pythonversion": sys.version.partition(" ")[0],
+    "os": sys.platform,
+    "arch": _GO_ARCHITECTURES.get(_machine, _machine),
+}
+"""What `telnyx_exporter_build_info` and the first log line state, with the names that Prometheus's programs use."""
+
+VERSION_TEXT = f"""\
+{PROGRAM}, version {__version__} (revision: {REVISION})
+  build date:       {DATE}
+  python version:   {BUILD_INFO["pythonversion"]}
+  platform:         {BUILD_INFO["os"]}/{BUILD_INFO["arch"]}
+"""
+"""What `--version` prints, in the format of Prometheus's programs."""

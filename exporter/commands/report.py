@@ -1,0 +1,70 @@
+"""What `--check-config` prints: the settings that are set, the files that are read, and the enabled collectors."""
+
+from __future__ import annotations
+
+import shlex
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from exporter.collectors.registry import enabled_collectors
+from exporter.commands.components import ONLY_FOR_TELNYX
+from exporter.config.settings import DOTENV
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from exporter.config.loading.sources import Given
+    from exporter.config.settings import Settings
+
+
+def describe(settings: Settings, given: Sequence[Given], web_files: Sequence[Path]) -> Iterator[str]:
+    """Yield the lines. They contain no secret: of the API key only where it is set, and of a URL only the host."""
+    shown = [each for each in given if each.option.path != ("check_config",)]
+    texts = [_text(each) for each in shown]
+    width = max(map(len, texts), default=0)
+    yield "settings:" if shown else "settings: all have their defaults"
+    for each, text in zip(shown, texts, strict=True):
+        origin = "a flag" if each.where == each.option.flag else each.where
+        yield f"  {text:{width}}  from {origin}{_why_unused(settings, each)}"
+    if files := dict.fromkeys(map(_printable, _files(settings, given, web_files))):
+        yield "files:"
+        yield from (f"  {file}" for file in files)
+    yield f"collectors: {', '.join(collector.name for collector, _ in enabled_collectors(settings))}"
+
+
+def _text(given: Given) -> str:
+    option, value = given.option, given.value
+    if not option.flag:
+        return "API key"
+    if option.secret:  # the path of a URL can contain a token of a proxy, and other parts a password
+        parts = urlsplit(value)
+        rest = "/..." if parts.path.strip("/") else ""
+        value = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{rest}" if parts.netloc else "..."
+    elif not option.metavar:
+        value = value.lower()
+    return f"{option.flag}={shlex.quote(value) if value.isprintable() else repr(value)}"
+
+
+def _why_unused(settings: Settings, given: Given) -> str:
+    if settings.demo and given.option.dotted_path in ONLY_FOR_TELNYX:
+        return " (not used: a demo reads no Telnyx account)"
+    if given.option.path == ("api_key",) and settings.telnyx.api_key_file is not None:
+        return " (not used: --telnyx.api-key-file takes precedence)"
+    return ""
+
+
+def _files(settings: Settings, given: Sequence[Given], web_files: Sequence[Path]) -> Iterator[Path]:
+    if Path(DOTENV).exists():
+        yield Path(DOTENV)
+    for each in given:
+        value = attrgetter(each.option.dotted_path)(settings) if each.option.path[0] != "collectors" else None
+        if isinstance(value, Path) and not _why_unused(settings, each):
+            yield value
+    yield from web_files
+
+
+def _printable(path: Path) -> str:
+    text = str(path.absolute())
+    return text if text.isprintable() else repr(text)

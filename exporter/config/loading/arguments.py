@@ -1,0 +1,68 @@
+"""Command line arguments. They follow the rules of kingpin, which Prometheus's programs use.
+
+A switch is also given as `--demo=true` and `--demo=false`, which kingpin rejects, but many users try.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from typing import TYPE_CHECKING
+
+from exporter.build import VERSION_TEXT
+from exporter.config.loading.help import help_text
+from exporter.config.loading.messages import suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from exporter.config.options import Option
+
+
+def read_flags(arguments: Sequence[str], options: Sequence[Option]) -> dict[str, str]:
+    """Return the values of the flags by the dotted path of their options. `--no-demo` is the value `false`.
+
+    Raises `ValueError` for the first problem. `--help` and `--version` print and raise `SystemExit`.
+    """
+    by_name = {name: option for option in options for name in (option.flag, option.negation) if name}
+    values: dict[str, str] = {}
+    queue = deque(arguments)
+    previous: Option | None = None
+    while queue:
+        name, equals, value = queue.popleft().partition("=")
+        _print_and_exit(name, options)
+        option = by_name.get(name)
+        if option is None:
+            raise ValueError(_unknown(name, previous, by_name))
+        if name == option.negation:
+            if equals:
+                raise ValueError(f"{name}: takes no value; use {option.flag}=true or {option.flag}=false")
+            value = "false"
+        elif not option.metavar:
+            value = value if equals else "true"
+        elif not equals:
+            if not queue or queue[0].startswith("-"):
+                raise ValueError(f"{name}: needs a value, as in {name}={option.metavar}")
+            value = queue.popleft()
+        before = values.get(option.dotted_path)
+        values[option.dotted_path] = f"{before},{value}" if option.repeatable and before is not None else value
+        previous = option
+    return values
+
+
+def _print_and_exit(name: str, options: Sequence[Option]) -> None:
+    text = {"--version": VERSION_TEXT, "--help": "", "-h": ""}.get(name)
+    if text is not None:
+        print(text or help_text(options), end="")  # noqa: T201 -- the output of the command
+        sys.exit(0)
+
+
+def _unknown(name: str, previous: Option | None, known: dict[str, Option]) -> str:
+    """Describe an unknown argument, of which `name` is the part before `=`."""
+    if name.startswith("-"):
+        printable = name if name.isprintable() else repr(name)
+        return f"unknown flag {printable}{suggestion(name, known, '--')}"
+    if name.upper().startswith("KEY"):
+        return "unknown argument, which looks like an API key: set TELNYX_API_KEY or --telnyx.api-key-file instead"
+    advice = f"; did you mean {previous.flag}={name}?" if previous and name.lower() in {"true", "false"} else ""
+    return f"unknown argument {name if name and name.isprintable() else repr(name)}{advice}"

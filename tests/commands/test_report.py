@@ -1,0 +1,138 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from exporter.collectors.registry import COLLECTORS
+from exporter.commands.report import describe
+from exporter.config.flags import load_settings
+
+CANARY = "c4n4ry"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch, tmp_path):
+    """Run each test in an empty directory, with nothing but an API key in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.upper().startswith("TELNYX_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TELNYX_API_KEY", f"KEY{CANARY}")
+
+
+def report(*arguments, web_files=()):
+    """Return the lines for these arguments, with single spaces."""
+    settings, given = load_settings(arguments, COLLECTORS)
+    return [" ".join(line.split()) for line in describe(settings, given, web_files)]
+
+
+def test_defaults(monkeypatch):
+    """Without settings, the report has the collectors that are on by default, and says that nothing is set."""
+    monkeypatch.delenv("TELNYX_API_KEY")
+    assert report() == ["settings: all have their defaults", "collectors: credential-connections"]
+
+
+def test_origin_of_each_setting(monkeypatch):
+    """Each setting that is set is listed with its value, and with the flag, variable or `.env` that it is from."""
+    Path(".env").write_text("TELNYX_EXPORTER_LOG__LEVEL=warn\nTELNYX_EXPORTER_CACHE__TTL=1s\nOTHER=1\n")
+    monkeypatch.setenv("TELNYX_EXPORTER_CACHE__TTL", "30s")
+    lines = report("--telnyx.filter.connection-name=a b", "--no-collector.balance", "--web.enable-lifecycle")
+    assert lines[:-3] == [
+        "settings:",
+        "API key from TELNYX_API_KEY",
+        "--web.enable-lifecycle=true from a flag",
+        "--telnyx.filter.connection-name='a b' from a flag",
+        "--cache.ttl=30s from TELNYX_EXPORTER_CACHE__TTL",
+        "--log.level=warn from TELNYX_EXPORTER_LOG__LEVEL in .env",
+        "--collector.balance=false from a flag",
+    ]
+
+
+def test_columns_are_aligned():
+    """The origins are in one column."""
+    settings, given = load_settings(["--cache.ttl=1s", "--telnyx.page-size=100"], COLLECTORS)
+    positions = {line.index("from") for line in describe(settings, given, ()) if "from" in line}
+    assert len(positions) == 1
+
+
+def test_the_check_itself_is_left_out():
+    """`--check-config` is not one of the settings that it lists."""
+    assert report("--check-config") == report()
+
+
+def test_files_are_absolute():
+    """The files are listed once each, with absolute paths: `.env`, the key file and those of the web configuration."""
+    Path(".env").write_text("TELNYX_EXPORTER_WEB__CONFIG__FILE=web.yml\n")
+    web_files = (Path("web.yml"), Path("/tls/server.crt"))
+    lines = report("--telnyx.api-key-file=key", web_files=web_files)
+    here = Path.cwd()
+    files = [".env", "web.yml", "key", "/tls/server.crt"]
+    assert lines[lines.index("files:") + 1 : -1] == [str(here / name) for name in files]
+
+
+def test_collectors_are_listed():
+    """The report lists the enabled collectors."""
+    assert report("--collector.balance", "--collector.ip-connections")[-1] == (
+        "collectors: credential-connections, ip-connections, balance"
+    )
+
+
+@pytest.mark.parametrize("source", ["environment", ".env"])
+def test_key_is_not_shown(monkeypatch, source):
+    """Of the API key, the report has only where it is set, and whether a key file takes precedence."""
+    if source == ".env":
+        monkeypatch.delenv("TELNYX_API_KEY")
+        Path(".env").write_text(f"TELNYX_API_KEY=KEY{CANARY}\n")
+    where = "TELNYX_API_KEY" if source == "environment" else "TELNYX_API_KEY in .env"
+    assert f"API key from {where}" in report()
+    lines = report("--telnyx.api-key-file=key")
+    assert f"API key from {where} (not used: --telnyx.api-key-file takes precedence)" in lines
+    assert CANARY not in str(lines)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://api.telnyx.eu", "https://api.telnyx.eu"),
+        ("https://api.telnyx.eu:8443/", "https://api.telnyx.eu:8443"),
+        (f"https://proxy.example/{CANARY}/v2", "https://proxy.example/..."),
+        ("http://[::1]:80/v2", "http://[::1]:80/..."),
+    ],
+)
+def test_only_the_host_of_a_url_is_shown(url, shown):
+    """Of the base URL, the report has scheme, host and port. Its path can contain a token."""
+    lines = report(f"--telnyx.base-url={url}")
+    assert any(line.startswith("--telnyx.base-url=") and shown in line.split()[0] for line in lines)
+    assert CANARY not in str(lines)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"http://me:{CANARY}@proxy.example:3128", "http://proxy.example:3128"),
+        (f"http://me:{CANARY}@x@proxy.example", "http://proxy.example"),
+        (f"me:{CANARY}@proxy.example:3128", "..."),
+        (CANARY, "..."),
+    ],
+)
+def test_user_of_a_url_is_not_shown(url, shown):
+    """A URL that contains a user and a password, such as a proxy's, is shown without them, or not at all."""
+    settings, given = load_settings(["--telnyx.base-url=https://a"], COLLECTORS)
+    (base_url,) = (each for each in given if each.option.secret and each.option.flag)
+    lines = list(describe(settings, [base_url._replace(value=url)], ()))
+    assert lines[1].split()[0].replace("'", "") == f"--telnyx.base-url={shown}"
+    assert CANARY not in str(lines)
+
+
+def test_demo_uses_no_settings_of_telnyx():
+    """In a demo, the report says which settings are not used, and does not list their files."""
+    lines = report("--demo", "--telnyx.api-key-file=key", "--telnyx.base-url=https://a", "--cache.ttl=1s")
+    unused = [line for line in lines if line.endswith(" (not used: a demo reads no Telnyx account)")]
+    assert [line.split()[0] for line in unused] == ["API", "--telnyx.base-url=https://a", "--telnyx.api-key-file=key"]
+    assert "files:" not in lines
+
+
+def test_line_breaks_stay_out_of_lines():
+    """A value and a path with a line break stay on one line."""
+    lines = report("--telnyx.filter.fqdn=a\nb", "--telnyx.api-key-file=c\nd")
+    assert "--telnyx.filter.fqdn='a\\nb' from a flag" in lines
+    assert any(line.endswith("c\\nd'") for line in lines)

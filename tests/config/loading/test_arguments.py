@@ -1,0 +1,119 @@
+import pytest
+from few_collectors import FEW
+
+from exporter.build import VERSION_TEXT
+from exporter.config.loading.arguments import read_flags
+from exporter.config.options import OPTIONS, collector_options
+
+ALL = (*OPTIONS, *collector_options(FEW))
+SWITCHES = [option for option in ALL if option.negation]
+
+
+def read(*arguments):
+    """Return the values of flags."""
+    return read_flags(arguments, ALL)
+
+
+def error_message(*arguments):
+    """Return the error for arguments that can't be used, which must be one line."""
+    with pytest.raises(ValueError, match=r".") as caught:
+        read(*arguments)
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
+    return message
+
+
+def test_there_are_switches():
+    """The modes, the switches of `web` and those of the collectors are switches."""
+    flags = {option.flag for option in SWITCHES}
+    assert flags > {"--demo", "--once.complete", "--web.enable-lifecycle", "--collector.ip-connections"}
+    assert "--cache.ttl" not in flags
+
+
+@pytest.mark.parametrize("option", SWITCHES, ids=lambda option: option.flag)
+def test_switch_is_set_in_all_ways(option):
+    """A switch is set by its name, by `--no-` and its name, and by a value after `=`. The last one wins."""
+    flag, negation, path = option.flag, option.negation, option.dotted_path
+    assert read(flag) == {path: "true"}
+    assert read(negation) == {path: "false"}
+    assert read(f"{flag}=true") == {path: "true"}
+    assert read(f"{flag}=false") == {path: "false"}
+    assert read(flag, negation) == read(negation, flag, f"{flag}=false") == {path: "false"}
+    assert read(negation, flag) == {path: "true"}
+
+
+@pytest.mark.parametrize("option", SWITCHES, ids=lambda option: option.flag)
+def test_switch_takes_no_argument(option):
+    """A switch never takes the next argument as its value. If that is true or false, the error shows how to set it."""
+    assert read(option.flag, "--cache.ttl=1s") == {option.dotted_path: "true", "cache.ttl": "1s"}
+    assert error_message(option.flag, "false") == f"unknown argument false; did you mean {option.flag}=false?"
+    assert error_message(option.negation, "TRUE") == f"unknown argument TRUE; did you mean {option.flag}=TRUE?"
+    assert error_message(option.flag, "serve") == "unknown argument serve"
+
+
+@pytest.mark.parametrize("value", ["true", "false", ""])
+def test_negation_takes_no_value(value):
+    """A value of a negation is an error, as in Prometheus's programs, because it could be read in two ways."""
+    assert error_message(f"--no-demo={value}") == "--no-demo: takes no value; use --demo=true or --demo=false"
+
+
+def test_value_follows_after_an_equals_sign_or_as_the_next_argument():
+    """A flag with a value has it after `=` or as the next argument. After `=`, it can be empty or have dashes."""
+    assert read("--cache.ttl=1s") == read("--cache.ttl", "1s") == {"cache.ttl": "1s"}
+    assert read("--metrics.allow=") == read("--metrics.allow", "") == {"metrics.allow": ""}
+    assert read("--metrics.allow=--a=b") == {"metrics.allow": "--a=b"}
+
+
+@pytest.mark.parametrize("rest", [(), ("--demo",), ("-1s",)], ids=["end", "flag", "dash"])
+def test_value_is_required(rest):
+    """A flag that lacks its value is an error that shows how to write it. The next flag is not its value."""
+    assert error_message("--cache.ttl", *rest) == "--cache.ttl: needs a value, as in --cache.ttl=DURATION"
+
+
+def test_repeated_flags():
+    """Values of a repeatable flag are joined. Of any other flag the last one counts."""
+    assert read("--web.listen-address=:1", "--web.listen-address", ":2") == {"web.listen_address": ":1,:2"}
+    assert read("--cache.ttl=1s", "--cache.ttl=2s") == {"cache.ttl": "2s"}
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--cache.tll=1s", "unknown flag --cache.tll; did you mean --cache.ttl?"),
+        ("-demo", "unknown flag -demo; did you mean --demo?"),
+        ("--no-dem", "unknown flag --no-dem; did you mean --no-demo?"),
+        ("--no-cache.ttl", "unknown flag --no-cache.ttl; did you mean --cache.ttl?"),
+        ("--no-web.telemetry-path=/x", "unknown flag --no-web.telemetry-path; did you mean --web.telemetry-path?"),
+        ("--", "unknown flag --"),
+        ("-", "unknown flag -"),
+        ("", "unknown argument ''"),
+        ("true", "unknown argument true"),
+        ("a\nb", "unknown argument 'a\\nb'"),
+        ("--a\u2028b", "unknown flag '--a\\u2028b'"),
+        ("TELNYX_API_KEY=hush", "unknown argument TELNYX_API_KEY"),
+    ],
+)
+def test_unknown_argument_is_rejected(argument, message):
+    """The error for an unknown argument names it without a value, and suggests a flag with a similar name."""
+    assert error_message(argument) == message
+
+
+@pytest.mark.parametrize("key", ["KEY0123hush_abc", "key0123hush"])
+def test_key_as_an_argument_is_not_quoted(key):
+    """The error for an argument that looks like an API key says where the key belongs, and does not quote it."""
+    for arguments in ((key,), ("--demo", key)):
+        message = error_message(*arguments)
+        assert message == (
+            "unknown argument, which looks like an API key: set TELNYX_API_KEY or --telnyx.api-key-file instead"
+        )
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h", "--version"])
+def test_help_and_version_print_and_exit(capsys, flag):
+    """`--help` and `--version` print and end the program with success. What follows is not read."""
+    with pytest.raises(SystemExit) as exit_:
+        read("--demo", flag, "--zzz")
+    assert exit_.value.code == 0
+    out, err = capsys.readouterr()
+    assert not err
+    assert out == VERSION_TEXT if flag == "--version" else out.startswith("usage: telnyx-exporter ")
