@@ -44,7 +44,7 @@ from exporter.sandbox import create_app as create_api
 from exporter.server.listeners import listen, local_url
 from exporter.server.serving import serving
 from exporter.telemetry import Telemetry
-from exporter.telnyx.client import Client
+from exporter.telnyx.http.client import Client
 from exporter.telnyx.lists.reader import ListReader
 from exporter.web.app import create_app
 

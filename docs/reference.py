@@ -16,7 +16,7 @@ from exporter.config.options import OPTIONS, collector_options
 from exporter.config.values import format_duration
 from exporter.exposition.own_metrics import family_name
 from exporter.telemetry import Telemetry
-from exporter.telnyx.responses import RateLimit
+from exporter.telnyx.http.responses import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence

@@ -22,7 +22,7 @@ from exporter.build import BUILD_INFO
 from exporter.exposition.own_metrics import OwnMetricsRenderer
 from exporter.server.incidents import ConnectionClosed, HandshakeFailed, RequestRefused
 from exporter.telnyx.errors import REASONS
-from exporter.telnyx.responses import RateLimit
+from exporter.telnyx.http.responses import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -235,7 +235,7 @@ def test_invalid_address_is_rejected(capsys):
     assert line == "--web.listen-address='localhost': has no port: write localhost:10142"
 
 
-@pytest.mark.parametrize("flag", ["--web.config.file", "--telnyx.api-key-file"])
+@pytest.mark.parametrize("flag", ["--web.config.file", "--telnyx.api-key-file", "--telnyx.ca-file"])
 def test_empty_path_is_rejected(capsys, flag):
     """An empty path, for example from an unset shell variable, is rejected with one line instead of being ignored."""
     assert error_line(capsys, "--demo", f"{flag}=").startswith(f"{flag}='': must be a path")
@@ -633,31 +633,44 @@ def test_systemd_socket_that_does_not_listen_is_rejected():
     )
 
 
-# httpx's environment variables
+# CAs and proxies
 
 
-@pytest.mark.parametrize("mode", [[], ["--once"], ["--check-config"]], ids=["serve", "once", "check"])
-@pytest.mark.parametrize(
-    ("variable", "reason"),
-    [
-        ("HTTPS_PROXY=127.0.0.1:9:CANARY", "is invalid"),
-        ("https_proxy=http://user:CANARY#CANARY@127.0.0.1:9", "is invalid"),
-        ("ALL_PROXY=socks5://CANARY@127.0.0.1:9", "SOCKS is not supported"),
-        ("SSL_CERT_FILE=/nowhere/CANARY", "is invalid"),
-        ("SSL_CERT_FILE=/dev/null", "is invalid"),
-    ],
-    ids=["two ports", "fragment", "SOCKS", "missing CAs", "empty CAs"],
+INVALID_PROXY = (
+    "must be an http or https URL such as http://proxy.example:3128, with special characters of a password encoded as "
+    "%XX"
 )
-def test_invalid_httpx_variable_is_rejected(capsys, monkeypatch, mode, variable, reason):
-    """If httpx can't use a variable, one line has its name, but not its value, which can contain a password."""
-    name, _, value = variable.partition("=")
-    for other in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
-        monkeypatch.delenv(other, raising=False)
-        monkeypatch.delenv(other.lower(), raising=False)
+SOCKS = "is a SOCKS proxy, which is not supported: use an http or https proxy"
+
+
+@pytest.mark.parametrize("mode", [[], ["--once"], ["--check-config"], ["--check-access"]], ids=lambda mode: str(*mode))
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("--telnyx.ca-file=nowhere.pem", "--telnyx.ca-file='nowhere.pem': No such file or directory"),
+        ("SSL_CERT_FILE=nowhere.pem", "SSL_CERT_FILE='nowhere.pem': No such file or directory"),
+        ("SSL_CERT_FILE=/dev/null", "SSL_CERT_FILE='/dev/null': is not a regular file"),
+        ("SSL_CERT_DIR=nowhere", "SSL_CERT_DIR='nowhere': No such file or directory"),
+        ("--telnyx.proxy-url=ftp://me:CANARY@127.0.0.1:9", f"--telnyx.proxy-url: {INVALID_PROXY}"),
+        ("--telnyx.proxy-url=socks5://me:CANARY@127.0.0.1:9", f"--telnyx.proxy-url: {SOCKS}"),
+        ("HTTPS_PROXY=127.0.0.1:9:CANARY", f"HTTPS_PROXY: {INVALID_PROXY}"),
+        ("https_proxy=http://user:CANARY#CANARY@127.0.0.1:9", f"https_proxy: {INVALID_PROXY}"),
+        ("ALL_PROXY=socks5://CANARY@127.0.0.1:9", f"ALL_PROXY: {SOCKS}"),
+    ],
+    ids=lambda text: text.partition(":")[0],
+)
+def test_invalid_connection_setting_is_rejected(capsys, monkeypatch, mode, setting, message):
+    """In every mode, one line names the flag or variable at fault and the reason, but not the value of a proxy URL."""
+    for name in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.setenv(name, "")  # set but empty: not at fault
+        monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setenv("TELNYX_API_KEY", KEY)
-    monkeypatch.setenv(name, value)
-    flags = ["--telnyx.base-url=https://no-such-host.invalid", "--web.listen-address=127.0.0.1:0", *mode]
-    assert error_line(capsys, *flags) == f"{name}: {reason}"
+    flags = [setting] if setting.startswith("--") else []
+    if not flags:
+        name, _, value = setting.partition("=")
+        monkeypatch.setenv(name, value)
+    flags += ["--telnyx.base-url=https://no-such-host.invalid", "--web.listen-address=127.0.0.1:0", *mode]
+    assert error_line(capsys, *flags) == message
 
 
 # --check-config

@@ -11,7 +11,7 @@ from exporter.exposition.formats import Format
 from exporter.exposition.own_metrics import family_name
 from exporter.server.incidents import ConnectionClosed, HandshakeFailed, RequestRefused
 from exporter.telemetry import Telemetry
-from exporter.telnyx.responses import RateLimit
+from exporter.telnyx.http.responses import RateLimit
 
 REASONS = (
     "unauthorized",
@@ -20,6 +20,8 @@ REASONS = (
     "rate_limited",
     "timeout",
     "connection",
+    "tls",
+    "proxy",
     "server_error",
     "bad_request",
     "malformed",

@@ -19,19 +19,18 @@ from exporter.collectors.families import name_filter
 from exporter.collectors.registry import COLLECTORS, PRIMARY, enabled_collectors
 from exporter.exposition.renderer import Renderer
 from exporter.telnyx.budget import RequestBudget
-from exporter.telnyx.client import Client
 from exporter.telnyx.errors import TelnyxError
+from exporter.telnyx.http.client import Client
 from exporter.telnyx.lists.progress import no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import httpx
-
     from exporter.account.refresh import RefreshObserver
     from exporter.collectors.collector import Collector
     from exporter.config.settings import CollectorSettings, Settings
     from exporter.telemetry import Telemetry
+    from exporter.telnyx.http.client import Transport
     from exporter.telnyx.lists.progress import CreateProgress
 
 TTL_TOLERANCE = 0.95
@@ -61,7 +60,10 @@ class _Checkable(Protocol):
 
 
 class Account:
-    """Reads the account at `base_url` with its own client and caches the results."""
+    """Reads the account at `base_url` with its own client and caches the results.
+
+    Raises `UsageError` if the collectors, the CA file or the proxy can't be used.
+    """
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class Account:
         telemetry: Telemetry,
         *,
         collectors: Sequence[Collector[Any]] = COLLECTORS,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: Transport | None = None,
         create_progress: CreateProgress = no_progress,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -89,6 +91,9 @@ class Account:
             telemetry,
             timeout=telnyx.timeout,
             concurrency=telnyx.concurrency,
+            # The API of a demo is on this machine's loopback, without TLS.
+            ca_file=None if settings.demo else telnyx.ca_file,
+            proxy_url=telnyx.proxy_url.get_secret_value() if telnyx.proxy_url and not settings.demo else None,
             transport=transport,
         )
         self._budget = RequestBudget(telnyx.max_requests_per_second, clock=clock)

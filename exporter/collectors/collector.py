@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from exporter.collectors.families import RowFamily, SnapshotFamily
     from exporter.config.settings import FilterSettings, TelnyxSettings
     from exporter.telnyx.budget import Limiter
-    from exporter.telnyx.client import Client
+    from exporter.telnyx.http.client import Client
     from exporter.telnyx.lists.progress import Progress
     from exporter.telnyx.lists.reader import Reader
     from exporter.telnyx.lists.snapshots import ContentT, PageProcessor

@@ -13,8 +13,8 @@ from exporter.collectors.connection_index import connection_record, registration
 from exporter.collectors.families import gauge, unix_time, whole_row
 from exporter.collectors.index import IndexRecord
 from exporter.telnyx.errors import BadRequest, Malformed
+from exporter.telnyx.http.responses import MIN_UNIX_TIME
 from exporter.telnyx.objects import ObjectDecoder
-from exporter.telnyx.responses import MIN_UNIX_TIME
 from exporter.telnyx.structs import ApiObject, Int
 
 if TYPE_CHECKING:

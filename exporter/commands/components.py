@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import structlog
 
 from exporter import sandbox
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
 ONLY_FOR_TELNYX = frozenset({"api_key", "base_url", "telnyx.api_key_file", "telnyx.ca_file", "telnyx.proxy_url"})
 """Settings of the connection to Telnyx, which a demo does not use."""
 _DEMO_KEY = secrets.token_urlsafe()
-_HTTPX_VARIABLES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
-"""Environment variables that httpx reads, also in lower case."""
 
 _log = structlog.get_logger()
 
@@ -91,13 +87,8 @@ def create_account(
     collectors: Sequence[Collector[Any]] = COLLECTORS,
     create_progress: CreateProgress = no_progress,
 ) -> Account:
-    """Create the account. Errors about httpx's environment variables don't quote their values."""
-    try:
-        return Account(settings, base_url, api_key, telemetry, collectors=collectors, create_progress=create_progress)
-    except (OSError, ValueError, httpx.InvalidURL, ImportError) as error:
-        reason = "SOCKS is not supported" if isinstance(error, ImportError) else "is invalid"
-        names = ", ".join(name for name in os.environ if name.upper() in _HTTPX_VARIABLES)
-        raise UsageError(f"{names}: {reason}") from None
+    """Create the account. Raises `UsageError` if the collectors, the CA file or the proxy can't be used."""
+    return Account(settings, base_url, api_key, telemetry, collectors=collectors, create_progress=create_progress)
 
 
 def metric_filter(settings: Settings) -> Callable[[str], bool]:

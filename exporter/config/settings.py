@@ -22,6 +22,7 @@ from exporter.config.values import (
     check_base_url,
     check_key,
     check_name_filter,
+    check_proxy_url,
 )
 from exporter.config.web.addresses import Addresses
 from exporter.config.web.paths import check_external_url, check_route_prefix, check_telemetry_path
@@ -45,13 +46,18 @@ def _check_secret_key(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _check_secret_proxy_url(secret: SecretStr) -> SecretStr:
+    check_proxy_url(secret.get_secret_value())
+    return secret
+
+
 def _setting(
     default: Any, help_text: str, metavar: str, *, repeatable: bool = False, secret: bool = False, **bounds: Any
 ) -> Any:
     """Declare a field: its default in the form that a user writes, its help text, and its placeholder in the help.
 
     If it is repeatable, the values of several flags are joined; otherwise the last flag counts. Error messages don't
-    quote the value of a secret one.
+    quote a secret.
     """
     bounds["json_schema_extra"] = {"metavar": metavar, "repeatable": repeatable, "secret": secret}
     return Field(default=default, validate_default=True, description=help_text, **bounds)
@@ -112,6 +118,19 @@ class TelnyxSettings(SettingsGroup):
 
     api_key_file: FilePath | None = _setting(
         None, "File that contains the API key; read again for each refresh.", "FILE"
+    )
+    ca_file: FilePath | None = _setting(
+        None,
+        "PEM file of the CAs to trust for the API and for an https proxy, instead of those of SSL_CERT_FILE, "
+        "SSL_CERT_DIR or certifi; read again at a reload.",
+        "FILE",
+    )
+    proxy_url: Annotated[SecretStr, AfterValidator(_check_secret_proxy_url)] | None = _setting(
+        None,
+        "Proxy for the API, http://[USER:PASSWORD@]HOST:PORT or https://...; takes precedence over HTTPS_PROXY and "
+        "NO_PROXY. Set a password in the variable, because flags are visible in process lists.",
+        "URL",
+        secret=True,
     )
     timeout: Duration = _setting(
         "60s", "Maximum time for a refresh, including retries and the waits that Telnyx asks for.", "DURATION", gt=0

@@ -17,6 +17,11 @@ from pydantic import AfterValidator, BeforeValidator
 _SECONDS = {"y": 31_536_000.0, "w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DURATION = re.compile("".join(rf"(?:(?P<{unit}>\d{{1,12}}){unit})?" for unit in _SECONDS), re.ASCII)
 
+_PROXY_URL = re.compile(
+    r"https?://(?:[^\s/?#]{1,1000}@)?(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<host>[a-z0-9._-]{1,253}))(?::(?P<port>\d{1,5}))?/?",
+    re.ASCII | re.IGNORECASE,
+)
+
 
 def parse_duration(text: str) -> float:
     """Parse a Prometheus duration such as `90s`, `1m30s` or `500ms` and return seconds."""
@@ -100,6 +105,28 @@ def check_base_url(text: str) -> str:
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ValueError("must be https, because plain http would expose the API key (loopback excepted)")
     return text.rstrip("/")
+
+
+def check_proxy_url(text: str) -> str:
+    """Validate the URL of an HTTP proxy, which can contain a user name and password."""
+    if text.lower().startswith("socks"):
+        raise ValueError("is a SOCKS proxy, which is not supported: use an http or https proxy")
+    match = _PROXY_URL.fullmatch(text)
+    try:
+        urlsplit(text)  # it rejects some characters before the host
+        valid = match is not None and text.isprintable() and int(match["port"] or 1) in range(1, 65536)
+        if valid and match and match["v6"]:
+            ipaddress.IPv6Address(match["v6"])
+        elif valid and match and re.fullmatch(r"[0-9]+(\.[0-9]+){3}", match["host"]):
+            ipaddress.IPv4Address(match["host"])
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ValueError(
+            "must be an http or https URL such as http://proxy.example:3128, with special characters of a password "
+            "encoded as %XX"
+        )
+    return text
 
 
 def check_regex(text: str) -> str:

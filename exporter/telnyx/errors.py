@@ -2,6 +2,15 @@
 
 TelnyxError
 ├── ConnectionFailed         reason "connection"
+│   └── NameNotResolved
+├── TlsFailed                reason "tls"
+│   ├── CertificateUntrusted
+│   ├── CertificateExpired
+│   └── CertificateMismatch
+├── ProxyFailed              reason "proxy"
+│   ├── ProxyUnauthorized
+│   ├── ProxyForbidden
+│   └── ProxyServerError
 ├── RequestTimeout           reason "timeout"
 ├── Malformed                reason "malformed"
 ├── Internal                 reason "internal"
@@ -13,8 +22,10 @@ TelnyxError
     ├── RateLimited          reason "rate_limited"
     └── ServerError          reason "server_error"
 
+A class without a reason has that of its base class. Only the advice differs, and whether the request is retried.
+
 A message never quotes the peer, because an error body can repeat the key. It contains only the exporter's own words,
-the HTTP status and Telnyx's numeric error code.
+the HTTP status, Telnyx's numeric error code, and texts of the operating system and of OpenSSL.
 """
 
 from __future__ import annotations
@@ -31,6 +42,9 @@ class TelnyxError(Exception):
     advice: ClassVar[str]
     """What an operator can do about it, in one sentence."""
 
+    is_temporary: ClassVar[bool] = False
+    """Whether the request is sent again within the same refresh."""
+
     retry_after: float | None = None
     """Seconds that Telnyx asked to wait, or None if it did not ask."""
 
@@ -39,12 +53,81 @@ class ConnectionFailed(TelnyxError):
     """The connection could not be established, or it broke."""
 
     reason = "connection"
-    advice = "Check DNS, firewall and proxy between this host and --telnyx.base-url."
+    advice = (
+        "Check DNS and the firewall between this host and --telnyx.base-url; if only a proxy has access, set "
+        "--telnyx.proxy-url."
+    )
+    is_temporary = True
+
+
+class NameNotResolved(ConnectionFailed):
+    """DNS has no address of the API's host."""
+
+    advice = (
+        "Check the host in --telnyx.base-url and the DNS servers of this host; if only a proxy can resolve it, set "
+        "--telnyx.proxy-url."
+    )
+
+
+class TlsFailed(TelnyxError):
+    """The TLS handshake failed. A retry would fail, too."""
+
+    reason = "tls"
+    advice = "Check that --telnyx.base-url is an HTTPS server, and that no firewall or proxy interferes with TLS."
+
+
+class CertificateUntrusted(TlsFailed):
+    """No trusted CA signed the certificate."""
+
+    advice = (
+        "If a proxy inspects TLS, or the API has a private CA, set --telnyx.ca-file to a PEM file that contains the CA."
+    )
+
+
+class CertificateExpired(TlsFailed):
+    """The certificate, or that of its CA, has expired or is not valid yet."""
+
+    advice = "Check the clock of this host; if it is right, the certificate must be renewed."
+
+
+class CertificateMismatch(TlsFailed):
+    """The certificate is for another host."""
+
+    advice = "Check the host in --telnyx.base-url, and that neither DNS nor a proxy leads to another server."
+
+
+class ProxyFailed(TelnyxError):
+    """The proxy can't be reached, or the connection to it broke."""
+
+    reason = "proxy"
+    advice = "Check scheme, host and port of the proxy in --telnyx.proxy-url or HTTPS_PROXY, and that it runs."
+    is_temporary = True
+
+
+class ProxyUnauthorized(ProxyFailed):
+    """407: the proxy doesn't accept the user name and password."""
+
+    advice = "Check the user name and password of the proxy in --telnyx.proxy-url or HTTPS_PROXY."
+    is_temporary = False
+
+
+class ProxyForbidden(ProxyFailed):
+    """Any other status below 500: the proxy does not connect to the API."""
+
+    advice = "Allow the host and port of --telnyx.base-url in the proxy, or exclude the host with NO_PROXY."
+    is_temporary = False
+
+
+class ProxyServerError(ProxyFailed):
+    """5xx: the proxy failed to connect to the API. A retry may succeed."""
+
+    advice = "Check whether the proxy can resolve and reach the host of --telnyx.base-url, and look at its log."
 
 
 class RequestTimeout(TelnyxError):
     """A request or the whole refresh took too long."""
 
+    is_temporary = True
     reason = "timeout"
     advice = "Telnyx is slow or unreachable; if the list is long, raise --telnyx.timeout."
 
@@ -105,6 +188,7 @@ class RateLimited(StatusError):
 
     reason = "rate_limited"
     advice = "Raise the TTL, lower --telnyx.max-requests-per-second, or find other clients of the same account."
+    is_temporary = True
 
 
 class ServerError(StatusError):
@@ -112,7 +196,11 @@ class ServerError(StatusError):
 
     reason = "server_error"
     advice = "Telnyx or a proxy is failing; see status.telnyx.com. The exporter keeps retrying."
+    is_temporary = True
 
+
+_PROXY_AUTHENTICATION_REQUIRED = 407
+_FIRST_SERVER_ERROR = 500
 
 _BY_STATUS: dict[int, type[StatusError]] = {
     401: Unauthorized,
@@ -124,12 +212,23 @@ _BY_STATUS: dict[int, type[StatusError]] = {
 
 REASONS: tuple[str, ...] = (
     *(error.reason for error in (Unauthorized, Forbidden, NotFound, RateLimited)),
-    *(error.reason for error in (RequestTimeout, ConnectionFailed, ServerError, BadRequest, Malformed, Internal)),
+    *(error.reason for error in (RequestTimeout, ConnectionFailed, TlsFailed, ProxyFailed, ServerError, BadRequest)),
+    *(error.reason for error in (Malformed, Internal)),
 )
 """All values of the label `reason`."""
 
 
 def status_error(status: int, code: str | None = None, retry_after: float | None = None) -> StatusError:
     """Return the error for an HTTP status of 400 or more."""
-    kind = _BY_STATUS.get(status, BadRequest if status < 500 else ServerError)  # noqa: PLR2004 -- first 5xx status
+    kind = _BY_STATUS.get(status, BadRequest if status < _FIRST_SERVER_ERROR else ServerError)
     return kind(status, code, retry_after)
+
+
+def proxy_error(status: int | None) -> ProxyFailed:
+    """Return the error for the HTTP status with which a proxy refuses to connect, or None if that is unknown."""
+    if status is None:
+        return ProxyFailed("the proxy refuses to connect")
+    if status == _PROXY_AUTHENTICATION_REQUIRED:
+        return ProxyUnauthorized("the proxy requires a valid user name and password (HTTP status 407)")
+    kind = ProxyForbidden if status < _FIRST_SERVER_ERROR else ProxyServerError
+    return kind(f"the proxy refuses to connect (HTTP status {status})")

@@ -14,7 +14,7 @@ from exporter.telnyx.lists.snapshots import ContentT, Snapshot, process_body
 
 if TYPE_CHECKING:
     from exporter.telnyx.budget import Limiter
-    from exporter.telnyx.client import Client
+    from exporter.telnyx.http.client import Client
     from exporter.telnyx.lists.progress import Progress
     from exporter.telnyx.lists.snapshots import PageProcessor, ProcessedBody
 

@@ -40,6 +40,14 @@ KNOWN = [
             ("web.route-prefix", "WEB__ROUTE_PREFIX", "web.route_prefix", ("/a", "/a"), ("b", "/b")),
             ("web.config.file", "WEB__CONFIG__FILE", "web.config.file", ("a", Path("a")), ("b", Path("b"))),
             ("telnyx.api-key-file", "TELNYX__API_KEY_FILE", "telnyx.api_key_file", ("a", Path("a")), ("b", Path("b"))),
+            ("telnyx.ca-file", "TELNYX__CA_FILE", "telnyx.ca_file", ("a", Path("a")), ("b", Path("b"))),
+            (
+                "telnyx.proxy-url",
+                "TELNYX__PROXY_URL",
+                "telnyx.proxy_url",
+                ("http://a:1", SecretStr("http://a:1")),
+                ("https://b:c@[::1]/", SecretStr("https://b:c@[::1]/")),
+            ),
             ("telnyx.timeout", "TELNYX__TIMEOUT", "telnyx.timeout", ("1m30s", 90.0), ("500ms", 0.5)),
             ("telnyx.page-size", "TELNYX__PAGE_SIZE", "telnyx.page_size", ("1", 1), ("249", 249)),
             ("telnyx.concurrency", "TELNYX__CONCURRENCY", "telnyx.concurrency", ("1", 1), ("32", 32)),
@@ -86,6 +94,11 @@ KNOWN = [
         )
     ),
 ]
+SECRET = {
+    *("TELNYX_API_KEY", "TELNYX_BASE_URL"),
+    *("TELNYX_EXPORTER_TELNYX__PROXY_URL", "TELNYX_EXPORTER_WEB__EXTERNAL_URL"),
+}
+"""Variables whose values are never quoted."""
 SWITCHES = {
     *(
         "--demo",
@@ -98,9 +111,6 @@ SWITCHES = {
     ),
     *(f"--collector.{collector.name}" for collector in FEW),
 }
-
-SECRET_URLS = {"TELNYX_BASE_URL", "TELNYX_EXPORTER_WEB__EXTERNAL_URL"}
-"""Variables whose values can contain a password by mistake, so that errors don't quote them."""
 
 OPTIONAL = {
     "--web.external-url",
@@ -123,6 +133,8 @@ BAD = [
             ("web.external-url", "WEB__EXTERNAL_URL", "ftp://x", "must be an http or https URL such as"),
             ("web.route-prefix", "WEB__ROUTE_PREFIX", "a b", "must be a path such as /telnyx"),
             ("web.telemetry-path", "WEB__TELEMETRY_PATH", "/-/ready", "must be a path such as /metrics"),
+            ("telnyx.proxy-url", "TELNYX__PROXY_URL", "proxy:1", "must be an http or https URL"),
+            ("telnyx.proxy-url", "TELNYX__PROXY_URL", "socks5://proxy:1", "is a SOCKS proxy, which is not supported"),
             ("telnyx.timeout", "TELNYX__TIMEOUT", "5 parsecs", "must be a duration such as"),
             ("telnyx.timeout", "TELNYX__TIMEOUT", "0s", "must be more than 0"),
             ("telnyx.page-size", "TELNYX__PAGE_SIZE", "0", "must be 1 or more"),
@@ -205,7 +217,7 @@ def test_flags_and_variables_are_stable():
     assert not added, f"add {added} to KNOWN in tests/config/test_flags.py"
     assert not removed, "users rely on these"
     assert [option.variable for option in OPTIONS if not option.flag] == ["TELNYX_API_KEY"]
-    assert {option.variable for option in OPTIONS if option.secret} == {"TELNYX_API_KEY", *SECRET_URLS}
+    assert {option.variable for option in OPTIONS if option.secret} == SECRET
 
 
 @pytest.mark.parametrize("known", KNOWN, ids=[known[2] for known in KNOWN])
@@ -420,7 +432,7 @@ def test_error_names_the_source_of_an_invalid_value(monkeypatch, source, bad):
         dotenv(f"{variable}='{value}'")
         where = f"{variable} in .env"
     message = error_message(*arguments)
-    quoted = "" if variable in SECRET_URLS else f"={value!r}"
+    quoted = "" if variable in SECRET else f"={value!r}"
     assert message.startswith(f"{where}{quoted}: ")
     assert reason in message
     assert "CANARY" not in message
@@ -608,6 +620,12 @@ def test_dotenv_that_is_a_directory_is_rejected():
         ("TELNYX_BASE_URL", "https://[hush]@api.telnyx.com"),
         ("TELNYX_BASE_URL", "https://api.telnyx.com/v2?key=hush"),
         ("TELNYX_BASE_URL", "ftp://me:hush@api.telnyx.com"),
+        ("TELNYX_EXPORTER_TELNYX__PROXY_URL", "me:hush@proxy:3128"),
+        ("TELNYX_EXPORTER_TELNYX__PROXY_URL", "ftp://me:hush@proxy:3128"),
+        ("TELNYX_EXPORTER_TELNYX__PROXY_URL", "socks5://me:hush@proxy:3128"),
+        ("TELNYX_EXPORTER_TELNYX__PROXY_URL", "http://me:hush#KEY0123@proxy:3128"),
+        ("TELNYX_EXPORTER_TELNYX__PROXY_URL", "http://me:hush@proxy:99999"),
+        ("TELNYX_EXPORTER_TELNYX__PROXY_URL", "http://me:hush@[::hush]:1"),
     ],
 )
 @pytest.mark.parametrize("source", ["flag", "variable", ".env"])
@@ -619,7 +637,8 @@ def test_errors_do_not_quote_secrets(monkeypatch, variable, value, source):
     elif source == ".env":
         dotenv(f"{variable}='{value}'")
     else:
-        flag = "--telnyx.base-url" if variable == "TELNYX_BASE_URL" else "--telnyx.api-key"
+        flags = {option.variable: option.flag for option in OPTIONS}
+        flag = flags[variable] or "--telnyx.api-key"
         arguments = [f"{flag}={value}"]
     message = error_message(*arguments)
     assert not [part for part in ("hush", "hüsh", "KEY0123") if part in message]

@@ -113,6 +113,8 @@ DEFAULTS = {
     "web.enable_lifecycle": False,
     "web.config.file": None,
     "telnyx.api_key_file": None,
+    "telnyx.ca_file": None,
+    "telnyx.proxy_url": None,
     "telnyx.timeout": 60.0,
     "telnyx.page_size": 250,
     "telnyx.concurrency": 4,

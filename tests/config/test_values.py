@@ -2,7 +2,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config.values import check_key, format_duration, is_loopback, parse_duration, parse_log_level
+from exporter.config.values import (
+    check_key,
+    check_proxy_url,
+    format_duration,
+    is_loopback,
+    parse_duration,
+    parse_log_level,
+)
 
 UNITS = {"y": 31_536_000, "w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
 
@@ -103,6 +110,46 @@ def test_key_that_a_header_cannot_contain_is_rejected(key, message):
     with pytest.raises(ValueError, match=message) as caught:
         check_key(key)
     assert "0123" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://proxy:3128",
+        "HTTPS://proxy.example",
+        "http://proxy.example:65535/",
+        "http://192.0.2.7:1",
+        "http://1.2.3:1",
+        "https://[2001:db8::7]:8443",
+        "http://me@proxy",
+        "http://me:p%40ss@proxy:3128",
+        "http://me:p@ss:w\u00f6rd@proxy:3128",
+    ],
+)
+def test_proxy_urls_are_accepted(url):
+    """A proxy has an http or https URL with a host, and can have a port, a user name and a password."""
+    assert check_proxy_url(url) == url
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        *((url, "must be an http or https URL") for url in ("", "proxy:3128", "http://", "http://:1", "ftp://proxy")),
+        *((url, "must be an http or https URL") for url in ("http://proxy:0", "http://proxy:65536", "http://proxy:x")),
+        *((url, "must be an http or https URL") for url in ("http://proxy/x", "http://proxy?x", "http://proxy#x")),
+        *(
+            (url, "must be an http or https URL")
+            for url in ("http://a b", "http://a\n", "http://a\0@b", "http://\u00e9")
+        ),
+        *((url, "must be an http or https URL") for url in ("http://a[b@proxy", "http://\u2100@proxy")),
+        *((url, "must be an http or https URL") for url in ("http://1.2.3.256", "http://[1::2::3]", "http://[::1")),
+        *((url, "is a SOCKS proxy") for url in ("socks4://proxy", "socks5://proxy", "SOCKS5H://proxy", "socks://")),
+    ],
+)
+def test_other_proxy_urls_are_rejected(url, message):
+    """Other URLs are rejected, and SOCKS with its own reason."""
+    with pytest.raises(ValueError, match=f"^{message}"):
+        check_proxy_url(url)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from fake_api import (
 from structlog.testing import capture_logs
 
 from exporter.account.refresh import MAX_RETRY_AFTER
-from exporter.telnyx.client import MAX_BODY_BYTES
+from exporter.telnyx.http.client import MAX_BODY_BYTES
 
 SHORT_SCRAPE_TIMEOUT = 1.0
 """A scrape timeout that ends before a slow refresh does, in seconds."""

@@ -1,6 +1,8 @@
 """Certificate authorities and certificates for tests."""
 
 import datetime as dt
+import ssl
+import tempfile
 from dataclasses import dataclass
 
 from cryptography import x509
@@ -37,8 +39,8 @@ class Identity:
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")).decode()
 
 
-def identity(name, *sans, by=None, ca=False):
-    """Return a new identity that is signed by another one or self-signed."""
+def identity(name, *sans, by=None, ca=False, age=dt.timedelta(hours=1)):
+    """Return a new identity that is signed by another one or self-signed. It is valid from `age` ago, for two hours."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
@@ -48,8 +50,8 @@ def identity(name, *sans, by=None, ca=False):
         .issuer_name(by.certificate.subject if by else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(hours=1))
+        .not_valid_before(now - age)
+        .not_valid_after(now - age + dt.timedelta(hours=2))
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         # Since Python 3.13, clients reject certificates without the extensions that RFC 5280 requires.
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -87,3 +89,13 @@ def write(folder, server, ca=None):
     (folder / "server.key").write_text(server.key_pem)
     if ca:
         (folder / "ca.pem").write_text(ca.pem)
+
+
+def server_context(server):
+    """Return a TLS context for a server that has this certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(server.key_pem + server.pem)
+        file.flush()
+        context.load_cert_chain(file.name)
+    return context

@@ -24,6 +24,7 @@ from exporter.collectors.collector import ObjectEndpoint
 from exporter.collectors.registry import COLLECTORS
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterable
 
 ECHO = b"{authorization}"
@@ -377,10 +378,11 @@ FAULTS = {
 
 
 class FakeApi:
-    """An HTTP server on loopback, as an asynchronous context manager."""
+    """An HTTP server on loopback, as an asynchronous context manager. With a TLS context, it is an HTTPS server."""
 
-    def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
+    def __init__(self, rows: Iterable[dict[str, Any]] = (), *, tls: ssl.SSLContext | None = None) -> None:
         self.rows = list(rows)
+        self._tls = tls
         self.requests: list[Request] = []
         self.accepted = 0
         """Number of connections so far."""
@@ -392,10 +394,16 @@ class FakeApi:
         self._server: asyncio.Server | None = None
 
     @property
+    def port(self) -> int:
+        """The TCP port."""
+        assert self._server is not None
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    @property
     def url(self) -> str:
         """The base URL."""
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v2"
+        return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.port}/v2"
 
     @property
     def contacts(self) -> int:
@@ -417,7 +425,7 @@ class FakeApi:
             await self.request_received.wait_for(lambda: len(self.requests) >= requests)
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._handle_connection, "127.0.0.1", 0, limit=2**20)
+        self._server = await asyncio.start_server(self._handle_connection, "127.0.0.1", 0, limit=2**20, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:

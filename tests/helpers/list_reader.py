@@ -8,10 +8,10 @@ import httpx
 from exporter.collectors.credential_connections import COLLECTOR
 from exporter.config.settings import FilterSettings
 from exporter.telnyx.budget import UNLIMITED
-from exporter.telnyx.client import Client
+from exporter.telnyx.http.client import Client
+from exporter.telnyx.http.responses import RateLimit
 from exporter.telnyx.lists.progress import NO_PROGRESS
 from exporter.telnyx.lists.reader import ListReader
-from exporter.telnyx.responses import RateLimit
 
 BASE_URL = "https://api.telnyx.test/v2"
 URL = f"{BASE_URL}/credential_connections"

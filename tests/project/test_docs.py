@@ -5,6 +5,7 @@ import pytest
 
 from exporter.collectors.registry import COLLECTORS
 from exporter.config.options import OPTIONS, collector_options
+from exporter.telnyx.errors import REASONS
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,3 +34,10 @@ def test_settings_in_documents_exist(document):
     flags = re.findall(r"--(?:web|telnyx|cache|metrics|log|(?:no-)?collector)\.[a-z.-]*[a-z]", text)
     for name in (*flags, *re.findall(r"TELNYX_[A-Z_]+[A-Z]\b(?!_)", text)):
         assert name in known, name
+
+
+@pytest.mark.parametrize("name", ["TelnyxApiDown", "TelnyxCollectorFailing"])
+def test_runbooks_list_each_reason(name):
+    """The runbooks of alerts about refreshes say what to do for each reason."""
+    table = re.findall(r"^\| (`.*?`) \|", (ROOT / "docs" / "runbooks" / f"{name}.md").read_text(), re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(table))) == sorted(REASONS)

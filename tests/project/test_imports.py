@@ -1,5 +1,6 @@
 import ast
 import graphlib
+import re
 from pathlib import Path
 
 import pytest
@@ -89,3 +90,9 @@ def test_modules_are_short(path):
 def test_packages_are_small(package):
     """No package has more than 8 modules. `collectors` has one for each resource."""
     assert package.name == "collectors" or len(list(package.glob("*.py"))) <= MAX_MODULES
+
+
+def test_only_one_package_uses_httpx():
+    """Only `telnyx/http` imports httpx, not even for type checking elsewhere, so that it can be replaced."""
+    users = {path.parent for path in MODULES if re.search(r"\b(import|from) (httpx|httpcore)", path.read_text())}
+    assert users == {PACKAGE / "telnyx" / "http"}

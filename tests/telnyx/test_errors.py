@@ -9,11 +9,16 @@ from exporter.telnyx.errors import (
     BadRequest,
     Forbidden,
     NotFound,
+    ProxyFailed,
+    ProxyForbidden,
+    ProxyServerError,
+    ProxyUnauthorized,
     RateLimited,
     ServerError,
     StatusError,
     TelnyxError,
     Unauthorized,
+    proxy_error,
     status_error,
 )
 
@@ -43,8 +48,11 @@ def test_the_documented_tree_matches_the_classes():
 
 
 def test_only_raised_errors_have_a_reason():
-    """The docstring gives a reason for each error that can be raised, and none for classes that only group others."""
-    assert {name for name, _, reason in documented() if reason} == {kind.__name__ for kind in RAISED}
+    """Each error that can be raised has a reason, or inherits it. Classes that only group others have none."""
+    reasons = {}
+    for name, base, reason in documented():
+        reasons[name] = reason or reasons.get(base)
+    assert reasons == {kind.__name__: getattr(kind, "reason", None) for kind in ERRORS}
 
 
 @pytest.mark.parametrize("kind", RAISED)
@@ -56,7 +64,7 @@ def test_every_error_has_a_reason_and_advice(kind):
 
 
 def test_every_reason_is_listed_once():
-    """REASONS contains the reason of each error that can be raised exactly once."""
+    """REASONS contains each reason of the errors that can be raised exactly once."""
     assert len(REASONS) == len(set(REASONS))
     assert set(REASONS) == {kind.reason for kind in RAISED}
 
@@ -96,6 +104,34 @@ def test_an_error_contains_the_telnyx_code():
 
     assert str(error) == "HTTP status 429, Telnyx error 10011"
     assert error.retry_after == 7.5
+
+
+@pytest.mark.parametrize("kind", [kind for kind in RAISED if kind is not NotFound and kind.__base__ in RAISED])
+def test_errors_with_the_same_reason_have_different_advice(kind):
+    """An error that has the reason of its base class has other advice."""
+    assert kind.reason == kind.__base__.reason
+    assert kind.advice != kind.__base__.advice
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "is_temporary"),
+    [
+        (407, ProxyUnauthorized, False),
+        (302, ProxyForbidden, False),
+        (403, ProxyForbidden, False),
+        (499, ProxyForbidden, False),
+        (500, ProxyServerError, True),
+        (502, ProxyServerError, True),
+        (None, ProxyFailed, True),
+    ],
+)
+def test_each_status_of_a_proxy_has_an_error(status, kind, is_temporary):
+    """A proxy's refusal has an error for its status. It is temporary if the proxy failed itself."""
+    error = proxy_error(status)
+
+    assert type(error) is kind
+    assert error.is_temporary is is_temporary
+    assert ("HTTP status" in str(error)) == (status is not None)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in RAISED if not issubclass(kind, StatusError)])

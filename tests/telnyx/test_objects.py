@@ -8,8 +8,8 @@ from progress_recorder import ProgressRecorder
 from virtual_time import in_virtual_time
 
 from exporter.telnyx.budget import UNLIMITED, RequestBudget
-from exporter.telnyx.client import Client
 from exporter.telnyx.errors import Forbidden, Malformed, NotFound, RequestTimeout
+from exporter.telnyx.http.client import Client
 from exporter.telnyx.lists.snapshots import Snapshot
 from exporter.telnyx.objects import ObjectReader
 from exporter.telnyx.structs import ApiObject, Int

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from exporter.exposition.renderer import RenderedPage, Renderer
     from exporter.exposition.response import FamilyBlocks
     from exporter.telnyx.budget import Limiter
-    from exporter.telnyx.client import Client
+    from exporter.telnyx.http.client import Client
     from exporter.telnyx.lists.progress import Progress
     from exporter.telnyx.structs import ApiObject
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from exporter.telnyx.budget import Limiter
-    from exporter.telnyx.client import Client
+    from exporter.telnyx.http.client import Client
     from exporter.telnyx.lists.pages import Page
     from exporter.telnyx.lists.progress import Progress
     from exporter.telnyx.lists.snapshots import PageProcessor, ProcessedBody

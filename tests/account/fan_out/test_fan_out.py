@@ -27,8 +27,8 @@ from exporter.collectors.registrations import COLLECTOR as REGISTRATIONS
 from exporter.exposition.renderer import Renderer
 from exporter.exposition.response import Document
 from exporter.telnyx.budget import UNLIMITED, RequestBudget
-from exporter.telnyx.client import Client
 from exporter.telnyx.errors import Forbidden, Internal
+from exporter.telnyx.http.client import Client
 
 SCRAPE_INTERVAL = 15.0
 TTL = 60.0

@@ -11,8 +11,8 @@ from virtual_time import in_virtual_time
 from exporter.collectors.credential_connections import Connection
 from exporter.config.settings import FilterSettings
 from exporter.telnyx.budget import RequestBudget
-from exporter.telnyx.client import Client
 from exporter.telnyx.errors import Forbidden, Malformed, RequestTimeout
+from exporter.telnyx.http.client import Client
 from exporter.telnyx.lists.pages import UnreadableRow
 from exporter.telnyx.lists.reader import JoinedReader, ListQuery, ListReader
 from exporter.telnyx.lists.snapshots import Snapshot

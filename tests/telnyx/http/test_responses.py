@@ -3,8 +3,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporter.telnyx.errors import ConnectionFailed, Malformed, RequestTimeout
-from exporter.telnyx.responses import RateLimit, error_code, rate_limit, read_body, retry_after, translate_error
+from exporter.telnyx.errors import Malformed
+from exporter.telnyx.http.responses import RateLimit, error_code, rate_limit, read_body, retry_after
 
 NOW = 1_790_000_000.0
 
@@ -84,16 +84,3 @@ async def test_the_body_limit_is_exact():
     assert await read_body(httpx.Response(200, content=chunks()), 10) == b"x" * 10
     with pytest.raises(Malformed, match="larger than 9 bytes"):
         await read_body(httpx.Response(200, content=chunks()), 9)
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        pytest.param(httpx.ReadTimeout("secret"), RequestTimeout("no response in time (ReadTimeout)"), id="timeout"),
-        pytest.param(httpx.ReadError("secret"), ConnectionFailed("ReadError"), id="connection"),
-    ],
-)
-def test_httpx_messages_are_not_quoted(error, expected):
-    """The message of an httpx error can quote the peer, so only the name of its type is kept."""
-    translated = translate_error(error)
-    assert (type(translated), str(translated)) == (type(expected), str(expected))

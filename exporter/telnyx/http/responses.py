@@ -1,4 +1,4 @@
-"""Reading of HTTP responses and errors. Nothing that the peer sends is trusted or repeated."""
+"""Reading of HTTP responses. Nothing that the peer sends is trusted or repeated."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-import httpx
 import msgspec
 
-from exporter.telnyx.errors import ConnectionFailed, Malformed, RequestTimeout, TelnyxError
+from exporter.telnyx.errors import Malformed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import httpx
 
 MIN_UNIX_TIME = 1e9
 """A time below this is a number of seconds from another time. From this on, it is a Unix time."""
@@ -97,20 +98,3 @@ def error_code(body: bytes) -> str | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
         return None
     return code if re.fullmatch(r"\d{1,6}", code, re.ASCII) else None
-
-
-def translate_error(error: httpx.HTTPError) -> TelnyxError:
-    """Translate an httpx error. Only the operating system's messages are kept, because others can quote the peer."""
-    if isinstance(error, httpx.TimeoutException):
-        return RequestTimeout(f"no response in time ({type(error).__name__})")
-    return ConnectionFailed(", ".join((type(error).__name__, *sorted(_system_messages(error)))))
-
-
-def _system_messages(error: BaseException | None) -> set[str]:
-    """Return the operating system's messages in the causes of an error, such as `Connection refused`."""
-    if error is None:
-        return set()
-    if isinstance(error, BaseExceptionGroup):
-        return set().union(*map(_system_messages, error.exceptions))
-    messages = {error.strerror} if isinstance(error, OSError) and error.strerror else set()
-    return messages | _system_messages(error.__cause__ or error.__context__)

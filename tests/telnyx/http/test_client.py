@@ -20,20 +20,21 @@ from virtual_time import in_virtual_time
 
 from exporter import __version__
 from exporter.telnyx.budget import RequestBudget
-from exporter.telnyx.client import MAX_BODY_BYTES, Client
 from exporter.telnyx.errors import (
     BadRequest,
     ConnectionFailed,
     Forbidden,
     Malformed,
     NotFound,
+    ProxyFailed,
     RateLimited,
     RequestTimeout,
     ServerError,
     TelnyxError,
     Unauthorized,
 )
-from exporter.telnyx.responses import RateLimit
+from exporter.telnyx.http.client import MAX_BODY_BYTES, Client
+from exporter.telnyx.http.responses import RateLimit
 
 CANARY = "canary-7f3a"
 NOW = 1_790_000_000.0
@@ -214,7 +215,7 @@ async def test_the_size_of_an_error_body_is_limited(encoding):
     [kind for _, kind in inspect.getmembers(httpx, inspect.isclass) if issubclass(kind, httpx.RequestError)],
 )
 async def test_httpx_exceptions_are_translated(recorder, kind):
-    """After four attempts, any httpx exception becomes a timeout or a failed connection, without its text or cause."""
+    """After four attempts, any httpx exception becomes a `TelnyxError`, without its text or cause."""
 
     def fail(_):
         raise kind(f"{CANARY} {KEY}")
@@ -222,38 +223,11 @@ async def test_httpx_exceptions_are_translated(recorder, kind):
     with pytest.raises(TelnyxError) as caught:
         await fetch(recorder, transport=httpx.MockTransport(fail))
 
-    timed_out = issubclass(kind, httpx.TimeoutException)
-    assert type(caught.value) is (RequestTimeout if timed_out else ConnectionFailed)
-    assert str(caught.value) == (f"no response in time ({kind.__name__})" if timed_out else kind.__name__)
+    assert isinstance(caught.value, ConnectionFailed | RequestTimeout | ProxyFailed)
+    assert not [secret for secret in (CANARY, KEY) if secret in str(caught.value)]
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
     assert recorder.codes == ["none"] * ATTEMPTS
-
-
-@pytest.mark.parametrize(
-    ("cause", "messages"),
-    [
-        (OSError(111, "Connection refused"), ", Connection refused"),
-        (OSError(CANARY), ""),
-        (ValueError(CANARY), ""),
-        (
-            ExceptionGroup(CANARY, [OSError(113, "No route to host"), OSError(111, "Connection refused")]),
-            ", Connection refused, No route to host",
-        ),
-    ],
-    ids=["system error", "no message", "other error", "several"],
-)
-async def test_a_failed_connection_states_the_system_errors(cause, messages):
-    """The error of a failed connection quotes only the operating system's messages from its causes, each once."""
-    between = OSError(CANARY)
-    between.__context__ = cause
-
-    def fail(_):
-        raise httpx.ConnectError(CANARY) from between
-
-    with pytest.raises(ConnectionFailed) as caught:
-        await fetch(transport=httpx.MockTransport(fail))
-    assert str(caught.value) == f"ConnectError{messages}"
 
 
 async def test_a_connection_that_breaks_during_the_body_is_retried(recorder):
@@ -263,7 +237,7 @@ async def test_a_connection_that_breaks_during_the_body_is_retried(recorder):
         yield b'{"data":['
         raise httpx.ReadError(CANARY)
 
-    with pytest.raises(ConnectionFailed, match=r"^ReadError$"):
+    with pytest.raises(ConnectionFailed, match=r"^the connection to the API failed \(ReadError\)$"):
         await fetch(recorder, transport=httpx.MockTransport(lambda _: httpx.Response(200, content=body())))
     assert recorder.codes == ["200"] * ATTEMPTS
 
@@ -540,20 +514,11 @@ async def test_no_log_line_contains_the_key(caplog, recorder):
     assert KEY not in str(logs)
 
 
-async def test_loopback_bypasses_the_proxy(monkeypatch):
-    """Requests to loopback don't use the proxy that the environment sets."""
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    response = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(BODY), BODY)
-    async with serving(response) as base_url:
-        assert ids(await fetch(base_url=base_url)) == ["1"]
-
-
 async def test_a_refused_connection_is_a_failed_connection(recorder):
     """A refused connection is reported as refused, and recorded as a request without a response."""
     async with serving(b"") as base_url:
         pass
-    with pytest.raises(ConnectionFailed, match=r"^ConnectError, .*([Rr]efused|Connect call failed)"):
+    with pytest.raises(ConnectionFailed, match=r"^can't connect to the API: Connection refused$"):
         await fetch(recorder, base_url=base_url)
 
     assert recorder.codes == ["none"] * ATTEMPTS
@@ -562,7 +527,7 @@ async def test_a_refused_connection_is_a_failed_connection(recorder):
 async def test_a_response_that_is_not_http_is_not_quoted():
     """A response that is not HTTP is a failed connection. The error doesn't quote the response."""
     async with serving(CANARY.encode()) as base_url:
-        with pytest.raises(ConnectionFailed, match=r"^RemoteProtocolError$"):
+        with pytest.raises(ConnectionFailed, match=r"^the connection to the API failed \(RemoteProtocolError\)$"):
             await fetch(base_url=base_url)
 
 

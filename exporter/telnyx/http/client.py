@@ -6,33 +6,26 @@ import asyncio
 import contextlib
 import time
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Protocol, TypeVar
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 import httpx
 import stamina
 import structlog
 
 from exporter.build import USER_AGENT
-from exporter.config.values import is_loopback
 from exporter.telnyx.budget import UNLIMITED
 from exporter.telnyx.deadline import Deadline
-from exporter.telnyx.errors import (
-    ConnectionFailed,
-    Malformed,
-    RateLimited,
-    RequestTimeout,
-    ServerError,
-    TelnyxError,
-    status_error,
-)
-from exporter.telnyx.responses import error_code, rate_limit, read_body, retry_after, translate_error
+from exporter.telnyx.errors import Malformed, RateLimited, RequestTimeout, TelnyxError, proxy_error, status_error
+from exporter.telnyx.http.failures import PeerTrace, translate_error
+from exporter.telnyx.http.responses import error_code, rate_limit, read_body, retry_after
+from exporter.telnyx.http.transport import Route, open_route
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
 
     from exporter.telnyx.budget import Limiter
-    from exporter.telnyx.responses import RateLimit
+    from exporter.telnyx.http.responses import RateLimit
 
 MAX_BODY_BYTES = 32 * 2**20
 """Maximum size of a response in bytes: far more than a page needs, and little enough to hold in memory."""
@@ -44,6 +37,9 @@ _READ_TIMEOUT = 20.0
 _log = structlog.get_logger()
 
 _ResultT = TypeVar("_ResultT")
+
+Transport: TypeAlias = httpx.AsyncBaseTransport
+"""Sends requests. Tests replace it."""
 
 
 class RequestObserver(Protocol):
@@ -62,6 +58,7 @@ class Client:
     `api_key` returns the key; it is called once per session, so that a rotated key is used without a restart.
     `timeout` is the time for a whole refresh, in seconds. Each read and write takes at most that, or 20 s if that is
     less, and connecting at most 5 s. `concurrency` is the maximum number of requests that one list sends at a time.
+    `ca_file` and `proxy_url` take precedence over the environment. Raises `UsageError` if one of them is invalid.
     """
 
     def __init__(
@@ -72,7 +69,9 @@ class Client:
         *,
         timeout: float = 60.0,
         concurrency: int = 4,
-        transport: httpx.AsyncBaseTransport | None = None,
+        ca_file: Path | None = None,
+        proxy_url: str | None = None,
+        transport: Transport | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.timeout = timeout
@@ -81,18 +80,19 @@ class Client:
         self._api_key = api_key
         self._observer = observer
         self._clock = clock
+        route = open_route(base_url, ca_file, proxy_url) if transport is None else Route(transport)
+        self._is_proxied = route.is_proxied
         self._http = httpx.AsyncClient(
-            transport=transport,
+            transport=route.transport,
             headers={
                 "accept": "application/json",
                 "accept-encoding": "gzip",
                 "user-agent": USER_AGENT,
             },
             timeout=httpx.Timeout(min(timeout, _READ_TIMEOUT), connect=min(timeout, _CONNECT_TIMEOUT)),
-            limits=httpx.Limits(max_connections=None),  # a list whose requests hang must not delay the others
             follow_redirects=False,  # the key is sent to the base URL only
             event_hooks={"response": [_drop_location]},
-            trust_env=not is_loopback(urlsplit(base_url).hostname or ""),  # a proxy can't reach this machine's loopback
+            trust_env=False,  # the transport has what the environment sets
         )
         self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # the API needs no cookies
 
@@ -112,9 +112,14 @@ class Client:
         """Send one request, without retries, and return the body. Raises `TelnyxError`."""
         started = time.perf_counter()
         code = "none"
+        trace = PeerTrace()
         try:
             async with self._http.stream(
-                "GET", f"{self._base_url}{path}", params=params, headers={"authorization": authorization}
+                "GET",
+                f"{self._base_url}{path}",
+                params=params,
+                headers={"authorization": authorization},
+                extensions={"trace": trace} if self._is_proxied else None,
             ) as response:
                 code = str(response.status_code)
                 limit = rate_limit(response.headers, self._clock())
@@ -124,7 +129,7 @@ class Client:
                     return await read_body(response, MAX_BODY_BYTES)
                 failure = await self._error(response)
         except httpx.HTTPError as error:
-            failure = translate_error(error)
+            failure = translate_error(error, is_at_proxy=trace.is_at_proxy)
         finally:
             seconds = time.perf_counter() - started
             self._observer.record_request(code, seconds)
@@ -133,6 +138,8 @@ class Client:
         raise failure  # outside the handler: httpx's error, which quotes the peer, must not become its `__context__`
 
     async def _error(self, response: httpx.Response) -> TelnyxError:
+        if response.status_code == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:  # a proxy forwards requests in plain http
+            return proxy_error(response.status_code)
         if response.status_code < httpx.codes.BAD_REQUEST:
             is_redirect = httpx.codes.is_redirect(response.status_code)
             reason = "redirects are not followed" if is_redirect else "expected 200"
@@ -197,7 +204,7 @@ class Session:
 
     def _backoff(self, error: Exception) -> bool | float:
         """Return whether to retry, or the seconds to wait before the retry."""
-        if not isinstance(error, ConnectionFailed | RequestTimeout | RateLimited | ServerError):
+        if not isinstance(error, TelnyxError) or not error.is_temporary:
             return False
         self._retrying = error
         if error.retry_after is None:
