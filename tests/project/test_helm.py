@@ -392,7 +392,7 @@ def test_extra_arguments_follow_the_settings():
         ({"web.route-prefix": "a/b", "web.telemetry-path": "/c"}, "/a/b", "/a/b/c"),
         ({"web.external-url": "https://proxy.example:8443/telnyx/?a#b"}, "/telnyx", "/telnyx/metrics"),
         ({"web.external-url": "https://proxy.example"}, "", "/metrics"),
-        ({"web.external-url": "https://proxy.example/?next=/a"}, "", "/metrics"),
+        ({"web.external-url": "https://proxy.example?next=/a"}, "", "/metrics"),
         ({"web.external-url": "https://proxy.example/telnyx", "web.route-prefix": "/"}, "", "/metrics"),
         ({"web.external-url": "https://proxy.example/telnyx", "web.route-prefix": "/a"}, "/a", "/a/metrics"),
     ],
@@ -410,7 +410,7 @@ def test_probes_and_scrapes_follow_the_paths(settings, prefix, metrics, monitor)
 @pytest.mark.parametrize("name", ["extraContainers", "extraInitContainers"])
 def test_extra_containers_are_a_list_or_a_template(name):
     """A list is unchanged except for its security, which it can change itself. A text is a template of a list."""
-    own = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}}
+    own = {"allowPrivilegeEscalation": True, "capabilities": {"drop": ["NET_RAW"]}}
     given = [
         {"name": "a", "args": ["{{ a }}"], "ports": [{"containerPort": 9116}]},
         {"name": "b", "securityContext": own},
