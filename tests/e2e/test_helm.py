@@ -12,7 +12,7 @@ import bcrypt
 import certificates
 import pytest
 import yaml
-from chart import DEMO, EVERYTHING, SECRET, TLS, container, object_of_kind, pod, render
+from chart import DEMO, EVERYTHING, SECRET, TLS, container, endpoint, object_of_kind, pod, render
 from programs import START_TIMEOUT, get, running, sandbox, wait_until
 
 from exporter.sandbox import Account
@@ -20,6 +20,8 @@ from exporter.sandbox import Account
 KEY = "KEY-of-tests"
 SETTINGS = {"metrics.deny": r"python_.*\d?", "telnyx.page-size": 100, "web.enable-lifecycle": True}
 """A text, a number and a switch."""
+EXTRA = ["--no-collector.balance", "--cache.ttl", "1m", "--log.level=debug"]
+"""A switch, a flag with its value as the next argument, and one with both in one argument."""
 
 
 def mount_secrets(documents, folder, secrets):
@@ -79,8 +81,8 @@ def status(url):
 
 @pytest.mark.parametrize(
     "values",
-    [SECRET, DEMO, TLS, EVERYTHING, {**SECRET, "settings": SETTINGS}],
-    ids=["key", "demo", "tls", "everything", "settings"],
+    [SECRET, DEMO, TLS, EVERYTHING, {**SECRET, "settings": SETTINGS}, {**SECRET, "extraArgs": EXTRA}],
+    ids=["key", "demo", "tls", "everything", "settings", "arguments"],
 )
 def test_the_exporter_accepts_the_arguments(tmp_path, values):
     """The files that the arguments name exist, and the exporter accepts the arguments."""
@@ -97,9 +99,10 @@ def test_the_exporter_accepts_the_arguments(tmp_path, values):
     [
         ({**DEMO, "serviceMonitor": {"enabled": True}}, 200),
         ({**DEMO, "serviceMonitor": {"enabled": True}, "settings": {"web.telemetry-path": "/telnyx/metrics"}}, 200),
+        ({**DEMO, "podMonitor": {"enabled": True}}, 200),
         ({**TLS, **DEMO}, 401),
     ],
-    ids=["plain", "path", "TLS and users"],
+    ids=["plain", "path", "pod monitor", "TLS and users"],
 )
 def test_probes_and_scrapes_get_a_response(tmp_path, values, unauthenticated):
     """Probes and scrapes as in the manifest succeed. If there are users, a scrape without a password is rejected."""
@@ -112,8 +115,8 @@ def test_probes_and_scrapes_get_a_response(tmp_path, values, unauthenticated):
             probe = container(documents)[name]["httpGet"]
             url = f"{probe['scheme'].lower()}://{host}{probe['path']}"
             wait_until(lambda url=url: status(url) == 200, url)
-        (endpoint,) = object_of_kind(documents, "ServiceMonitor")["spec"]["endpoints"]
-        assert status(f"{endpoint['scheme']}://{host}{endpoint['path']}") == unauthenticated
+        scrape = endpoint(documents)
+        assert status(f"{scrape['scheme']}://{host}{scrape['path']}") == unauthenticated
 
 
 def test_the_stale_alert_uses_the_setting(tmp_path):

@@ -21,15 +21,29 @@ TLS = {**SECRET, "webConfig": {"existingSecret": "telnyx-web", "tls": True}, "se
 EVERYTHING = {
     "apiKey": {"existingSecret": "the-key-secret", "key": "the.key"},
     "settings": {"web.telemetry-path": "/the-path", "log.format": "json"},
+    "extraArgs": ["--cache.ttl=63s"],
     "webConfig": {"existingSecret": "the-web-secret", "key": "the-web.yml", "tls": True, "clientCertificates": False},
-    "image": {"repository": "images.example:5000/the/image", "tag": "the-tag", "digest": "", "pullPolicy": "Always"},
-    "imagePullSecrets": [{"name": "the-pull-secret"}],
+    "global": {"imageRegistry": "", "imagePullSecrets": ["the-global-secret"]},
+    "image": {
+        "registry": "images.example:5000",
+        "repository": "the/image",
+        "tag": "the-tag",
+        "digest": "",
+        "pullPolicy": "Always",
+    },
+    "imagePullSecrets": ["the-pull-secret", {"name": "the-other-pull-secret"}],
     "nameOverride": "the-name",
     "fullnameOverride": "the-full-name",
+    "namespaceOverride": "the-namespace",
     "commonLabels": {"common": "the-common-label"},
+    "commonAnnotations": {"common": "the-common-annotation"},
+    "releaseLabel": True,
     "replicas": 3,
     "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "26%", "maxUnavailable": "27%"}},
+    "revisionHistoryLimit": 21,
     "terminationGracePeriodSeconds": 28,
+    "deploymentAnnotations": {"deployment": "the-deployment-annotation"},
+    "deploymentLabels": {"deployment": "the-deployment-label"},
     "serviceAccount": {"create": True, "name": "the-account", "annotations": {"account": "the-account-annotation"}},
     "podAnnotations": {"pod": "the-pod-annotation"},
     "podLabels": {"pod": "the-pod-label"},
@@ -38,8 +52,11 @@ EVERYTHING = {
     "livenessProbe": {"initialDelaySeconds": 41, "periodSeconds": 42, "timeoutSeconds": 43, "failureThreshold": 44},
     "readinessProbe": {"initialDelaySeconds": 51, "periodSeconds": 52, "timeoutSeconds": 53, "failureThreshold": 54},
     "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}],
+    "extraEnvFrom": [{"secretRef": {"name": "the-variables"}}],
     "extraVolumes": [{"name": "the-volume", "configMap": {"name": "the-bundle"}}],
     "extraVolumeMounts": [{"name": "the-volume", "mountPath": "/the-mount", "readOnly": True}],
+    "extraContainers": [{"name": "the-sidecar", "image": "the-sidecar-image", "args": ["{{ not a template }}"]}],
+    "extraInitContainers": "- {name: the-init-container, image: '{{ .Values.image.registry }}/the-init-image'}",
     "nodeSelector": {"node": "the-node"},
     "tolerations": [{"key": "the-taint", "operator": "Exists"}],
     "affinity": {
@@ -58,30 +75,97 @@ EVERYTHING = {
         }
     ],
     "priorityClassName": "the-priority",
+    "hostAliases": [{"ip": "192.0.2.11", "hostnames": ["the-alias"]}],
+    "dnsPolicy": "None",
+    "dnsConfig": {
+        "nameservers": ["192.0.2.12"],
+        "searches": ["the-domain"],
+        "options": [{"name": "ndots", "value": "13"}],
+    },
     "service": {
         "type": "NodePort",
         "port": 8443,
         "annotations": {"service": "the-service-annotation"},
         "labels": {"service": "the-service-label"},
+        "ipDualStack": {"enabled": True, "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"},
     },
     "serviceMonitor": {
         "enabled": True,
         "namespace": "the-monitor-namespace",
         "additionalLabels": {"monitor": "the-monitor-label"},
-        "interval": "61s",
-        "scrapeTimeout": "29s",
+        "interval": "619s",
+        "scrapeTimeout": "618s",
+        "params": {"collect[]": ["the-collector"]},
+        "proxyUrl": "http://the-proxy.example:3128",
         "tlsConfig": {"serverName": "the-server", "ca": {"secret": {"name": "the-ca", "key": "ca.crt"}}},
         "basicAuth": {
             "username": {"name": "the-user", "key": "username"},
             "password": {"name": "the-password", "key": "password"},
         },
+        "authorization": {},
+        "honorLabels": True,
+        "honorTimestamps": False,
+        "targetLabels": ["the-target-label"],
+        "podTargetLabels": ["the-pod-label"],
+        "attachMetadata": {"node": True},
+        "sampleLimit": 6000001,
+        "targetLimit": 611,
+        "labelLimit": 612,
+        "labelNameLengthLimit": 613,
+        "labelValueLengthLimit": 614,
         "relabelings": [{"targetLabel": "job", "replacement": "the-relabeling"}],
         "metricRelabelings": [{"sourceLabels": ["__name__"], "regex": "the_metric", "action": "drop"}],
+    },
+    "podMonitor": {
+        "enabled": False,
+        "namespace": "the-pod-monitor-namespace",
+        "additionalLabels": {"monitor": "the-pod-monitor-label"},
+        "interval": "639s",
+        "scrapeTimeout": "638s",
+        "params": {"collect[]": ["the-pod-collector"]},
+        "proxyUrl": "http://the-pod-proxy.example:3128",
+        "tlsConfig": {"serverName": "the-pod-server", "ca": {"secret": {"name": "the-pod-ca", "key": "ca.crt"}}},
+        "basicAuth": {},
+        "authorization": {"type": "the-scheme", "credentials": {"name": "the-token", "key": "token"}},
+        "honorLabels": True,
+        "honorTimestamps": False,
+        "podTargetLabels": ["the-pod-pod-label"],
+        "attachMetadata": {"node": True},
+        "sampleLimit": 7000001,
+        "targetLimit": 631,
+        "labelLimit": 632,
+        "labelNameLengthLimit": 633,
+        "labelValueLengthLimit": 634,
+        "relabelings": [{"targetLabel": "job", "replacement": "the-pod-relabeling"}],
+        "metricRelabelings": [{"sourceLabels": ["__name__"], "regex": "the-pod_metric", "action": "drop"}],
     },
     "prometheusRule": {
         "enabled": True,
         "namespace": "the-rule-namespace",
         "additionalLabels": {"rule": "the-rule-label"},
+        "additionalRuleLabels": {"team": "the-team"},
+        "disabled": {"TelnyxMediaUnencrypted": True},
+        "overrides": {
+            "TelnyxChannelLimitNear": {
+                "for": "81m",
+                "keep_firing_for": "82m",
+                "severity": "the-severity",
+                "threshold": 0.83,
+                "labels": {"single": "the-alert-label"},
+                "annotations": {"single": "the-alert-annotation {{ $labels.instance }}"},
+            }
+        },
+        "rules": [
+            {"record": "account:telnyx_account_available_credit:low", "expr": "telnyx_account_available_credit < 84"},
+            {
+                "alert": "TheAlert",
+                "expr": "vector(85)",
+                "for": "86m",
+                "keep_firing_for": "87m",
+                "labels": {"rule": "the-label-of-the-rule"},
+                "annotations": {"summary": "the-summary {{ $value }}"},
+            },
+        ],
         "runbookUrl": "https://wiki.example/the-runbooks",
         "grafanaUrl": "https://grafana.example/the-grafana",
     },
@@ -97,8 +181,27 @@ EVERYTHING = {
         "egress": [{"to": [{"ipBlock": {"cidr": "192.0.2.10/32"}}], "ports": [{"port": 3128, "protocol": "TCP"}]}],
     },
     "podDisruptionBudget": {"enabled": True, "maxUnavailable": "71%"},
+    "extraManifests": [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "the-object", "namespace": '{{ include "telnyx-exporter.namespace" . }}'},
+            "data": {"object": "{{ .Release.Name }}-object"},
+        },
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: the-text, namespace: there}\n"
+            "data: {text: '{{ .Release.Name }}-text'}"
+        ),
+    ],
 }
-"""All values of the chart. Each differs from its default and is unique."""
+"""All values of the chart. Each differs from its default and is unique, except for those that exclude each other."""
+POD_MONITOR = {
+    **EVERYTHING,
+    "global": {"imageRegistry": "the-global-registry.example", "imagePullSecrets": []},
+    "serviceMonitor": {**EVERYTHING["serviceMonitor"], "enabled": False},
+    "podMonitor": {**EVERYTHING["podMonitor"], "enabled": True},
+}
+"""The values that `EVERYTHING` excludes, instead of those that exclude them."""
 
 SETS = {
     "key": SECRET,
@@ -107,6 +210,7 @@ SETS = {
     "tls": TLS,
     "client certificates": {**TLS, "webConfig": {**TLS["webConfig"], "clientCertificates": True}},
     "everything": EVERYTHING,
+    "everything with a PodMonitor": POD_MONITOR,
     "defaults of everything": {
         **SECRET,
         **OPERATOR,
@@ -114,6 +218,7 @@ SETS = {
         "networkPolicy": {"enabled": True},
         "podDisruptionBudget": {"enabled": True},
     },
+    "default PodMonitor": {**SECRET, "podMonitor": {"enabled": True}},
     "recreate": {**SECRET, "strategy": {"type": "Recreate", "rollingUpdate": None}},
     "no account": {**SECRET, "serviceAccount": {"create": False}},
 }
@@ -155,9 +260,9 @@ def render(values, chart=CHART, **options):
     return [document for document in documents if document]
 
 
-def object_of_kind(documents, kind):
-    """Return the only object of this kind."""
-    (found,) = (document for document in documents if document["kind"] == kind)
+def object_of_kind(documents, *kinds):
+    """Return the only object of one of these kinds."""
+    (found,) = (document for document in documents if document["kind"] in kinds)
     return found
 
 
@@ -166,5 +271,13 @@ def pod(documents):
 
 
 def container(documents):
-    (found,) = pod(documents)["spec"]["containers"]
+    """Return the exporter's container."""
+    (found,) = (each for each in pod(documents)["spec"]["containers"] if each["name"] == "exporter")
+    return found
+
+
+def endpoint(documents):
+    """Return the only endpoint of the ServiceMonitor or PodMonitor."""
+    spec = object_of_kind(documents, "ServiceMonitor", "PodMonitor")["spec"]
+    (found,) = spec.get("endpoints") or spec["podMetricsEndpoints"]
     return found

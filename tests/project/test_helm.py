@@ -1,8 +1,9 @@
+import copy
+import functools
 import ipaddress
 import itertools
 import json
 import re
-import subprocess
 import tarfile
 
 import kubernetes_validate
@@ -14,12 +15,13 @@ from chart import (
     EVERYTHING,
     NEWEST,
     OLDEST,
-    OPERATOR,
+    POD_MONITOR,
     ROOT,
     SECRET,
     SETS,
     TLS,
     container,
+    endpoint,
     helm,
     object_of_kind,
     pod,
@@ -28,7 +30,6 @@ from chart import (
     template,
 )
 from cloudcoil.models.prometheus_operator import v1 as operator
-from programs import find_program
 
 from exporter import __version__
 
@@ -104,39 +105,66 @@ def test_older_kubernetes_is_rejected():
         ({}, [], []),
         ({"serviceAccount": {"create": False}}, [], ["ServiceAccount"]),
         ({"serviceMonitor": {"enabled": True}}, ["ServiceMonitor"], []),
+        ({"podMonitor": {"enabled": True}}, ["PodMonitor"], []),
         ({"prometheusRule": {"enabled": True}}, ["PrometheusRule"], []),
         ({"dashboards": {"enabled": True}}, ["ConfigMap"] * len(DASHBOARDS), []),
         ({"networkPolicy": {"enabled": True}}, ["NetworkPolicy"], []),
         ({"podDisruptionBudget": {"enabled": True}}, ["PodDisruptionBudget"], []),
+        ({"extraManifests": ["kind: Secret", {"kind": "Ingress"}]}, ["Ingress", "Secret"], []),
     ],
-    ids=["defaults", "no account", "monitor", "rule", "dashboards", "policy", "budget"],
+    ids=["defaults", "no account", "monitor", "pod monitor", "rule", "dashboards", "policy", "budget", "manifests"],
 )
 def test_value_enables_one_kind_of_object(values, more, fewer):
     """Each optional object exists if its value enables it, and only then."""
     assert kinds(render({**SECRET, **values})) == sorted([kind for kind in ALWAYS if kind not in fewer] + more)
 
 
+def leaves(value, path=()):
+    """Yield the path and the value of everything in a value that is neither an object nor a list."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if children is None:
+        yield path, value
+    for key, child in children or ():
+        yield from leaves(child, (*path, key))
+
+
 def test_every_value_is_used():
-    """Every value appears in the manifest. `EVERYTHING` has all values, and no two are equal."""
-
-    def leaves(value):
-        if isinstance(value, dict):
-            return itertools.chain.from_iterable(map(leaves, value.values()))
-        return itertools.chain.from_iterable(map(leaves, value)) if isinstance(value, list) else iter([value])
-
-    settings = {key: value for key, value in EVERYTHING.items() if key not in {"settings", "demo"}}
-    text = template(EVERYTHING)
-    for leaf in leaves(settings):
-        if leaf not in ("", True, False):
-            assert re.search(rf"(?<![\w.]){re.escape(str(leaf))}(?![\w.])", text), leaf
+    """Every value appears in a manifest. `EVERYTHING` and `POD_MONITOR` have all values, and no two are equal."""
+    templates = re.compile("{{.*?}}.?")
+    text = template(EVERYTHING) + template(POD_MONITOR)
+    for path, leaf in itertools.chain(leaves(EVERYTHING), leaves(POD_MONITOR)):
+        if path[0] == "settings" or leaf in ("", True, False) or str(leaf).startswith(("- {name", "apiVersion:")):
+            continue
+        found = templates.sub("", str(leaf)) if path[0] == "extraManifests" else str(leaf)
+        assert re.search(rf"(?<![\w.]){re.escape(found)}(?![\w.])", text), (path, leaf)
+    for name in ("the-init-container", "images.example:5000/the-init-image", "here-object", "the-text", "here-text"):
+        assert name in text
     assert EVERYTHING.keys() | {"demo"} == yaml.safe_load((CHART / "values.yaml").read_text()).keys()
+
+
+SWITCHES = [
+    *((EVERYTHING, path) for path, leaf in leaves(EVERYTHING) if isinstance(leaf, bool) and path[0] != "podMonitor"),
+    *((POD_MONITOR, path) for path, leaf in leaves(POD_MONITOR) if isinstance(leaf, bool) and path[0] == "podMonitor"),
+]
+
+
+@pytest.mark.parametrize(("values", "path"), SWITCHES, ids=[".".join(map(str, path)) for _, path in SWITCHES])
+def test_every_switch_has_an_effect(values, path):
+    """Changing a value that is true or false changes the manifest."""
+    other = copy.deepcopy(values)
+    parent = functools.reduce(lambda value, key: value[key], path[:-1], other)
+    parent[path[-1]] = not parent[path[-1]]
+    assert template(other) != template(values)
 
 
 @each_set
 def test_pod_security_is_restricted(values):
-    """The pod meets the "restricted" standard, and has a read-only file system, no token and no service variables."""
+    """The pod meets the "restricted" standard, with no token and no service variables.
+
+    The exporter has a read-only file system and a memory limit.
+    """
     spec = pod(render(values))["spec"]
-    assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC", "initContainers", "ephemeralContainers"}
+    assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC", "ephemeralContainers"}
     for volume in spec.get("volumes", ()):
         assert volume.keys() - {"name"} <= VOLUMES
     assert (
@@ -148,16 +176,19 @@ def test_pod_security_is_restricted(values):
     )
     assert spec["securityContext"].get("runAsUser") != 0
     assert "sysctls" not in spec["securityContext"]
-    for one in spec["containers"]:
-        assert one["securityContext"] == {
-            "allowPrivilegeEscalation": False,
-            "privileged": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
-        assert all("hostPort" not in port for port in one["ports"])
-        assert all(mount["readOnly"] for mount in one.get("volumeMounts", ()))
-        assert one["resources"]["limits"]["memory"]
+    for each in (*spec["containers"], *spec.get("initContainers", ())):
+        assert each["securityContext"]["allowPrivilegeEscalation"] is False
+        assert each["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    exporter = container(render(values))
+    assert exporter["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert all("hostPort" not in port for port in exporter["ports"])
+    assert all(mount["readOnly"] for mount in exporter.get("volumeMounts", ()))
+    assert exporter["resources"]["limits"]["memory"]
     assert spec["automountServiceAccountToken"] is False
     assert spec["enableServiceLinks"] is False
     for document in render(values):
@@ -183,12 +214,57 @@ def test_selectors_and_ports_match(values):
             assert [rule["ports"] for rule in spec["ingress"]] == [[{"port": port["containerPort"], "protocol": "TCP"}]]
         if document["kind"] == "PodDisruptionBudget":
             assert selects(spec["selector"]["matchLabels"], template_of_pod)
-        if document["kind"] == "ServiceMonitor":
-            assert selects(spec["selector"]["matchLabels"], service)
-            assert spec["namespaceSelector"] == {"matchNames": [service["metadata"]["namespace"]]}
-            assert [endpoint["port"] for endpoint in spec["endpoints"]] == [
-                entry["name"] for entry in service["spec"]["ports"]
-            ]
+        if document["kind"] in {"ServiceMonitor", "PodMonitor"}:
+            selected, ports = (
+                (service, service["spec"]["ports"])
+                if document["kind"] == "ServiceMonitor"
+                else (template_of_pod, container(documents)["ports"])
+            )
+            assert selects(spec["selector"]["matchLabels"], selected)
+            assert spec["namespaceSelector"] == {"matchNames": [deployment["metadata"]["namespace"]]}
+            assert [endpoint(documents)["port"]] == [entry["name"] for entry in ports]
+
+
+NEW = {
+    **dict.fromkeys(("global", "extraArgs", "namespaceOverride", "commonAnnotations", "releaseLabel", "podMonitor")),
+    **dict.fromkeys(("revisionHistoryLimit", "deploymentAnnotations", "deploymentLabels", "extraEnvFrom")),
+    **dict.fromkeys(
+        ("extraContainers", "extraInitContainers", "hostAliases", "dnsPolicy", "dnsConfig", "extraManifests")
+    ),
+    "image": {"registry": None},
+    "service": {"ipDualStack": None},
+    "serviceMonitor": {
+        "enabled": True,
+        **dict.fromkeys(("params", "proxyUrl", "authorization", "honorLabels", "honorTimestamps", "targetLabels")),
+        **dict.fromkeys(("podTargetLabels", "attachMetadata", "sampleLimit", "targetLimit", "labelLimit")),
+        **dict.fromkeys(("labelNameLengthLimit", "labelValueLengthLimit")),
+    },
+    "prometheusRule": {
+        "enabled": True,
+        **dict.fromkeys(("additionalRuleLabels", "disabled", "overrides", "rules")),
+    },
+}
+"""The values that the first release of the chart doesn't have, missing."""
+
+
+def test_missing_values_have_defaults():
+    """After `helm upgrade --reuse-values` from an older chart, new values are missing, and the manifest is the same."""
+    text = template({**SETS["defaults of everything"], **NEW})
+    expected = template(SETS["defaults of everything"])
+    assert text.replace("revisionHistoryLimit: \n", "revisionHistoryLimit: 10\n") == expected
+
+
+@each_set
+def test_objects_have_the_namespace_and_labels(values):
+    """Objects that select each other are in one namespace. No value changes the labels that selectors use."""
+    other = {"app.kubernetes.io/name": "other", "app.kubernetes.io/instance": "other"}
+    labels = {"commonLabels": other, "podLabels": other, "deploymentLabels": other}
+    documents = render({**values, **labels, "service": {"labels": other}, "extraManifests": []})
+    names = {"Deployment", "Service", "ServiceAccount", "NetworkPolicy", "PodDisruptionBudget"}
+    namespaces = {each["metadata"]["namespace"] for each in documents if each["kind"] in names}
+    assert namespaces == {values.get("namespaceOverride") or "there"}
+    selected = object_of_kind(documents, "Service")["spec"]["selector"]
+    assert all(selects(selected, each) for each in (*documents, pod(documents)))
 
 
 def test_two_releases_are_independent():
@@ -241,14 +317,30 @@ def test_demo_needs_no_key():
     [
         ({}, f"telnyx-exporter:{__version__}"),
         ({"repository": "images.example:5000/team/exporter"}, f"images.example:5000/team/exporter:{__version__}"),
+        ({"registry": "images.example:5000/team"}, f"images.example:5000/team/telnyx-exporter:{__version__}"),
         ({"tag": "edge"}, "telnyx-exporter:edge"),
         ({"tag": "edge", "digest": f"sha256:{'0' * 64}"}, f"telnyx-exporter@sha256:{'0' * 64}"),
     ],
-    ids=["default", "repository", "tag", "digest"],
+    ids=["default", "repository", "registry", "tag", "digest"],
 )
 def test_image(image, reference):
-    """The image has the exporter's version by default. Values can change the repository, tag and digest."""
+    """The image has the exporter's version by default. Values can change the registry, repository, tag and digest."""
     assert container(render({**DEMO, "image": image}))["image"] == reference
+
+
+def test_global_values_of_images_apply():
+    """The registry of a parent chart replaces the image's. Its pull secrets are added, without duplicates."""
+    shared = {"imageRegistry": "mirror.example", "imagePullSecrets": ["one", {"name": "two"}]}
+    documents = render(
+        {
+            **DEMO,
+            "global": {**shared, "storageClass": "other"},
+            "image": {"registry": "images.example"},
+            "imagePullSecrets": [{"name": "one"}, "three"],
+        }
+    )
+    assert container(documents)["image"] == f"mirror.example/telnyx-exporter:{__version__}"
+    assert pod(documents)["spec"]["imagePullSecrets"] == [{"name": "one"}, {"name": "two"}, {"name": "three"}]
 
 
 def test_settings_become_flags():
@@ -258,6 +350,7 @@ def test_settings_become_flags():
         "metrics.deny": r'telnyx_.*\d"<{{ .Values }}',
         "telnyx.page-size": 250,
         "large": 12345678,
+        "ratio": 0.5,
         "on": True,
         "off": False,
         "collector.ip-connections": True,
@@ -269,9 +362,67 @@ def test_settings_become_flags():
         "--collector.ip-connections",
         "--large=12345678",
         r'--metrics.deny=telnyx_.*\d"<{{ .Values }}',
+        "--no-off",
         "--on",
+        "--ratio=0.5",
         "--telnyx.page-size=250",
     ]
+
+
+def test_extra_arguments_follow_the_settings():
+    """Extra arguments are templates. They come last, so that they win."""
+    extra = ["--log.level=debug", "--log.format={{ .Values.demo }}", "--metrics.deny", 'a"b']
+    arguments = container(render({**DEMO, "settings": {"log.level": "info"}, "extraArgs": extra}))["args"]
+    assert arguments == [
+        "--demo",
+        "--log.level=info",
+        "--log.level=debug",
+        "--log.format=true",
+        "--metrics.deny",
+        'a"b',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "prefix", "metrics"),
+    [
+        ({}, "", "/metrics"),
+        ({"web.telemetry-path": "/telnyx"}, "", "/telnyx"),
+        ({"web.route-prefix": "/telnyx/"}, "/telnyx", "/telnyx/metrics"),
+        ({"web.route-prefix": "a/b", "web.telemetry-path": "/c"}, "/a/b", "/a/b/c"),
+        ({"web.external-url": "https://proxy.example:8443/telnyx/?a#b"}, "/telnyx", "/telnyx/metrics"),
+        ({"web.external-url": "https://proxy.example"}, "", "/metrics"),
+        ({"web.external-url": "https://proxy.example?next=/a"}, "", "/metrics"),
+        ({"web.external-url": "https://proxy.example/telnyx", "web.route-prefix": "/"}, "", "/metrics"),
+        ({"web.external-url": "https://proxy.example/telnyx", "web.route-prefix": "/a"}, "/a", "/a/metrics"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("monitor", ["serviceMonitor", "podMonitor"])
+def test_probes_and_scrapes_follow_the_paths(settings, prefix, metrics, monitor):
+    """The route prefix, or else the path of the external URL, comes before the paths of probes and scrapes."""
+    documents = render({**DEMO, "settings": settings, monitor: {"enabled": True}})
+    assert container(documents)["livenessProbe"]["httpGet"]["path"] == f"{prefix}/-/healthy"
+    assert container(documents)["readinessProbe"]["httpGet"]["path"] == f"{prefix}/-/ready"
+    assert endpoint(documents)["path"] == metrics
+
+
+@pytest.mark.parametrize("name", ["extraContainers", "extraInitContainers"])
+def test_extra_containers_are_a_list_or_a_template(name):
+    """A list is unchanged except for its security, which it can change itself. A text is a template of a list."""
+    own = {"allowPrivilegeEscalation": True, "capabilities": {"drop": ["NET_RAW"]}}
+    given = [
+        {"name": "a", "args": ["{{ a }}"], "ports": [{"containerPort": 9116}]},
+        {"name": "b", "securityContext": own},
+    ]
+    spec = pod(render({**DEMO, name: given}))["spec"]
+    added = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    found = [each for each in spec["containers"] + spec.get("initContainers", []) if each["name"] != "exporter"]
+    assert found == [{**given[0], "securityContext": added}, given[1]]
+    text = "- name: {{ .Release.Name }}\n  securityContext: {runAsUser: 1000620000}\n"
+    spec = pod(render({**DEMO, name: text}))["spec"]
+    found = [each for each in spec["containers"] + spec.get("initContainers", []) if each["name"] != "exporter"]
+    assert found == [{"name": "here", "securityContext": {**added, "runAsUser": 1000620000}}]
 
 
 @pytest.mark.parametrize(
@@ -286,69 +437,31 @@ def test_probes_and_scrapes_use_the_served_protocol(values, scheme, probe):
         handler = container(documents)[name][probe]
         assert handler["port"] == container(documents)["ports"][0]["name"]
         assert handler.get("scheme", scheme.upper()) == scheme.upper()
-    (endpoint,) = object_of_kind(documents, "ServiceMonitor")["spec"]["endpoints"]
-    assert endpoint["scheme"] == scheme
+    assert endpoint(documents)["scheme"] == scheme
+    documents = render({**values, "serviceMonitor": {"enabled": False}, "podMonitor": {"enabled": True}})
+    assert endpoint(documents)["scheme"] == scheme
 
 
+@pytest.mark.parametrize("monitor", ["serviceMonitor", "podMonitor"])
 @pytest.mark.parametrize("relabelings", [[], EVERYTHING["serviceMonitor"]["relabelings"]], ids=["none", "other"])
-def test_job_matches_the_rules(relabelings):
+def test_job_matches_the_rules(monitor, relabelings):
     """Whatever other relabelings there are, the last one sets the job of the rules, unconditionally."""
     jobs = set(re.findall(r'job="(\w+)"', RULES))
-    documents = render({**SECRET, "serviceMonitor": {"enabled": True, "relabelings": relabelings}})
-    (endpoint,) = object_of_kind(documents, "ServiceMonitor")["spec"]["endpoints"]
-    *others, last = endpoint["relabelings"]
+    documents = render({**SECRET, monitor: {"enabled": True, "relabelings": relabelings}})
+    *others, last = endpoint(documents)["relabelings"]
     assert others == relabelings
     assert last.keys() == {"targetLabel", "replacement"}
     assert last["targetLabel"] == "job"
     assert {last["replacement"]} == jobs
 
 
-def test_scrapes_match_the_example_configuration():
+@pytest.mark.parametrize("monitor", ["serviceMonitor", "podMonitor"])
+def test_scrapes_match_the_example_configuration(monitor):
     """The interval and the timeout match the Prometheus configuration of the repository."""
     config = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())["global"]
-    (endpoint,) = object_of_kind(render({**SECRET, **OPERATOR}), "ServiceMonitor")["spec"]["endpoints"]
-    assert (endpoint["interval"], endpoint["scrapeTimeout"]) == (config["scrape_interval"], config["scrape_timeout"])
-    assert endpoint["path"] == "/metrics"
-
-
-def rules_of(**values):
-    """Return the spec of the rules that the chart renders."""
-    rule = OPERATOR["prometheusRule"] | values
-    return object_of_kind(render({**SECRET, **OPERATOR, "prometheusRule": rule}), "PrometheusRule")["spec"]
-
-
-def without_dashboards(spec):
-    """Return the rules without the annotation that links to Grafana."""
-    for rule in (rule for group in spec["groups"] for rule in group["rules"]):
-        rule.get("annotations", {}).pop("dashboard_url", None)
-    return spec
-
-
-def test_rules_match_the_repository(tmp_path):
-    """The rules are the same, including braces, and `promtool check rules` accepts them."""
-    spec = rules_of(grafanaUrl="http://localhost:3000")
-    assert spec == yaml.safe_load(RULES)
-    rules = tmp_path / "rules.yaml"
-    rules.write_text(yaml.safe_dump(spec))
-    check = subprocess.run(
-        [find_program("promtool"), "check", "rules", rules], capture_output=True, text=True, check=True
-    )
-    assert f"SUCCESS: {sum(len(group['rules']) for group in spec['groups'])} rules found" in check.stdout
-
-
-def test_runbook_url_can_be_changed():
-    """`runbookUrl` changes the runbook link of each alert, and nothing else."""
-    expected = RULES.replace("{{ $externalURL }}/user/runbooks", "https://wiki.example/telnyx")
-    assert rules_of(runbookUrl="https://wiki.example/telnyx") == without_dashboards(yaml.safe_load(expected))
-    assert expected.count("https://wiki.example/telnyx/Telnyx") == RULES.count("runbook_url: ")
-
-
-def test_grafana_url_can_be_changed():
-    """Alerts link to dashboards at `grafanaUrl`. Without it, alerts have no dashboard link."""
-    expected = RULES.replace("http://localhost:3000", "https://grafana.example/telnyx")
-    assert rules_of(grafanaUrl="https://grafana.example/telnyx") == yaml.safe_load(expected)
-    assert rules_of() == without_dashboards(yaml.safe_load(RULES))
-    assert "localhost" not in str(rules_of())
+    found = endpoint(render({**SECRET, monitor: {"enabled": True}}))
+    assert (found["interval"], found["scrapeTimeout"]) == (config["scrape_interval"], config["scrape_timeout"])
+    assert found["path"] == "/metrics"
 
 
 def test_dashboards_match_the_repository():
@@ -423,17 +536,31 @@ def test_package_is_complete(tmp_path):
 @pytest.mark.parametrize(
     ("values", "expected", "unexpected"),
     [
-        (SECRET, ["API key api-key of the Secret telnyx", "http://localhost:10142/", "as the job telnyx"], "replicas"),
-        (DEMO, ["shows 55 made-up connections"], "Secret"),
-        (TLS, ["https://localhost:10142/", "does not start before that exists"], "does not know of it"),
-        ({**SECRET, "replicas": 2}, ["2 replicas read the account 2 times"], "made-up"),
+        (
+            SECRET,
+            [
+                "reads the API key from the key api-key of the Secret telnyx. The pod starts when this Secret exists.",
+                "go to http://localhost:10142/ Prometheus doesn't scrape it yet",
+                "target here-telnyx-exporter.there.svc:10142, the scheme http and the path /metrics.",
+            ],
+            "replicas",
+        ),
+        (DEMO, ["exposes a demo account with 55 connections"], "Secret"),
+        (TLS, ["https://localhost:10142/"], "doesn't scrape it yet"),
+        ({**SECRET, "podMonitor": {"enabled": True}}, ["http://localhost:10142/"], "doesn't scrape it yet"),
+        ({**SECRET, "replicas": 2}, ["Each of the 2 replicas reads the whole account"], "demo"),
+        (
+            {**SECRET, "settings": {"web.external-url": "http://proxy.example/telnyx"}},
+            ["http://localhost:10142/telnyx/", "the path /telnyx/metrics."],
+            "proxy.example",
+        ),
         (
             EVERYTHING,
-            ["--namespace there port-forward service/the-full-name 10142:8443"],
-            "does not know of it",
+            ["--namespace the-namespace port-forward service/the-full-name 10142:8443"],
+            "doesn't scrape it yet",
         ),
     ],
-    ids=["key", "demo", "tls", "replicas", "everything"],
+    ids=["key", "demo", "tls", "pod monitor", "replicas", "prefix", "everything"],
 )
 def test_notes_say_what_to_do_next(tmp_path, values, expected, unexpected):
     """After an installation, the notes say where the exporter is and what is missing."""

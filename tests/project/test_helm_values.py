@@ -1,18 +1,23 @@
+import functools
 import json
 
 import pytest
 import yaml
-from chart import CHART, DEMO, NEWEST, SECRET, TLS, container, helm, object_of_kind, render, render_error, template
+from chart import CHART, DEMO, NEWEST, SECRET, TLS, container, endpoint, helm, render, render_error, template
 
 from exporter.config.options import OPTIONS
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
-PARENT_KEYS = {"global", "enabled"}
+PARENT_KEYS = {"enabled"}
 """Keys that a parent chart adds to the values."""
 FREE_FORM = {
     *("settings", "strategy.rollingUpdate", "resources.requests", "resources.limits", "affinity"),
-    *("serviceMonitor.tlsConfig", "serviceMonitor.basicAuth.username", "serviceMonitor.basicAuth.password", "global"),
+    *(
+        f"{monitor}.{name}"
+        for monitor in ("serviceMonitor", "podMonitor")
+        for name in ("tlsConfig", "params", "basicAuth.username", "basicAuth.password", "authorization.credentials")
+    ),
 }
 """Objects whose keys are defined by Kubernetes, the Prometheus operator or the exporter, not by the chart."""
 
@@ -24,17 +29,22 @@ RESERVED = sorted(RESERVED - {"web.enable-lifecycle"})
 
 
 def resolve(schema):
-    """Return a schema with its reference resolved."""
-    _, _, name = schema.get("$ref", "").rpartition("/")
-    return {**SCHEMA["definitions"].get(name, {}), **schema}
+    """Return a schema with its references resolved."""
+    if "$ref" not in schema:
+        return schema
+    referenced = functools.reduce(dict.__getitem__, schema["$ref"].removeprefix("#/").split("/"), SCHEMA)
+    return {**resolve(referenced), **{key: value for key, value in schema.items() if key != "$ref"}}
 
 
 def properties(schema, path=()):
-    """Yield each property of a schema, at any depth, with its path."""
+    """Yield each property of a schema, at any depth, with its path. The path of an element ends with `*`."""
     for name, each in schema.get("properties", {}).items():
         each = resolve(each)  # noqa: PLW2901 -- the same property, resolved
         yield ".".join([*path, name]), each
         yield from properties(each, (*path, name))
+    for element in (schema.get("additionalProperties"), schema.get("items")):
+        for each in [element, *element.get("anyOf", ())] if isinstance(element, dict) else ():
+            yield from properties(resolve(each), (*path, "*"))
 
 
 PROPERTIES = dict(properties(SCHEMA))
@@ -54,11 +64,15 @@ def test_every_value_has_a_description(path):
 
 
 def test_schema_is_strict():
-    """An object rejects unknown keys or is a map of texts, unless its keys are defined outside of the chart."""
+    """An object rejects unknown keys or is a map, unless its keys are defined outside of the chart.
+
+    A parent chart's `global` has values of other charts.
+    """
     for path, schema in {"": SCHEMA, **PROPERTIES}.items():
-        if schema.get("type") == "object" and path not in FREE_FORM:
+        if schema.get("type") == "object" and path not in FREE_FORM | {"global"}:
             rest = schema.get("additionalProperties")
-            assert rest is False or rest == {"type": "string"}, path
+            is_map = isinstance(rest, dict) and (rest["type"] != "object" or rest["additionalProperties"] is False)
+            assert rest is False or is_map, path
 
 
 def test_schema_matches_the_values():
@@ -69,7 +83,10 @@ def test_schema_matches_the_values():
         path
         for path in PROPERTIES
         if path in PARENT_KEYS
-        or path.startswith(("podSecurityContext.", "serviceMonitor.basicAuth."))
+        or path.startswith(("podSecurityContext.", "dnsConfig."))
+        or ".basicAuth." in path
+        or ".authorization." in path
+        or ".*." in path
         or path.endswith("Probe.initialDelaySeconds")
     }
     assert present == PROPERTIES.keys() - optional
@@ -87,7 +104,29 @@ def test_schema_matches_the_values():
         ({"webConfig": {"tls": "true"}}, "/webConfig/tls"),
         ({"image": {"digest": "sha256:0"}}, "/image/digest"),
         ({"image": {"pullPolicy": "Sometimes"}}, "/image/pullPolicy"),
-        ({"image": {"registry": "images.example"}}, "'registry' not allowed"),
+        ({"image": {"registry": "images.example/"}}, "/image/registry"),
+        ({"image": {"pullSecrets": ["registry"]}}, "'pullSecrets' not allowed"),
+        ({"imagePullSecrets": [{"secret": "registry"}]}, "/imagePullSecrets/0"),
+        ({"global": {"imageRegistry": 1}}, "/global/imageRegistry"),
+        ({"extraArgs": [{"name": "--log.level", "value": "debug"}]}, "/extraArgs/0"),
+        ({"extraEnv": {"HTTPS_PROXY": "http://proxy.example"}}, "/extraEnv"),
+        ({"extraContainers": [{"image": "proxy"}]}, "/extraContainers"),
+        ({"hostAliases": [{"ip": "192.0.2.1", "hostNames": ["proxy.example"]}]}, "'hostNames' not allowed"),
+        ({"dnsPolicy": "default"}, "/dnsPolicy"),
+        ({"serviceMonitor": {"selfMonitor": {"enabled": True}}}, "'selfMonitor' not allowed"),
+        ({"serviceMonitor": {"proxyUrl": "http://user:password@proxy.example"}}, "/serviceMonitor/proxyUrl"),
+        ({"podMonitor": {"targetLabels": ["team"]}}, "'targetLabels' not allowed"),
+        ({"podMonitor": {"sampleLimit": -1}}, "/podMonitor/sampleLimit"),
+        ({"prometheusRule": {"disabled": ["TelnyxApiDown"]}}, "/prometheusRule/disabled"),
+        ({"prometheusRule": {"overrides": {"TelnyxApiDown": {"expr": "vector(1)"}}}}, "'expr' not allowed"),
+        ({"prometheusRule": {"overrides": {"TelnyxApiDown": {"for": "10 minutes"}}}}, "/TelnyxApiDown/for"),
+        ({"prometheusRule": {"overrides": {"TelnyxApiDown": {"threshold": "0.8"}}}}, "/TelnyxApiDown/threshold"),
+        ({"prometheusRule": {"rules": [{"expr": "vector(1)"}]}}, "/prometheusRule/rules/0"),
+        ({"prometheusRule": {"rules": [{"alert": "A", "record": "a", "expr": "1"}]}}, "/prometheusRule/rules/0"),
+        ({"prometheusRule": {"rules": [{"alert": "A", "exp": "1"}]}}, "'exp' not allowed"),
+        ({"extraManifests": {"secret": "kind: Secret"}}, "/extraManifests"),
+        ({"replicaCount": 2}, "'replicaCount' not allowed"),
+        ({"ingress": {"enabled": True}}, "'ingress' not allowed"),
         ({"resources": {"limits": {"memory": "lots"}}}, "/resources/limits/memory"),
         ({"resources": {"limits": {"memory": "1GB"}}}, "/resources/limits/memory"),
         ({"resources": {"requests": {"cpu": -1}}}, "/resources/requests/cpu"),
@@ -127,29 +166,100 @@ def test_invalid_value_is_rejected(values, expected):
             {**SECRET, "webConfig": {"existingSecret": "telnyx-web", "clientCertificates": True}},
             "webConfig.tls is false: set it to true, or webConfig.clientCertificates to false",
         ),
-        *(
+        (
+            {**SECRET, "serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}},
             (
-                {**SECRET, "settings": {name: True}},
-                f"settings.{name} can't be set: the chart decides it; see apiKey, webConfig, service and demo",
-            )
-            for name in RESERVED
+                "serviceMonitor.enabled and podMonitor.enabled are true, so Prometheus would scrape each pod twice: "
+                "set one to false"
+            ),
         ),
         (
             {**SECRET, "settings": {"--cache.ttl": "1m"}},
             "settings.--cache.ttl is no setting: write the flag without its dashes, such as cache.ttl",
         ),
-        (
-            {**SECRET, "extraEnv": [{"name": "TELNYX_API_KEY", "value": "KEY-of-tests"}]},
-            "extraEnv has TELNYX_API_KEY: name its Secret in apiKey.existingSecret, values are kept in the clear",
-        ),
+        ({**DEMO, "extraContainers": "name: proxy"}, "extraContainers must be a list of containers: "),
     ],
-    ids=["no key", "TLS without a file", "client certificates without TLS", *RESERVED, "dashes", "key"],
+    ids=["no key", "TLS without a file", "client certificates without TLS", "two monitors", "dashes", "containers"],
 )
 def test_contradictory_values_are_rejected(values, expected):
     """One line says what is wrong, where, and what to do. The other line comes from Helm."""
     first, *rest = render_error(values).splitlines()
-    assert first.endswith(f": {expected}")
+    assert f": {expected}" in first
     assert [line for line in rest if line] == ["Use --debug flag to render out invalid YAML"]
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_what_the_chart_decides_is_rejected(name):
+    """Settings that the chart decides are rejected as settings, arguments and environment variables."""
+    variable = f"TELNYX_EXPORTER_{name.replace('.', '__').replace('-', '_').upper()}"
+    for values, text in (
+        ({"settings": {name: True}}, f"settings.{name}"),
+        ({"extraArgs": [f"--{name}=true"]}, f"extraArgs.--{name}"),
+        ({"extraArgs": [f"--no-{name}"]}, f"extraArgs.--no-{name}"),
+        ({"extraEnv": [{"name": variable, "value": "true"}]}, f"extraEnv.{variable}"),
+    ):
+        first, *_ = render_error({**SECRET, **values}).splitlines()
+        assert first.endswith(f": {text} can't be set: the chart decides it; see apiKey, webConfig, service and demo")
+
+
+@pytest.mark.parametrize("name", ["web.route-prefix", "web.external-url", "web.telemetry-path"])
+def test_paths_must_be_settings(name):
+    """Settings that change paths are rejected as arguments and variables, which probes and scrapes can't follow."""
+    variable = f"TELNYX_EXPORTER_{name.replace('.', '__').replace('-', '_').upper()}"
+    for values, text in (
+        ({"extraArgs": [f"--{name}", "/telnyx"]}, f"extraArgs.--{name}"),
+        ({"extraEnv": [{"name": variable, "value": "/telnyx"}]}, f"extraEnv.{variable}"),
+    ):
+        first, *_ = render_error({**SECRET, **values}).splitlines()
+        assert first.endswith(f": {text} can't be set: write it as settings.{name}, which probes and scrapes follow")
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ({"extraEnv": [{"name": "TELNYX_API_KEY", "value": "KEY-of-tests"}]}, "extraEnv"),
+        (
+            {"extraEnv": [{"name": "TELNYX_API_KEY", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]},
+            "extraEnv",
+        ),
+        (
+            {"extraContainers": [{"name": "proxy", "env": [{"name": "TELNYX_API_KEY", "value": "KEY-of-tests"}]}]},
+            "extraContainers.env",
+        ),
+        (
+            {"extraInitContainers": "[{name: proxy, env: [{name: TELNYX_API_KEY, value: KEY-of-tests}]}]"},
+            "extraInitContainers.env",
+        ),
+    ],
+)
+def test_api_key_is_not_a_variable(values, text):
+    """The API key is rejected as a variable, which any reader of the pod could see. It is not in the message."""
+    error = render_error({**SECRET, **values})
+    assert f"{text} has TELNYX_API_KEY: name its Secret in apiKey.existingSecret" in error
+    assert "KEY-of-tests" not in error
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (lambda url: {"extraEnv": [{"name": "HTTPS_PROXY", "value": url}]}, "extraEnv: HTTPS_PROXY"),
+        (lambda url: {"settings": {"telnyx.proxy-url": url}}, "settings.telnyx.proxy-url"),
+        (lambda url: {"extraArgs": [f"--telnyx.proxy-url={url}"]}, "extraArgs: --telnyx.proxy-url"),
+        (lambda url: {"extraArgs": ["--telnyx.proxy-url", url]}, "extraArgs: an argument"),
+        (
+            lambda url: {"extraContainers": [{"name": "proxy", "env": [{"name": "PROXY", "value": url}]}]},
+            "extraContainers.env: PROXY",
+        ),
+    ],
+    ids=["variable", "setting", "argument", "separate argument", "container"],
+)
+def test_url_with_a_password_is_rejected(values, text):
+    """A URL with a password belongs into a Secret. The message has no password. A URL without one is accepted."""
+    error = render_error({**SECRET, **values("http://user:PASSWORD-of-tests@proxy.example:3128")})
+    assert f"{text} has a password: put the URL into a Secret, and name that in extraEnv with valueFrom" in error
+    assert "PASSWORD-of-tests" not in error
+    for url in ("http://proxy.example:3128", "http://proxy.example:3128/a@b", "http://user@proxy.example:3128"):
+        assert url in template({**SECRET, **values(url)})
 
 
 @pytest.mark.parametrize(
@@ -158,12 +268,13 @@ def test_contradictory_values_are_rejected(values, expected):
 def test_timeout_longer_than_the_interval_is_rejected(interval, timeout):
     """Prometheus would reject such a monitor. The comparison includes units. A disabled monitor is not checked."""
     monitor = {"interval": interval, "scrapeTimeout": timeout}
-    first, *_ = render_error({**DEMO, "serviceMonitor": {"enabled": True, **monitor}}).splitlines()
-    assert first.endswith(
-        f": serviceMonitor.scrapeTimeout is {timeout}, longer than serviceMonitor.interval, {interval}: "
-        "shorten it, or lengthen the interval"
-    )
-    assert template({**DEMO, "serviceMonitor": monitor}) == template(DEMO)
+    for name in ("serviceMonitor", "podMonitor"):
+        first, *_ = render_error({**DEMO, name: {"enabled": True, **monitor}}).splitlines()
+        assert first.endswith(
+            f": {name}.scrapeTimeout is {timeout}, longer than {name}.interval, {interval}: "
+            "shorten it, or lengthen the interval"
+        )
+        assert template({**DEMO, name: monitor}) == template(DEMO)
 
 
 @pytest.mark.parametrize(
@@ -173,8 +284,7 @@ def test_timeout_longer_than_the_interval_is_rejected(interval, timeout):
 def test_timeout_within_the_interval_is_accepted(interval, timeout):
     """The timeout can equal the interval, in any units. With Prometheus's default interval, any timeout is accepted."""
     documents = render({**DEMO, "serviceMonitor": {"enabled": True, "interval": interval, "scrapeTimeout": timeout}})
-    (endpoint,) = object_of_kind(documents, "ServiceMonitor")["spec"]["endpoints"]
-    assert (endpoint["interval"], endpoint["scrapeTimeout"]) == (interval, timeout)
+    assert (endpoint(documents).get("interval"), endpoint(documents)["scrapeTimeout"]) == (interval, timeout)
 
 
 @pytest.mark.parametrize("quantity", [1, 0.5, 536870912, "1", "0.5", ".5", "1.", "100m", "500Mi", "1Pi", "128e6", "1E"])
@@ -187,5 +297,5 @@ def test_resources_are_quantities(quantity):
 
 
 def test_chart_can_be_a_dependency():
-    """Values that a parent chart adds are accepted and change nothing."""
-    assert template({**DEMO, "enabled": True, "global": {"imageRegistry": "images.example"}}) == template(DEMO)
+    """Values that a parent chart adds for other charts are accepted and change nothing."""
+    assert template({**DEMO, "enabled": True, "global": {"storageClass": "fast"}}) == template(DEMO)

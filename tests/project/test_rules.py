@@ -58,7 +58,7 @@ KNOWN_LABELS = set().union(*METRIC_LABELS.values()) | TARGET | ADDED
 
 def references(expression):
     """Return the metrics in an expression, each with the labels of its selectors, and the labels elsewhere."""
-    bare = re.sub(r'"[^"]*"', '""', expression)
+    bare = re.sub(r'"[^"]*"|#.*', '""', expression)
     grouping = r"\b(?:by|on|without|ignoring|group_left|group_right)\s*\(([^)]*)\)"
     labels = {label for found in re.findall(grouping, bare) for label in re.findall(r"\w+", found)}
     bare = re.sub(r"\[[^]]*\]|\boffset \w+", "", re.sub(grouping, "", bare))

@@ -8,18 +8,38 @@
 {{- .Values.fullnameOverride | default $full | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
+{{- define "telnyx-exporter.namespace" -}}
+{{- .Values.namespaceOverride | default .Release.Namespace }}
+{{- end }}
+
 {{- define "telnyx-exporter.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "telnyx-exporter.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
+{{- /* All labels of an object, with its own in `labels`. No value can change the labels that selectors use. */}}
 {{- define "telnyx-exporter.labels" -}}
-{{ include "telnyx-exporter.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
+{{- $chart := dict
+  "app.kubernetes.io/version" .root.Chart.AppVersion
+  "app.kubernetes.io/managed-by" .root.Release.Service
+  "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+}}
+{{- if .root.Values.releaseLabel }}
+{{- $_ := set $chart "release" .root.Release.Name }}
+{{- end }}
+{{- $selected := include "telnyx-exporter.selectorLabels" .root | fromYaml }}
+{{- toYaml (mergeOverwrite $chart (.root.Values.commonLabels | default dict) (.labels | default dict) $selected) }}
+{{- end }}
+
+{{- /* The metadata of an object. Its own `name`, `namespace`, `labels` and `annotations` are optional. */}}
+{{- define "telnyx-exporter.metadata" -}}
+name: {{ .name | default (include "telnyx-exporter.fullname" .root) | quote }}
+namespace: {{ .namespace | default (include "telnyx-exporter.namespace" .root) | quote }}
+labels:
+  {{- include "telnyx-exporter.labels" . | nindent 2 }}
+{{- with mergeOverwrite (dict) (.root.Values.commonAnnotations | default dict) (.annotations | default dict) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
@@ -28,12 +48,35 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 
 {{- define "telnyx-exporter.image" -}}
+{{- with (.Values.global).imageRegistry | default .Values.image.registry }}{{ . }}/{{ end }}
 {{- with .Values.image -}}
 {{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
 {{- end }}
 {{- end }}
 
-{{- /* The exporter's arguments, a list. A number is written as JSON does, not as 1e+06. */}}
+{{- /* The Secrets to pull images with, as a list without duplicates. */}}
+{{- define "telnyx-exporter.imagePullSecrets" -}}
+{{- $secrets := list }}
+{{- range concat ((.Values.global).imagePullSecrets | default list) (.Values.imagePullSecrets | default list) }}
+{{- $secrets = append $secrets (kindIs "string" . | ternary (dict "name" .) .) }}
+{{- end }}
+{{- with uniq $secrets }}
+{{- toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* The path below which the exporter serves all its pages: empty, or such as /telnyx. */}}
+{{- define "telnyx-exporter.prefix" -}}
+{{- $external := index .Values.settings "web.external-url" | default "" | toString }}
+{{- $path := regexFind "^[^?#]*" (regexReplaceAll "^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*" $external "") }}
+{{- with index .Values.settings "web.route-prefix" | default $path | toString | trimAll "/" }}/{{ . }}{{ end }}
+{{- end }}
+
+{{- define "telnyx-exporter.metricsPath" -}}
+{{- include "telnyx-exporter.prefix" . }}/{{ index .Values.settings "web.telemetry-path" | default "metrics" | toString | trimPrefix "/" }}
+{{- end }}
+
+{{- /* The exporter's arguments, as a list. A number is written as in JSON, because templates print 1e+06. */}}
 {{- define "telnyx-exporter.args" -}}
 {{- if .Values.demo }}
 - --demo
@@ -45,60 +88,44 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- range $name, $value := .Values.settings }}
 {{- if kindIs "bool" $value }}
-{{- if $value }}
-- {{ printf "--%s" $name | quote }}
-{{- else if hasPrefix "collector." $name }}
-- {{ printf "--no-%s" $name | quote }}
-{{- end }}
+- {{ printf "--%s%s" (ternary "" "no-" $value) $name | quote }}
 {{- else }}
 - {{ printf "--%s=%s" $name (kindIs "string" $value | ternary $value (toJson $value)) | quote }}
 {{- end }}
 {{- end }}
+{{- range .Values.extraArgs }}
+- {{ tpl . $ | quote }}
+{{- end }}
 {{- end }}
 
-{{- /* A probe: what it asks is `path`, and when it does is `timing`. */}}
+{{- /* A probe of `path`, with the frequency and timeouts in `timing`. */}}
 {{- define "telnyx-exporter.probe" -}}
-{{- if .webConfig.clientCertificates -}}
+{{- if .root.Values.webConfig.clientCertificates -}}
 tcpSocket:
   port: metrics
 {{- else -}}
 httpGet:
-  path: {{ .path }}
+  path: {{ printf "%s%s" (include "telnyx-exporter.prefix" .root) .path | quote }}
   port: metrics
-  scheme: {{ .webConfig.tls | ternary "HTTPS" "HTTP" }}
+  scheme: {{ .root.Values.webConfig.tls | ternary "HTTPS" "HTTP" }}
 {{- end }}
 {{ toYaml .timing }}
 {{- end }}
 
-{{- /* What is wrong with the values, beyond what their schema can say. */}}
-{{- define "telnyx-exporter.check" -}}
-{{- if not (or .Values.demo .Values.apiKey.existingSecret) }}
-{{- fail "apiKey.existingSecret is empty: name the Secret that holds the API key, or set demo=true" }}
+{{- /* The containers in the value `name`: a list, or a template of one. By default they meet Pod Security "restricted". */}}
+{{- define "telnyx-exporter.containers" -}}
+{{- $containers := index .root.Values .name }}
+{{- if kindIs "string" $containers }}
+{{- $containers = tpl $containers .root | fromYamlArray }}
 {{- end }}
-{{- if and .Values.webConfig.tls (not .Values.webConfig.existingSecret) }}
-{{- fail "webConfig.existingSecret is empty: name the Secret that holds the file, or set webConfig.tls=false" }}
+{{- range $containers }}
+{{- if not (kindIs "map" .) }}
+{{- fail (printf "%s must be a list of containers: %v" $.name .) }}
 {{- end }}
-{{- if and .Values.webConfig.clientCertificates (not .Values.webConfig.tls) }}
-{{- fail "webConfig.tls is false: set it to true, or webConfig.clientCertificates to false" }}
+{{- range .env }}
+{{- include "telnyx-exporter.checkVariable" (list (printf "%s.env" $.name) .) }}
 {{- end }}
-{{- with .Values.serviceMonitor }}
-{{- $then := toDate "2006" "2000" }}{{/* Templates compare points in time, not durations. */}}
-{{- if and .enabled .interval .scrapeTimeout (($then | mustDateModify .scrapeTimeout).After ($then | mustDateModify .interval)) }}
-{{- fail (printf "serviceMonitor.scrapeTimeout is %s, longer than serviceMonitor.interval, %s: shorten it, or lengthen the interval" .scrapeTimeout .interval) }}
-{{- end }}
-{{- end }}
-{{- $decided := list "telnyx.api-key-file" "web.config.file" "web.listen-address" "web.systemd-socket" "demo" "once" "once.complete" "check-config" "check-access" "version" "help" }}
-{{- range $name, $_ := .Values.settings }}
-{{- if has $name $decided }}
-{{- fail (printf "settings.%s can't be set: the chart decides it; see apiKey, webConfig, service and demo" $name) }}
-{{- end }}
-{{- if not (regexMatch "^[a-z][a-z0-9.-]*$" $name) }}
-{{- fail (printf "settings.%s is no setting: write the flag without its dashes, such as cache.ttl" $name) }}
-{{- end }}
-{{- end }}
-{{- range .Values.extraEnv }}
-{{- if eq .name "TELNYX_API_KEY" }}
-{{- fail "extraEnv has TELNYX_API_KEY: name its Secret in apiKey.existingSecret, values are kept in the clear" }}
-{{- end }}
+{{- $restricted := dict "allowPrivilegeEscalation" false "capabilities" (dict "drop" (list "ALL")) }}
+- {{- toYaml (merge (dict) . (dict "securityContext" $restricted)) | nindent 2 }}
 {{- end }}
 {{- end }}
