@@ -100,9 +100,11 @@ def test_the_exporter_accepts_the_arguments(tmp_path, values):
         ({**DEMO, "serviceMonitor": {"enabled": True}}, 200),
         ({**DEMO, "serviceMonitor": {"enabled": True}, "settings": {"web.telemetry-path": "/telnyx/metrics"}}, 200),
         ({**DEMO, "podMonitor": {"enabled": True}}, 200),
+        ({**DEMO, "serviceMonitor": {"enabled": True}, "settings": {"web.route-prefix": "/telnyx"}}, 200),
+        ({**DEMO, "podMonitor": {"enabled": True}, "settings": {"web.external-url": "https://proxy.example/telnyx"}}, 200),
         ({**TLS, **DEMO}, 401),
     ],
-    ids=["plain", "path", "pod monitor", "TLS and users"],
+    ids=["plain", "path", "pod monitor", "prefix", "external URL", "TLS and users"],
 )
 def test_probes_and_scrapes_get_a_response(tmp_path, values, unauthenticated):
     """Probes and scrapes as in the manifest succeed. If there are users, a scrape without a password is rejected."""
