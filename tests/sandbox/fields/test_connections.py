@@ -73,7 +73,7 @@ async def test_rows_are_readable(account, connection_path):
 def test_account_has_what_graphs_and_alerts_need(seed):
     """With any seed, some of the 55 connections are disabled, unencrypted, unrestricted, limited or unlimited.
 
-    Some have unusual names.
+    Some have unusual names. Those with the tag that mutes alerts are disabled.
     """
     rows = Account(seed=seed, step=0).rows
     assert len(rows) == 55
@@ -91,6 +91,9 @@ def test_account_has_what_graphs_and_alerts_need(seed):
     assert any(row["webhook_event_url"] for row in rows)
     assert all(row["webhook_event_url"] for row in rows if row["webhook_event_failover_url"])
     assert any(row["tags"] for row in rows)
+    muted = [row for row in rows if "no-alert" in row["tags"]]
+    assert muted
+    assert not any(row["active"] for row in muted)
 
 
 @pytest.mark.parametrize("path", REGISTERING)
