@@ -61,7 +61,7 @@ def alert_table(about: str, promql: str, columns: Sequence[Column], *, width: in
         descending=True,
         width=width,
         height=height,
-        no_value="None. Needs prometheus/rules",
+        no_value="None. Needs the alerting rules",
     )
 
 
@@ -94,6 +94,7 @@ def money_alerts() -> Panel:
             Column("Period", label="period"),
             Column("Exporter", label="instance"),
         ),
+        height=5,
     )
 
 
@@ -105,14 +106,14 @@ def exporter_alerts() -> Panel:
         Column("Collector", label="collector"),
         Column("Reason", label="reason"),
     )
-    return alert_table("exporters and Telnyx's API", promql, columns)
+    return alert_table("exporters and Telnyx's API", promql, columns, height=5)
 
 
-def mark_alerts(only: str = "") -> AnnotationQuery:
-    """Mark firing alerts in graphs. `only` adds label matchers."""
+def mark_alerts(only: str = 'alertname=~"Telnyx.*"') -> AnnotationQuery:
+    """Mark firing alerts in graphs. `only` says which."""
     return annotation(
         "Firing alerts",
-        f'ALERTS{{alertstate="firing",alertname=~"Telnyx.*"{only},{_SCOPE}}}',
+        f'ALERTS{{alertstate="firing",{only},{_SCOPE}}}',
         RED,
         title="{{alertname}}",
         text="{{connection_name}}",
@@ -129,12 +130,12 @@ def _recent(metric: str) -> str:
     return f"{metric} > time() - $__interval_ms / 1000 - 300"
 
 
-def mark_changes(selector: str = "", only: str = "", *, enabled: bool) -> AnnotationQuery:
-    """Mark changes of connections in graphs. `selector` and `only` limit them to some connections.
+def mark_changes(selector: str = "") -> AnnotationQuery:
+    """Mark changes of connections in graphs. `selector` limits them to some connections.
 
-    If this is about all connections, it is better off at first: it reads all of them for each step.
+    For all connections, users have to switch the marks on, because the query reads all of them for each step.
     """
-    changed = by_id_and_name(f"{_recent(f'telnyx_connection_updated_timestamp_seconds{selector}')} {only}".strip())
+    changed = by_id_and_name(_recent(f"telnyx_connection_updated_timestamp_seconds{selector}"))
     return annotation(
         "Setting changes",
         scoped(f"1000 * topk({MAX_CHANGES}, {changed})"),
@@ -142,7 +143,7 @@ def mark_changes(selector: str = "", only: str = "", *, enabled: bool) -> Annota
         title="Changed or created",
         text="{{connection_name}}",
         time_is_value=True,
-        enabled=enabled,
+        enabled=bool(selector),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alerts import alerts_of_this_connection, mark_alerts, mark_changes
+from alerts import ABOUT_THIS_CONNECTION, alerts_of_this_connection, mark_alerts, mark_changes
 from columns import TYPE
 from panels import (
     GREEN,
@@ -463,5 +463,5 @@ def connection() -> Dashboard:
                 regex='/connection_id="(?<value>[^"]*)",connection_name="(?<text>.*)"}/',
             ),
         ),
-        annotations=(mark_alerts(',connection_id="$connection"'), mark_changes(THIS_CONNECTION, enabled=True)),
+        annotations=(mark_alerts(ABOUT_THIS_CONNECTION), mark_changes(THIS_CONNECTION)),
     )

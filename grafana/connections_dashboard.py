@@ -304,5 +304,5 @@ def connections() -> Dashboard:
             ),
         ),
         variables=(custom_variable("show", "Show", {value: text for value, (text, _) in SHOW_OPTIONS.items()}),),
-        annotations=(mark_alerts(), mark_changes(enabled=False)),
+        annotations=(mark_alerts(), mark_changes()),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alerts import exporter_alerts, mark_alerts, mark_configurations
+from alerts import ABOUT_EXPORTERS, exporter_alerts, mark_alerts, mark_configurations
 from panels import (
     BLUE,
     GREEN,
@@ -274,5 +274,5 @@ def exporter() -> Dashboard:
                 ),
             ),
         ),
-        annotations=(mark_alerts(), mark_configurations()),
+        annotations=(mark_alerts(ABOUT_EXPORTERS), mark_configurations()),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from alerts import mark_alerts, money_alerts
+from alerts import ABOUT_MONEY, mark_alerts, money_alerts
 from columns import CONNECTION, ID, STATE
 from panels import (
     GREEN,
@@ -456,5 +456,5 @@ def money() -> Dashboard:
                 regex='/profile_id="(?<value>[^"]*)",profile_name="(?<text>.*)"}/',
             ),
         ),
-        annotations=(mark_alerts(),),
+        annotations=(mark_alerts(ABOUT_MONEY),),
     )

@@ -315,8 +315,5 @@ def trunks() -> Dashboard:
         ("List", (trunk_list(),)),
         ("Collectors", collectors()),
         variables=(custom_variable("record_type", "Type", RECORD_TYPES, multi=True),),
-        annotations=(
-            mark_alerts(),
-            mark_changes(only=f"and {ON_REPLICA} telnyx_connection_info{SELECTED}", enabled=False),
-        ),
+        annotations=(mark_alerts(), mark_changes()),
     )

@@ -195,7 +195,7 @@ def test_dashboard_can_be_imported_without_changes(dashboard):
 def test_firing_alerts_are_marked(dashboard):
     """Every graph marks the firing alerts of the exporter's rules. Users can switch each kind of mark on and off."""
     firing, *_ = dashboard["annotations"]["list"]
-    assert firing["expr"].startswith('ALERTS{alertstate="firing",alertname=~"Telnyx.*"')
+    assert firing["expr"].startswith('ALERTS{alertstate="firing",alertname=~"Telnyx')
     assert firing["enable"]
     for annotation in dashboard["annotations"]["list"]:
         assert annotation["datasource"] == DATASOURCE
