@@ -1,5 +1,6 @@
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from connections import decode_page
@@ -8,6 +9,7 @@ from sandbox_client import fields_of, get
 from exporter.sandbox import Account
 from exporter.telnyx.lists.pages import UnreadableRow
 
+README = Path(__file__).parents[3] / "README.md"
 CREDENTIAL = "/credential_connections"
 REGISTERING = (CREDENTIAL, "/uac_connections")
 REGISTRATION = {"registration_status", "registration_status_updated_at"}
@@ -94,6 +96,13 @@ def test_account_has_what_graphs_and_alerts_need(seed):
     muted = [row for row in rows if "no-alert" in row["tags"]]
     assert muted
     assert not any(row["active"] for row in muted)
+
+
+def test_the_readme_names_a_muted_connection():
+    """The demo has two connections whose tag mutes their alerts, and the README names one of them."""
+    muted = [row["connection_name"] for row in Account().rows if "no-alert" in row["tags"]]
+    assert len(muted) == 2
+    assert sum(f"such as `{name}`" in README.read_text() for name in muted) == 1
 
 
 @pytest.mark.parametrize("path", REGISTERING)
