@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from alerts import ABOUT_THIS_CONNECTION, alerts_of_this_connection, mark_alerts, mark_changes
 from columns import TYPE
 from panels import (
     GREEN,
@@ -435,7 +436,10 @@ def connection() -> Dashboard:
                             "5": ("Registered", GREEN),
                         }
                     ),
+                    width=15,
+                    height=6,
                 ),
+                alerts_of_this_connection(),
                 graph(
                     "Calls and limits over time",
                     "Calls in progress, and calls allowed at the same time. There is no line where there is no limit."
@@ -459,5 +463,5 @@ def connection() -> Dashboard:
                 regex='/connection_id="(?<value>[^"]*)",connection_name="(?<text>.*)"}/',
             ),
         ),
-        alerts=',connection_id="$connection"',
+        annotations=(mark_alerts(ABOUT_THIS_CONNECTION), mark_changes(THIS_CONNECTION)),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from alerts import connection_alerts, mark_alerts, mark_changes
 from columns import ANCHORSITE, CONNECTION, ID, INBOUND_LIMIT, MEDIA_ENCRYPTION, OUTBOUND_LIMIT, STATE, TYPE
 from panels import (
     GREEN,
@@ -122,7 +123,7 @@ def connections() -> Dashboard:
     return build_dashboard(
         "telnyx-connections",
         "Telnyx / Connections",
-        "Connections of all types: how many, which are off and since when, whose limits changed.",
+        "Connections of all types: how many, which have alerts, which are off and since when, whose limits changed.",
         (
             "",
             (
@@ -152,6 +153,7 @@ def connections() -> Dashboard:
                     "Connections of which a setting was changed, or which were created, in the time shown.",
                     "changed",
                 ),
+                connection_alerts(),
                 table_panel(
                     "Off",
                     "Connections that are switched off. Since when is the time of their last change, or if they were"
@@ -302,4 +304,5 @@ def connections() -> Dashboard:
             ),
         ),
         variables=(custom_variable("show", "Show", {value: text for value, (text, _) in SHOW_OPTIONS.items()}),),
+        annotations=(mark_alerts(), mark_changes()),
     )

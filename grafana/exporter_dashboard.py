@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from alerts import ABOUT_EXPORTERS, exporter_alerts, mark_alerts, mark_configurations
 from panels import (
     BLUE,
     GREEN,
@@ -56,6 +57,7 @@ def exporter() -> Dashboard:
                     "min(up)",
                     mappings=map_values({"1": ("Up", GREEN), "0": ("Down", RED)}),
                     width=3,
+                    trend=True,
                 ),
                 stat_panel(
                     "API",
@@ -64,6 +66,7 @@ def exporter() -> Dashboard:
                     "min(telnyx_up)",
                     mappings=map_values({"1": ("Up", GREEN), "0": ("Down", RED)}),
                     width=3,
+                    trend=True,
                 ),
                 stat_panel(
                     "Failing collectors",
@@ -71,6 +74,7 @@ def exporter() -> Dashboard:
                     " why.",
                     FAILING_COLLECTORS,
                     limits=WARN_ABOVE_ZERO,
+                    trend=True,
                     link=Link(
                         title="Show the collectors", url=f"/d/telnyx-trunks?var-record_type=$__all&{LINK_PARAMETERS}"
                     ),
@@ -83,6 +87,7 @@ def exporter() -> Dashboard:
                     unit="s",
                     limits=thresholds((120, ORANGE)),
                     no_value="n/a",
+                    trend=True,
                 ),
                 stat_panel(
                     "Rate limit left",
@@ -91,6 +96,7 @@ def exporter() -> Dashboard:
                     unit="percentunit",
                     limits=thresholds((0.1, ORANGE), (0.3, GREEN), base=RED),
                     no_value="not told",
+                    trend=True,
                 ),
                 stat_panel(
                     "Rows not shown",
@@ -99,6 +105,7 @@ def exporter() -> Dashboard:
                     f"sum(max without (instance, pod) ({MALFORMED} + {MISSING}))",
                     limits=WARN_ABOVE_ZERO,
                     width=3,
+                    trend=True,
                 ),
                 stat_panel(
                     "Version",
@@ -107,6 +114,41 @@ def exporter() -> Dashboard:
                     label="version",
                     width=3,
                 ),
+                stat_panel(
+                    "Configuration",
+                    "Whether every exporter uses its present configuration. If one is invalid, the exporter uses the"
+                    " previous one, and its log says what is wrong.",
+                    "min(telnyx_exporter_config_last_reload_successful)",
+                    mappings=map_values({"1": ("Valid", GREEN), "0": ("Invalid", RED)}),
+                    width=6,
+                    trend=True,
+                ),
+                stat_panel(
+                    "Configuration loaded",
+                    "When an exporter last loaded a valid configuration, at its start or at a reload. If you select"
+                    " several exporters, the one that did so first.",
+                    "1000 * min(telnyx_exporter_config_last_reload_success_timestamp_seconds)",
+                    unit="dateTimeFromNow",
+                    width=6,
+                ),
+                stat_panel(
+                    "Uptime",
+                    "How long the exporter has been running. If you select several exporters, the one that started"
+                    " last.",
+                    "time() - max(process_start_time_seconds)",
+                    unit="s",
+                    width=6,
+                    trend=True,
+                ),
+                stat_panel(
+                    "Rate limit resets",
+                    "When Telnyx's rate limit begins a new period. If you select several exporters, the last of them.",
+                    "1000 * max(telnyx_api_rate_limit_reset_timestamp_seconds)",
+                    unit="dateTimeFromNow",
+                    no_value="not told",
+                    width=6,
+                ),
+                exporter_alerts(),
             ),
         ),
         (
@@ -232,4 +274,5 @@ def exporter() -> Dashboard:
                 ),
             ),
         ),
+        annotations=(mark_alerts(ABOUT_EXPORTERS), mark_configurations()),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from alerts import ABOUT_MONEY, mark_alerts, money_alerts
 from columns import CONNECTION, ID, STATE
 from panels import (
     GREEN,
@@ -133,6 +134,7 @@ def state() -> tuple[Panel, ...]:
             f"count(group by (product) ({BLOCKED} == 1)) or 0 * max({BLOCKED})",
             limits=thresholds((1, RED)),
             no_value=needs("spend-limits"),
+            trend=True,
         ),
         stat_panel(
             "Disabled profiles in use",
@@ -169,6 +171,7 @@ def state() -> tuple[Panel, ...]:
             limits=SHARE_USED,
             mappings=map_values({"-1": ("no limit", "")}),
             no_value=needs("spend-limits"),
+            trend=True,
         ),
         stat_panel(
             "Connection limit used",
@@ -177,6 +180,7 @@ def state() -> tuple[Panel, ...]:
             unit="percentunit",
             limits=SHARE_USED,
             no_value=needs("connection-counts"),
+            trend=True,
         ),
     )
 
@@ -440,7 +444,7 @@ def money() -> Dashboard:
         "Telnyx / Money",
         "Whether money, a limit or a profile stops calls: balance, spend limits, outbound voice profiles, numbers and"
         " credentials.",
-        ("", state()),
+        ("", (*state(), money_alerts())),
         ("Money", (*spend_limits(), *credit())),
         ("Outbound voice profiles", profiles()),
         ("Number of connections", limits()),
@@ -452,4 +456,5 @@ def money() -> Dashboard:
                 regex='/profile_id="(?<value>[^"]*)",profile_name="(?<text>.*)"}/',
             ),
         ),
+        annotations=(mark_alerts(ABOUT_MONEY),),
     )

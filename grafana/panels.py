@@ -20,6 +20,8 @@ DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 SCOPE = 'job=~"$job",instance=~"$instance"'
 LINK_PARAMETERS = "${datasource:queryparam}&${job:queryparam}&${instance:queryparam}&${__url_time_range}"
 """URL parameters that a link copies from the current dashboard."""
+TREND_POINTS = 100
+"""Maximum number of values in the trend of a number."""
 WIDTH = 24
 """Width of Grafana's grid, in columns."""
 
@@ -45,11 +47,21 @@ def map_values(texts: Mapping[str, tuple[str, str]]) -> list[dashboard.ValueMapp
 
 def map_missing(text: str) -> list[dashboard.ValueMapping]:
     """Map null and empty values to a text."""
+    return _map_special(text, dashboard.SpecialValueMatch.NULL, dashboard.SpecialValueMatch.EMPTY)
+
+
+def map_nan(text: str) -> list[dashboard.ValueMapping]:
+    """Map NaN to a text in the default color."""
+    return _map_special(text, dashboard.SpecialValueMatch.NA_N, color="text")
+
+
+def _map_special(
+    text: str, *matches: dashboard.SpecialValueMatch, color: str | None = None
+) -> list[dashboard.ValueMapping]:
+    result = dashboard.ValueMappingResult(text, color)
     return [
-        dashboard.SpecialValueMap(
-            dashboard.DashboardSpecialValueMapOptions(match=match, result=dashboard.ValueMappingResult(text))
-        )
-        for match in (dashboard.SpecialValueMatch.NULL, dashboard.SpecialValueMatch.EMPTY)
+        dashboard.SpecialValueMap(dashboard.DashboardSpecialValueMapOptions(match=match, result=result))
+        for match in matches
     ]
 
 
@@ -88,29 +100,39 @@ def stat_panel(
     names: Mapping[str, str] | None = None,
     legend: str = "",
     link: Link | None = None,
+    trend: bool = False,
 ) -> dashboard.Panel:
     """Return a panel with one current value in large type.
 
     With `label`, it shows that label instead of the value, or its text in `names`. With `legend`, it shows this legend
     above the value.
+
+    With `trend`, it also shows the value over time. Then the query must be cheap, and return one value without labels.
+    The trend's last value can be as old as a step, so a query for the current value follows. If there is no current
+    value, it is NaN, so that no older value is shown instead.
     """
     text_mode = common.BigValueTextMode.VALUE_AND_NAME if legend else common.BigValueTextMode.VALUE
     options = stat.Options(
-        graph_mode=common.BigValueGraphMode.NONE,
+        graph_mode=common.BigValueGraphMode.AREA if trend else common.BigValueGraphMode.NONE,
         color_mode=common.BigValueColorMode.VALUE,
         text_mode=common.BigValueTextMode.NAME if label else text_mode,
-        reduce_options=common.ReduceDataOptions(calcs=["lastNotNull"]),
+        reduce_options=common.ReduceDataOptions(calcs=["last" if trend else "lastNotNull"]),
     )
     defaults = dashboard.FieldConfig(
         unit=unit,
         thresholds=limits or thresholds(base="text"),
-        mappings=mappings,
+        mappings=[*(mappings or ()), *map_nan(no_value or "No data")] if trend else mappings,
         no_value=no_value,
         color=dashboard.FieldColor(mode=dashboard.FieldColorModeId.THRESHOLDS),
         links=[link] if link else None,
     )
-    queries = _queries((f"{{{{{label}}}}}" if label else legend or title, promql), instant=True)
+    name = f"{{{{{label}}}}}" if label else legend or title
+    queries = _queries((name, promql), *([(name, f"{promql} or vector(NaN)")] if trend else ()), instant=True)
     panel = _panel("stat", title, description, queries, options=options, defaults=defaults, width=width, height=4)
+    if trend:
+        queries[0].instant, queries[0].range_val = False, True
+        panel.transformations = [dashboard.DataTransformerConfig("merge", options={})]
+        panel.max_data_points = TREND_POINTS
     return _set_overrides(panel, _display_names(names))
 
 
@@ -418,27 +440,44 @@ def lay_out(rows: Iterable[tuple[str, Sequence[dashboard.Panel]]]) -> list[dashb
     return placed
 
 
+def annotation(
+    name: str,
+    promql: str,
+    color: str,
+    *,
+    title: str,
+    text: str,
+    tags: str = "",
+    time_is_value: bool = False,
+    enabled: bool = True,
+) -> dashboard.AnnotationQuery:
+    """Return a query for marks in all graphs of a dashboard. Users can switch it on and off.
+
+    A mark is where the query has a result, or with `time_is_value`, at the result, in Unix milliseconds.
+    """
+    return dashboard.AnnotationQuery(
+        name=name,
+        datasource=DATASOURCE,
+        enable=enabled,
+        icon_color=color,
+        expr=promql,
+        title_format=title,
+        text_format=text,
+        tag_keys=tags or None,
+        use_value_for_time=time_is_value or None,
+        step="60s",
+    )
+
+
 def build_dashboard(
     uid: str,
     title: str,
     description: str,
     *rows: tuple[str, Sequence[dashboard.Panel]],
     variables: Sequence[dashboard.VariableModel] = (),
-    alerts: str = "",
+    annotations: Sequence[dashboard.AnnotationQuery] = (),
 ) -> dashboard.Dashboard:
-    """Return a dashboard with links to the others. `alerts` adds label matchers to the query for firing alerts."""
-    firing = dashboard.AnnotationQuery(
-        name="Firing alerts",
-        datasource=DATASOURCE,
-        enable=True,
-        icon_color=RED,
-        # Not limited to job and instance, because an alert about a missing exporter has no instance.
-        expr=f'ALERTS{{alertstate="firing",alertname=~"Telnyx.*"{alerts}}}',
-        title_format="{{alertname}}",
-        text_format="{{connection_name}}",
-        tag_keys="severity",
-        step="60s",
-    )
+    """Return a dashboard with links to the others. Users switch each of the annotations on and off."""
     others = Link(
         title="Telnyx",
         type_val=dashboard.DashboardLinkType.DASHBOARDS,
@@ -457,7 +496,7 @@ def build_dashboard(
         refresh="1m",
         time=dashboard.DashboardDashboardTime("now-24h", "now"),
         templating=dashboard.DashboardDashboardTemplating([*VARIABLES, *variables]),
-        annotations=dashboard.AnnotationContainer([firing]),
+        annotations=dashboard.AnnotationContainer(list(annotations)),
         links=[others],
         panels=lay_out(rows),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from alerts import connection_alerts, mark_alerts, mark_changes
 from columns import ANCHORSITE, CONNECTION, ID, INBOUND_LIMIT, MEDIA_ENCRYPTION, OUTBOUND_LIMIT, STATE, TYPE
 from panels import (
     BLUE,
@@ -122,7 +123,10 @@ def headlines() -> tuple[Panel, ...]:
             "Collectors whose last refresh failed on at least one exporter. The tables below can then lack trunks.",
             FAILING_COLLECTORS,
             limits=WARN_ABOVE_ZERO,
+            trend=True,
         ),
+        # A connection that disappeared has no type, but an alert.
+        connection_alerts('unless on (connection_id) telnyx_connection_info{record_type!~"$record_type"}'),
     )
 
 
@@ -311,4 +315,5 @@ def trunks() -> Dashboard:
         ("List", (trunk_list(),)),
         ("Collectors", collectors()),
         variables=(custom_variable("record_type", "Type", RECORD_TYPES, multi=True),),
+        annotations=(mark_alerts(), mark_changes()),
     )

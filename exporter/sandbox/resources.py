@@ -48,12 +48,14 @@ _NEW_LIMIT_WEIGHT = 70
 def _change(rng: random.Random, row: Row, at: str) -> Row:
     """Repair the row's first fault. If it has none, cause one that is possible, or set another channel limit, if any.
 
-    A fault is repaired later, so that a long-running account stays balanced.
+    A fault is repaired later, so that a long-running account stays balanced. A connection whose tag mutes its alerts is
+    meant to be off, and gets only other limits.
     """
-    for fault in _FAULTS:
+    faults = () if rows.MUTING_TAG in row.get("tags", ()) else _FAULTS
+    for fault in faults:
         if fault.field in row and row[fault.field] in fault.wrong:
             return {fault.field: fault.right, fault.time_field: at}
-    possible = {fault: fault.weight for fault in _FAULTS if row.get(fault.field) == fault.right}
+    possible = {fault: fault.weight for fault in faults if row.get(fault.field) == fault.right}
     directions = [direction for direction in ("inbound", "outbound") if direction in row]
     if not possible and not directions:
         return {"updated_at": at}

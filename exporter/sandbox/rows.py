@@ -226,9 +226,20 @@ ROW: Fields = {
     "updated_at": time_since_creation,
 }
 """The fields that every row has."""
+MUTING_TAG = "no-alert"
+"""The tag that mutes the alerts about a connection. Only disabled connections have it: they are meant to be off."""
+_TAGS: tuple[list[str], ...] = (
+    [],
+    [],
+    [],
+    ["production"],
+    ["staging"],
+    ["production", "recorded"],
+    ["emergency", "production"],
+)
 TRUNK: Fields = ROW | {
     "active": every(11, 4, (False,), (True,)),
-    "tags": ([], [], [], ["production"], ["staging"], ["production", "recorded"], ["emergency", "production"]),
+    "tags": every(33, 15, ([MUTING_TAG],), _TAGS),
     "inbound": {"channel_limit": CHANNEL_LIMITS},
     "outbound": {
         "channel_limit": CHANNEL_LIMITS,

@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from programs import START_TIMEOUT, alertmanager, exporter, free_port, get, get_json, prometheus, sandbox, wait_until
+from quick_rules import RULES, quick_rules
 
 from exporter.sandbox import Account
 from exporter.sandbox.api.calls import active_calls
 
 ROOT = Path(__file__).parents[2]
-RULES = yaml.safe_load((ROOT / "prometheus" / "rules" / "telnyx.rules.yaml").read_text())
 INHIBITION = ROOT / "prometheus" / "alertmanager.yml"
 KEY = "KEY-of-tests"
 MONEY = ("balance", "spend-limits", "connection-counts")
@@ -38,18 +38,6 @@ NEVER_FIRING = {
     "TelnyxSnapshotStale": "it takes ten minutes to fire",
 }
 """Alerts that don't fire in this stack, with the reason."""
-
-
-def quick_rules():
-    """Return the rules, evaluated every second and without `for` and `keep_firing_for`."""
-    groups = []
-    for group in RULES["groups"]:
-        rules = [
-            {key: value for key, value in rule.items() if key not in {"for", "keep_firing_for"}}
-            for rule in group["rules"]
-        ]
-        groups.append({**group, "interval": "1s", "rules": rules})
-    return yaml.safe_dump({"groups": groups})
 
 
 def quick_config(rules, alertmanager_url, *targets):

@@ -7,14 +7,13 @@ import urllib.error
 import pytest
 from grafana_files import DASHBOARDS, TARGETS, VARIABLES, substitute_variables
 from programs import ALL_COLLECTORS, exporter, find_program, get_json, prometheus, running, wait_until
+from quick_rules import quick_config
 
 QUERIES = {name: promql for name, (promql, _) in TARGETS.items()} | {
     f"{uid}: {annotation['name']}": annotation["expr"]
     for uid, dashboard in DASHBOARDS.items()
     for annotation in dashboard["annotations"]["list"]
 }
-EMPTY = {f"{uid}: Firing alerts": "this Prometheus has no rules, so no alert fires" for uid in DASHBOARDS}
-"""Queries without results in these tests, and the reason."""
 
 EVERYTHING = " and on (connection_id) ".join(
     f"telnyx_connection_{name}"
@@ -26,13 +25,19 @@ EVERYTHING = " and on (connection_id) ".join(
 """Selects connections for which the dashboard of one connection has data in every panel except `OTHER_CONNECTIONS`."""
 OTHER_CONNECTIONS = {
     "telnyx-connection: Next expiry A": "telnyx_connection_telephony_credentials_next_expiry_timestamp_seconds",
+    "telnyx-connection: Alerts A": 'ALERTS{alertstate="firing",connection_id!=""}',
+    "telnyx-connection: Firing alerts": 'ALERTS{alertstate="firing",connection_id!=""}',
+    "telnyx-connection: Setting changes": "telnyx_connection_updated_timestamp_seconds > time() - 60",
 }
 """Selects connections that have data for queries for which no connection of `EVERYTHING` has."""
 
 
 @pytest.fixture(scope="module")
 def query(tmp_path_factory):
-    """Yield a function that queries a Prometheus, which scrapes all lists of an account that changes every second."""
+    """Yield a function that queries a Prometheus, which scrapes all lists of an account that changes every second.
+
+    An exporter is down, and alerts fire at once.
+    """
     folder = tmp_path_factory.mktemp("dashboards")
     log = folder / "sandbox.log"
     sandbox = (sys.executable, "-m", "exporter.sandbox", "--listen-address=127.0.0.1:0", "--step=1", "--size=150")
@@ -43,8 +48,7 @@ def query(tmp_path_factory):
         flags = (*ttls, *ALL_COLLECTORS)
         with exporter(folder, *flags, TELNYX_API_KEY="sandbox", TELNYX_BASE_URL=upstream) as url:
             target = url.removeprefix("http://")
-            scrape = f"{{job_name: telnyx, scrape_interval: 1s, static_configs: [{{targets: ['{target}']}}]}}"
-            with prometheus(folder, f"scrape_configs: [{scrape}]\n") as server:
+            with prometheus(folder, quick_config(folder, target, "127.0.0.1:1")) as server:
 
                 def run_query(promql):
                     try:
@@ -57,7 +61,7 @@ def query(tmp_path_factory):
 
 @pytest.mark.parametrize("name", QUERIES)
 def test_a_query_returns_data(query, name):
-    """Every query of every panel is valid and returns data, except those in `EMPTY`."""
+    """Every query of every panel, and of every kind of mark in graphs, is valid and returns data."""
 
     def run():
         return query(substitute_variables(QUERIES[name], connection=connection_id()))
@@ -66,10 +70,7 @@ def test_a_query_returns_data(query, name):
         selector = OTHER_CONNECTIONS.get(name, EVERYTHING)
         return wait_until(lambda: query(selector), "a connection with all settings")[0]["metric"]["connection_id"]
 
-    if name in EMPTY:
-        assert not run()
-    else:
-        assert wait_until(run, name)
+    assert wait_until(run, name)
 
 
 @pytest.mark.parametrize("name", VARIABLES)
@@ -132,6 +133,17 @@ def uses(connection, profile_id, instance="a"):
     labels = f'connection_id="{connection}",connection_name="{connection}",instance="{instance}",job="j"'
     outbound_info = f'telnyx_connection_outbound_info{{outbound_voice_profile_id="{profile_id}",{labels}}}'
     return (*active(connection, "1x60", instance=instance), {"series": outbound_info, "values": "1x60"})
+
+
+def alert(name, since, state="firing", **labels):
+    """Return the series of an alert whose condition began at this time."""
+    text = ",".join(
+        f'{label}="{value}"' for label, value in {"severity": "warning", "job": "j", **labels}.items() if value
+    )
+    return (
+        {"series": f'ALERTS{{alertname="{name}",alertstate="{state}",{text}}}', "values": "1x60"},
+        {"series": f'ALERTS_FOR_STATE{{alertname="{name}",{text}}}', "values": since},
+    )
 
 
 def credit(values, instance="a"):
@@ -305,6 +317,58 @@ CASES = {
             series("telnyx_connection_ips", "on-one-replica", "0x60"),
         ],
         {f'{{connection_id="{name}", connection_name="{name}"}}': 0 for name in ("old", "on-one-replica")},
+    ),
+    "telnyx-connections: Alerts A": (
+        [
+            *alert("TelnyxConnectionDisabled", "_x10 600x49", connection_id="1", connection_name="one"),
+            *alert("TelnyxChannelLimitLowered", "1200x60", connection_id="2", connection_name="", direction="inbound"),
+            *alert("TelnyxConnectionDisabled", "600x60", "pending", connection_id="3", connection_name="three"),
+            *alert("TelnyxExporterDown", "600x60", instance="a"),
+            *alert("Watchdog", "600x60", connection_id="4", connection_name="four"),
+        ],
+        {
+            '{alertname="TelnyxConnectionDisabled", connection_id="1", connection_name="one", severity="warning"}': 6e5,
+            '{alertname="TelnyxChannelLimitLowered", connection_id="2", connection_name="2", direction="inbound",'
+            ' severity="warning"}': 1.2e6,
+        },
+    ),
+    "telnyx-connection: Alerts A": (
+        [
+            *alert("TelnyxConnectionDisabled", "600x60", connection_id="this", connection_name="one"),
+            *alert("TelnyxConnectionDisabled", "600x60", connection_id="other", connection_name="two"),
+        ],
+        {'{alertname="TelnyxConnectionDisabled", severity="warning"}': 6e5},
+    ),
+    "telnyx-exporter: Alerts A": (
+        [
+            *alert("TelnyxExporterDown", "600x60", instance="a"),
+            *alert("TelnyxExporterAbsent", "1200x60", job=""),
+            *alert("TelnyxConnectionDisabled", "600x60", connection_id="1", connection_name="one"),
+            *alert("TelnyxCreditLow", "600x60", instance="a", currency="EUR"),
+        ],
+        {
+            '{alertname="TelnyxExporterDown", instance="a", severity="warning"}': 6e5,
+            '{alertname="TelnyxExporterAbsent", severity="warning"}': 1.2e6,
+        },
+    ),
+    "telnyx-money: Alerts A": (
+        [
+            *alert("TelnyxProfileDisabled", "600x60", profile_id="p", profile_name="profile"),
+            *alert("TelnyxExporterDown", "600x60", instance="a"),
+            *alert("TelnyxSpendBlocked", "1200x60", instance="a", product="voice", period="daily"),
+        ],
+        {
+            '{alertname="TelnyxProfileDisabled", profile_name="profile", severity="warning"}': 6e5,
+            '{alertname="TelnyxSpendBlocked", instance="a", period="daily", product="voice",'
+            ' severity="warning"}': 1.2e6,
+        },
+    ),
+    "telnyx-connections: Setting changes": (
+        [
+            *(updated("before", "3000x60"), updated("just-changed", "0x58 3400")),
+            series("telnyx_connection_updated_timestamp_seconds", "just-changed", "0x56 3400x3", instance="b"),
+        ],
+        {'{connection_id="just-changed", connection_name="just-changed"}': 3_400_000},
     ),
     "telnyx-money: Disabled profiles in use A": (
         [

@@ -15,6 +15,7 @@ import yaml
 from connections import CONNECTION_COLLECTORS
 from grafana_files import PANELS, SHOW, links, substitute_variables
 from programs import ALL_COLLECTORS, exporter, find_program, get_json, prometheus, sandbox, wait_until
+from quick_rules import quick_config
 
 from exporter.sandbox import Account
 
@@ -55,6 +56,8 @@ LINKS = {
 }
 """The variable that the link in a column sets, and the column with its value."""
 STATS = {name: panel for name, panel in PANELS.items() if panel["type"] == "stat"}
+TRENDS = [name for name, panel in STATS.items() if panel["options"]["graphMode"] == "area"]
+"""The numbers that show their values over time, too."""
 
 
 def test_the_library_has_the_version_of_the_stack():
@@ -89,15 +92,21 @@ def grafana(tmp_path_factory):
         account[PROFILES].add(id=PROFILE, name=PROFILE_NAME, enabled=False, daily_spend_limit_enabled=False)
         flags = (f"--telnyx.base-url={base_url}", "--cache.ttl=1s", *ALL_COLLECTORS)
         target = running.enter_context(exporter(folder, *flags, TELNYX_API_KEY=KEY)).removeprefix("http://")
-        scrape = {"job_name": "telnyx", "scrape_interval": "1s", "static_configs": [{"targets": [target]}]}
-        url = running.enter_context(prometheus(folder, json.dumps({"scrape_configs": [scrape]})))
+        url = running.enter_context(prometheus(folder, quick_config(folder, target, "127.0.0.1:1")))
 
-        def query(promql, **more):
-            return get_json(f"{url}/api/v1/query", query=promql, **more)["data"]["result"]
+        def query(promql, kind="query", **more):
+            return get_json(f"{url}/api/v1/{kind}", query=promql, **more)["data"]["result"]
+
+        def query_target(target, **variables):
+            promql = substitute_variables(target["expr"], **variables)
+            if target["range"]:
+                return query(promql, "query_range", start=query_time - 10, end=query_time - 1, step=1)
+            return query(promql, time=query_time)
 
         wait_until(lambda: query("telnyx_connection_info offset 11s"), "a history longer than the time range")
         account.update(rows[0]["id"], outbound={"channel_limit": 7})
         wait_until(lambda: query(substitute_variables(LIMITS["targets"][0]["expr"])), "a change within the time range")
+        wait_until(lambda: query('ALERTS{alertname="TelnyxExporterDown"}'), "an alert about an exporter")
         query_time = time.time()
         command = [find_program("node"), str(DISPLAY / "display.cjs")]
         display = running.enter_context(
@@ -106,10 +115,7 @@ def grafana(tmp_path_factory):
 
         def render(panel, **variables):
             """Return what Grafana shows for a panel, and the query results behind it."""
-            results = {
-                target["refId"]: query(substitute_variables(target["expr"], **variables), time=query_time)
-                for target in panel["targets"]
-            }
+            results = {target["refId"]: query_target(target, **variables) for target in panel["targets"]}
             return display_results(panel, results, **variables), results
 
         def display_results(panel, results, **variables):
@@ -119,9 +125,14 @@ def grafana(tmp_path_factory):
             return json.loads(display.stdout.readline())
 
         def render_without_data(panel):
-            return display_results(panel, {target["refId"]: [] for target in panel["targets"]})
+            """Return what Grafana shows if no metric has a value any more."""
+            nothing = [{"metric": {}, "value": [query_time, "NaN"]}]
+            results = {t["refId"]: nothing if t["expr"].endswith(" or vector(NaN)") else [] for t in panel["targets"]}
+            return display_results(panel, results)
 
-        yield SimpleNamespace(render=render, render_without_data=render_without_data, account=account)
+        yield SimpleNamespace(
+            render=render, render_without_data=render_without_data, display=display_results, account=account
+        )
 
 
 def link_target(cell):
@@ -233,9 +244,14 @@ def test_a_table_shows_labels_unchanged(grafana, name):
             if title not in mapped_columns(panel):
                 values = {sample["metric"].get(label, "") for found in results.values() for sample in found}
                 empty = {"-"} if panel["fieldConfig"]["defaults"].get("noValue") else set()
-                assert {row[title]["text"] for row in rows} <= values | empty, title
+                shown = {row[title]["text"] for row in rows if title in row}
+                assert shown <= values | empty, title
+                assert shown or values == {""}, f"{title} is left out only if no row has this label"
         for row in rows:
             for title, cell in ((title, cell) for title, cell in row.items() if cell["links"]):
+                if title == "Alert":
+                    assert cell["links"] == [f"http://localhost:9090/user/runbooks/{cell['text']}.md"]
+                    continue
                 variable, column = LINKS[title]
                 assert link_target(cell)[1][variable] == row[column]["text"]
 
@@ -301,6 +317,33 @@ def test_a_panel_without_data_says_what_it_needs(grafana, name):
         assert [value["text"] for value in grafana.render_without_data(panel)] == [text]
     elif panel["type"] == "table":
         assert grafana.render_without_data(panel) == []
+
+
+@pytest.mark.parametrize("name", TRENDS)
+def test_a_trend_ends_with_the_current_value(grafana, name):
+    """Below a number is its trend. If the current value is missing, an old value of the trend does not replace it."""
+    panel = PANELS[name]
+    (value,), results = grafana.render(panel)
+    history = [float(number) for _, number in results["A"][0]["values"]]
+    assert len(history) == 10
+    assert value["trend"] == [*history, float(results["B"][0]["value"][1])]
+    no_value = [{"metric": {}, "value": [0, "NaN"]}]
+    (value,) = grafana.display(panel, {"A": results["A"], "B": no_value})
+    assert value["text"] == panel["fieldConfig"]["defaults"].get("noValue", "No data")
+
+
+def test_alerts_of_the_selected_connections_are_listed(grafana):
+    """Each list of alerts shows those about its connections, with their severity."""
+    alerts = TABLES["telnyx-trunks: Alerts"]
+    rows, _ = grafana.render(alerts)
+    of_all = {row["ID"]["text"] for row in rows}
+    uac = {row["id"] for row in grafana.account["/uac_connections"].rows}
+    rows, _ = grafana.render(alerts, record_type="uac_connection")
+    assert {row["ID"]["text"] for row in rows} == of_all & uac != set()
+    disabled = list(NAMES)[1]
+    rows, _ = grafana.render(TABLES["telnyx-connection: Alerts"], connection=disabled)
+    assert ("TelnyxConnectionDisabled", "warning") in {(row["Alert"]["text"], row["Severity"]["text"]) for row in rows}
+    assert {row["Since"]["text"] for row in rows} <= {"a few seconds ago", "a minute ago"}
 
 
 @pytest.mark.parametrize("show", SHOW)

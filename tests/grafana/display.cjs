@@ -1,8 +1,9 @@
 // Renders panels from their query results with Grafana's own code, and prints the text and the links of each cell.
 //
 // Each line of standard input is {panel, variables, time, results: {refId: [{metric, value}]}}. `panel` is from a
-// dashboard's JSON, `results` are vectors from Prometheus, and `time` is in milliseconds. For each line, this script
-// writes one line to standard output: the rows of a table, or the values of a stat panel. A cell is {text, links}.
+// dashboard's JSON, `results` are vectors from Prometheus, or matrices with `values` for a trend, and `time` is in
+// milliseconds. For each line, this script writes one line to standard output: the rows of a table, or the values of a
+// stat panel. A cell is {text, links}. A value also has the numbers of its trend, or null if it has none.
 "use strict";
 
 const { JSDOM } = require("jsdom");
@@ -55,21 +56,22 @@ function table(refId, vector, time, alone) {
   });
 }
 
-// Returns the frames that the data source creates from a vector for a time series: one for each series. Its name is the
-// legend.
-function series(target, vector, time) {
-  return vector.map(({ metric, value }) => {
+// Returns the frames that the data source creates from a vector or matrix for a time series: one for each series. Its
+// name is the legend.
+function series(target, results, time) {
+  return results.map(({ metric, value, values }) => {
+    const samples = values ?? [[time / 1000, value[1]]];
     const legend = target.legendFormat.replace(/{{(\w+)}}/g, (_, label) => metric[label] ?? "");
     return data.createDataFrame({
       refId: target.refId,
       fields: [
-        { name: "Time", type: FieldType.time, values: [time] },
+        { name: "Time", type: FieldType.time, values: samples.map(([seconds]) => seconds * 1000) },
         {
           name: "Value",
           type: FieldType.number,
           labels: metric,
           config: { displayNameFromDS: legend },
-          values: [Number(value[1])],
+          values: samples.map(([, number]) => Number(number)),
         },
       ],
     });
@@ -107,6 +109,13 @@ function cell(display, links) {
   return { text: data.formattedValueToString(display), links: links.map(({ href }) => href) };
 }
 
+function transform(panel, frames, replaceVariables) {
+  const context = { interpolate: (text) => replaceVariables(text, {}) };
+  return new Promise((done, failed) =>
+    data.transformDataFrame(panel.transformations ?? [], frames, context).subscribe({ next: done, error: failed }),
+  );
+}
+
 async function shown({ panel, variables, time, results }) {
   const replaceVariables = replacer(variables);
   const settings = { fieldConfig: panel.fieldConfig, replaceVariables, theme, timeZone: "utc" };
@@ -114,22 +123,19 @@ async function shown({ panel, variables, time, results }) {
     const frames = panel.targets.flatMap((target) => series(target, results[target.refId], time));
     const values = data.getFieldDisplayValues({
       ...settings,
-      data: data.applyFieldOverrides({ ...settings, data: frames }),
+      data: data.applyFieldOverrides({ ...settings, data: await transform(panel, frames, replaceVariables) }),
       reduceOptions: panel.options.reduceOptions,
+      sparkline: panel.options.graphMode !== "none",
     });
-    return values.map(({ display, getLinks, hasLinks }) => ({
+    return values.map(({ display, getLinks, hasLinks, sparkline }) => ({
       name: display.title,
+      trend: sparkline?.y.values ?? null,
       ...cell(display, hasLinks ? getLinks({}) : []),
     }));
   }
   const alone = panel.targets.length === 1;
   const frames = panel.targets.map(({ refId }) => table(refId, results[refId], time, alone));
-  const configs = panel.transformations ?? [];
-  const transformed = await new Promise((done, failed) =>
-    data
-      .transformDataFrame(configs, frames, { interpolate: (text) => replaceVariables(text, {}) })
-      .subscribe({ next: done, error: failed }),
-  );
+  const transformed = await transform(panel, frames, replaceVariables);
   const [frame] = data.applyFieldOverrides({ ...settings, data: transformed });
   return Array.from({ length: frame?.length ?? 0 }, (_, rowIndex) =>
     Object.fromEntries(

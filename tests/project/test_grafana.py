@@ -27,6 +27,31 @@ FUNCTIONS = {
     *("count", "count_values", "end", "group", "max", "min", "rate", "sum", "time", "timestamp", "topk", "vector"),
 }
 
+ALERTS = {
+    rule["alert"]: rule
+    for group in yaml.safe_load((ROOT / "prometheus/rules/telnyx.rules.yaml").read_text())["groups"]
+    for rule in group["rules"]
+    if "alert" in rule
+}
+_ALERT_LABELS = {
+    *("alertname", "alertstate", "severity", "connection_id", "connection_name", "direction", "profile_name"),
+    *("collector", "reason", "product", "period"),
+}
+ALERT_SERIES = {"ALERTS": _ALERT_LABELS, "ALERTS_FOR_STATE": _ALERT_LABELS}
+"""The series that Prometheus has for alerts, with the labels that dashboards use."""
+NOT_SHOWN = {
+    "telnyx_connections_malformed": "telnyx_collector_malformed_rows has all collectors",
+    "telnyx_connections_missing": "telnyx_collector_missing_rows has all collectors",
+    "telnyx_api_request_duration_seconds_count": "the buckets have it, and telnyx_api_requests_total by status",
+    "telnyx_api_request_duration_seconds_sum": "quantiles say more than an average",
+    "process_virtual_memory_bytes": "address space costs nothing; the memory in RAM is shown",
+    "python_info": "telnyx_exporter_build_info has the version of Python, too",
+    "python_gc_collections_total": "only someone who debugs the exporter needs it",
+    "python_gc_objects_collected_total": "only someone who debugs the exporter needs it",
+    "python_gc_objects_uncollectable_total": "only someone who debugs the exporter needs it",
+}
+"""Metrics that no dashboard shows, and the reason."""
+
 each_dashboard = pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
 each_panel = pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 each_target = pytest.mark.parametrize(("promql", "legend"), TARGETS.values(), ids=TARGETS)
@@ -35,7 +60,7 @@ each_target = pytest.mark.parametrize(("promql", "legend"), TARGETS.values(), id
 @pytest.fixture(scope="module")
 def known_labels():
     """Return the labels of every metric by sample name, with those that Prometheus adds."""
-    return {name: {"job", "instance", *labels} for name, labels in metric_labels().items()}
+    return {name: {"job", "instance", *labels} for name, labels in (metric_labels() | ALERT_SERIES).items()}
 
 
 # The rules of Grafana's dashboard-linter, with their names and without exceptions. Its other rules are about Loki.
@@ -116,16 +141,18 @@ def test_target_uses_existing_metrics_and_labels(promql, legend, known_labels):
     selectors = SELECTOR.findall(promql)
     labels = {"job", "instance", "pod"}.union(*(known_labels[name] for name, _ in selectors))
     for name, matchers in selectors:
-        assert matchers.endswith('job=~"$job",instance=~"$instance"')
+        # Alerts about a connection or a missing exporter lack these labels.
+        scope = 'job=~"$job|",instance=~"$instance|"' if name in ALERT_SERIES else 'job=~"$job",instance=~"$instance"'
+        assert matchers.endswith(scope)
         assert set(re.findall(r'(\w+)=~?"', matchers)) <= known_labels[name]
     created = set(re.findall(r'(?:count_values\(|, )"(\w+)", ', promql))
     sources = set(re.findall(r'"\$[^"]*", "(\w+)"', promql))
     rest = re.sub(r'"[^"]*"', "", SELECTOR.sub("", promql))
-    grouped = re.findall(r"\b(?:by|without|on|group_left) \(([\w, ]*)\)", rest)
+    grouped = re.findall(r"\b(?:by|without|on|ignoring|group_left) \(([\w, ]*)\)", rest)
     named = {label for labels in grouped for label in labels.split(", ") if label}
     assert sources | named | set(re.findall(r"{{(\w+)}}", legend)) <= labels | created
-    rest = re.sub(r"\b(?:by|without|on|group_left) \([\w, ]*\)|\[[^]]*\]|\$__\w+|\b[\d.]+[smhd]?\b", "", rest)
-    assert set(re.findall(r"\w+", rest)) <= FUNCTIONS | {"or", "and", "unless", "offset", "bool"}
+    rest = re.sub(r"\b(?:by|without|on|ignoring|group_left) \([\w, ]*\)|\[[^]]*\]|\$__\w+|\b[\d.]+[smhd]?\b", "", rest)
+    assert set(re.findall(r"\w+", rest)) <= FUNCTIONS | {"or", "and", "unless", "offset", "bool", "NaN"}
 
 
 @each_target
@@ -166,10 +193,82 @@ def test_dashboard_can_be_imported_without_changes(dashboard):
 
 @each_dashboard
 def test_firing_alerts_are_marked(dashboard):
-    """Every graph marks the firing alerts of the exporter's rules."""
-    (annotation,) = dashboard["annotations"]["list"]
-    assert annotation["datasource"] == DATASOURCE
-    assert annotation["expr"].startswith('ALERTS{alertstate="firing",alertname=~"Telnyx.*"')
+    """Every graph marks the firing alerts of the exporter's rules. Users can switch each kind of mark on and off."""
+    firing, *_ = dashboard["annotations"]["list"]
+    assert firing["expr"].startswith('ALERTS{alertstate="firing",alertname=~"Telnyx')
+    assert firing["enable"]
+    for annotation in dashboard["annotations"]["list"]:
+        assert annotation["datasource"] == DATASOURCE
+        assert not annotation.get("hide")
+
+
+def test_changes_are_marked():
+    """Graphs mark changes of connections, and loaded configurations, at the time that the metric says.
+
+    Marks of all connections are off at first, because their query reads all connections for each step.
+    """
+    marks = {
+        f"{uid}: {annotation['name']}": annotation
+        for uid, dashboard in DASHBOARDS.items()
+        for annotation in dashboard["annotations"]["list"][1:]
+    }
+    assert {name: annotation["enable"] for name, annotation in marks.items()} == {
+        "telnyx-connection: Setting changes": True,
+        "telnyx-connections: Setting changes": False,
+        "telnyx-trunks: Setting changes": False,
+        "telnyx-exporter: Configuration loaded": True,
+    }
+    for annotation in marks.values():
+        assert annotation["useValueForTime"]
+        assert re.match(
+            r"1000 \* .+_timestamp_seconds{.*} > time\(\) - \$__interval_ms / 1000 - 300", annotation["expr"]
+        )
+
+
+def test_every_metric_is_shown():
+    """Every metric is on a dashboard, except those in `NOT_SHOWN`."""
+    shown = {name for promql, _ in TARGETS.values() for name, _ in SELECTOR.findall(promql)}
+    assert metric_labels().keys() - shown == NOT_SHOWN.keys()
+
+
+@each_panel
+def test_a_trend_is_cheap_and_current(panel):
+    """A number with a trend has a query for the trend, and one for the current value, which is NaN if there is none.
+
+    The trend reads no connections: that would take seconds with 10,000 of them.
+    """
+    if panel["type"] == "stat" and panel["options"]["graphMode"] != "none":
+        trend, current = panel["targets"]
+        assert (trend["range"], current["instant"]) == (True, True)
+        assert current["expr"] == f"{trend['expr']} or vector(NaN)"
+        assert panel["options"]["reduceOptions"]["calcs"] == ["last"]
+        assert panel["maxDataPoints"] == 100
+        assert not re.search(r"telnyx_connection_", trend["expr"])
+    elif panel["type"] == "stat":
+        assert [target["instant"] for target in panel["targets"]] == [True]
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_every_alert_is_listed(name):
+    """Each alert is in the list of alerts of the dashboard that it links to. Its name leads to its runbook."""
+    (uid,) = re.findall(r"/d/([\w-]+)", ALERTS[name]["annotations"]["dashboard_url"])
+    tables = {"telnyx-connections", "telnyx-money", "telnyx-exporter"}
+    listed = set()
+    for table in tables:
+        ((alerts, _),) = {t for n, t in TARGETS.items() if n.startswith(f"{table}: Alerts ")}
+        matchers = dict(re.findall(r'(\w+[=!]+~?)"([^"]*)"', alerts))
+        about_connections = "$labels.connection_id" in ALERTS[name]["annotations"]["description"]
+        wanted = {'connection_id!="': True, 'connection_id="': False}
+        if (
+            re.fullmatch(matchers["alertname=~"], name)
+            and not re.fullmatch(matchers.get("alertname!~", "-"), name)
+            and all(about_connections == is_wanted for text, is_wanted in wanted.items() if text in alerts)
+        ):
+            listed.add(table)
+    assert listed == {uid if uid in tables else "telnyx-connections"}
+    for table in (*tables, "telnyx-trunks", "telnyx-connection"):
+        (runbook,) = (link["url"] for link in links(PANELS[f"{table}: Alerts"]) if "runbooks" in link["url"])
+        assert runbook == "http://localhost:9090/user/runbooks/${__data.fields.alertname:percentencode}.md"
 
 
 @each_dashboard
@@ -194,6 +293,8 @@ def test_panels_do_not_overlap(dashboard):
 def test_links_lead_to_dashboards_and_variables_that_exist(panel):
     """A link leads to an existing dashboard and sets all its variables, to valid values or columns of the queries."""
     for link in links(panel):
+        if "/user/runbooks/" in link["url"]:
+            continue
         _, uid, query = re.split(r"/d/|\?", link["url"])
         kept, given = re.findall(r"\${(\w+):queryparam}", query), dict(re.findall(r"var-(\w+)=([^&]+)", query))
         variables = {variable["name"]: variable for variable in DASHBOARDS[uid]["templating"]["list"]}

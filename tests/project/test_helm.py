@@ -476,6 +476,16 @@ def test_dashboards_match_the_repository():
         assert len(json.dumps(each)) < 256 * 1024  # limit of the copy that `kubectl apply` stores in an annotation
 
 
+def test_dashboards_link_to_the_runbooks_of_users():
+    """`runbookUrl` changes the links to runbooks in the dashboards, and nothing else."""
+    values = {"dashboards": {"enabled": True}, "prometheusRule": {"runbookUrl": "https://wiki.example/telnyx"}}
+    maps = [each for each in render({**SECRET, **values}) if each["kind"] == "ConfigMap"]
+    assert {name: text for each in maps for name, text in each["data"].items()} == {
+        path.name: path.read_text().replace("http://localhost:9090/user/runbooks", "https://wiki.example/telnyx")
+        for path in DASHBOARDS
+    }
+
+
 def test_network_policy_allows_prometheus_in_and_https_out():
     """By default, the policy allows Prometheus in, and DNS and HTTPS out. HTTPS is limited to public addresses."""
     spec = object_of_kind(render(SETS["defaults of everything"]), "NetworkPolicy")["spec"]

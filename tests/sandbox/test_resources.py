@@ -118,6 +118,13 @@ def test_a_fault_is_repaired_by_the_next_change(account, connection_path, name, 
         assert all(change == expected for change in changes_of(connection_path, faulty))
 
 
+def test_a_muted_row_keeps_its_fault(account, connection_path):
+    """A connection with the tag that mutes alerts is meant to be disabled. It only gets other channel limits."""
+    row = account[connection_path].add(active=False, tags=["no-alert"])
+    changed = {name for change in changes_of(connection_path, row) for name in change}
+    assert changed == {"inbound", "outbound", "updated_at"}
+
+
 def test_a_row_without_a_value_has_no_fault(account):
     """A registration status of null, and an active state of null, are neither caused nor repaired."""
     row = account.add(active=None, encrypted_media="SRTP", registration_status=None)

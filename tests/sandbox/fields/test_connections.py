@@ -1,5 +1,6 @@
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from connections import decode_page
@@ -8,6 +9,7 @@ from sandbox_client import fields_of, get
 from exporter.sandbox import Account
 from exporter.telnyx.lists.pages import UnreadableRow
 
+README = Path(__file__).parents[3] / "README.md"
 CREDENTIAL = "/credential_connections"
 REGISTERING = (CREDENTIAL, "/uac_connections")
 REGISTRATION = {"registration_status", "registration_status_updated_at"}
@@ -73,7 +75,7 @@ async def test_rows_are_readable(account, connection_path):
 def test_account_has_what_graphs_and_alerts_need(seed):
     """With any seed, some of the 55 connections are disabled, unencrypted, unrestricted, limited or unlimited.
 
-    Some have unusual names.
+    Some have unusual names. Those with the tag that mutes alerts are disabled.
     """
     rows = Account(seed=seed, step=0).rows
     assert len(rows) == 55
@@ -91,6 +93,16 @@ def test_account_has_what_graphs_and_alerts_need(seed):
     assert any(row["webhook_event_url"] for row in rows)
     assert all(row["webhook_event_url"] for row in rows if row["webhook_event_failover_url"])
     assert any(row["tags"] for row in rows)
+    muted = [row for row in rows if "no-alert" in row["tags"]]
+    assert muted
+    assert not any(row["active"] for row in muted)
+
+
+def test_the_readme_names_a_muted_connection():
+    """The demo has two connections whose tag mutes their alerts, and the README names one of them."""
+    muted = [row["connection_name"] for row in Account().rows if "no-alert" in row["tags"]]
+    assert len(muted) == 2
+    assert sum(f"such as `{name}`" in README.read_text() for name in muted) == 1
 
 
 @pytest.mark.parametrize("path", REGISTERING)
