@@ -17,6 +17,9 @@ from pydantic import AfterValidator, BeforeValidator
 _SECONDS = {"y": 31_536_000.0, "w": 604_800.0, "d": 86_400.0, "h": 3_600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _DURATION = re.compile("".join(rf"(?:(?P<{unit}>\d{{1,12}}){unit})?" for unit in _SECONDS), re.ASCII)
 
+_API_KEY = re.compile("KEY[0-9A-F]{8}", re.ASCII | re.IGNORECASE)
+"""How the keys of Telnyx begin."""
+
 _PROXY_URL = re.compile(
     r"https?://(?:[^\s/?#]{1,1000}@)?(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<host>[a-z0-9._-]{1,253}))(?::(?P<port>\d{1,5}))?/?",
     re.ASCII | re.IGNORECASE,
@@ -160,9 +163,16 @@ def _split(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def looks_like_api_key(text: str) -> bool:
+    """Return whether the text is probably an API key in the wrong place. Messages must not quote it."""
+    return _API_KEY.match(text) is not None
+
+
 def _check_path(value: Any) -> Any:
     if value == "":
         raise ValueError("must be a path")
+    if isinstance(value, str) and looks_like_api_key(value):
+        raise ValueError("looks like an API key: write the key to a file and set its path, or set TELNYX_API_KEY")
     return value
 
 

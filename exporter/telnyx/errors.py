@@ -166,7 +166,10 @@ class NotFound(BadRequest):
     """404: the endpoint does not exist."""
 
     reason = "not_found"
-    advice = "Telnyx does not have this for the account: switch the collector off. Or --telnyx.base-url is wrong."
+    advice = (
+        "Check that --telnyx.base-url ends in /v2. If it does, Telnyx doesn't have this for the account: "
+        "switch the collector off."
+    )
 
 
 class Unauthorized(StatusError):

@@ -576,6 +576,20 @@ def test_empty_path_is_rejected():
     assert error_message("--telnyx.api-key-file=") == "--telnyx.api-key-file='': must be a path"
 
 
+@pytest.mark.parametrize("source", ["flag", "variable", ".env"])
+def test_key_instead_of_its_file_is_not_quoted(monkeypatch, source):
+    """The error for an API key in the place of a path says what to do, and does not quote the key."""
+    key, variable = "KEY0123456789ABCDEF_hush", "TELNYX_EXPORTER_TELNYX__API_KEY_FILE"
+    where = {"flag": "--telnyx.api-key-file", "variable": variable, ".env": f"{variable} in .env"}[source]
+    if source == "variable":
+        monkeypatch.setenv(variable, key)
+    elif source == ".env":
+        dotenv(f"{variable}={key}")
+    assert error_message(*[f"{where}={key}"] * (source == "flag"), "--demo") == (
+        f"{where}: looks like an API key: write the key to a file and set its path, or set TELNYX_API_KEY"
+    )
+
+
 @pytest.mark.parametrize(
     "name", ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_METRICS", "PORT", "PORT_10142_TCP", "PORT_10142_TCP_ADDR"]
 )
@@ -646,7 +660,10 @@ def test_errors_do_not_quote_secrets(monkeypatch, variable, value, source):
 
 def test_key_cannot_be_a_flag():
     """A key on the command line is rejected without being quoted, as `--flag=KEY` and as `--flag KEY`."""
-    expected = "unknown flag --telnyx.api-key; did you mean --telnyx.api-key-file?"
+    expected = (
+        "unknown flag --telnyx.api-key: "
+        "every user can see flags, so set TELNYX_API_KEY or --telnyx.api-key-file instead"
+    )
     assert error_message(f"--telnyx.api-key={KEY}") == expected
     assert error_message("--telnyx.api-key", KEY) == expected
 

@@ -101,7 +101,7 @@ def test_the_exporter_accepts_the_arguments(tmp_path, values):
         ({**DEMO, "serviceMonitor": {"enabled": True}, "settings": {"web.telemetry-path": "/telnyx/metrics"}}, 200),
         ({**DEMO, "podMonitor": {"enabled": True}}, 200),
         ({**DEMO, "serviceMonitor": {"enabled": True}, "settings": {"web.route-prefix": "/telnyx"}}, 200),
-        ({**DEMO, "podMonitor": {"enabled": True}, "settings": {"web.external-url": "https://proxy.example/telnyx"}}, 200),
+        ({**DEMO, "podMonitor": {"enabled": True}, "settings": {"web.external-url": "https://a.example/telnyx"}}, 200),
         ({**TLS, **DEMO}, 401),
     ],
     ids=["plain", "path", "pod monitor", "prefix", "external URL", "TLS and users"],

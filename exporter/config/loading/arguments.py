@@ -5,6 +5,7 @@ A switch is also given as `--demo=true` and `--demo=false`, which kingpin reject
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import deque
 from typing import TYPE_CHECKING
@@ -12,11 +13,15 @@ from typing import TYPE_CHECKING
 from exporter.build import VERSION_TEXT
 from exporter.config.loading.help import help_text
 from exporter.config.loading.messages import suggestion
+from exporter.config.settings import DOTENV
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from exporter.config.options import Option
+
+_FLAG_OF_KEY = re.compile(r"--?(telnyx[.-]|telnyx)?(api[._-]?)?(key|token)", re.ASCII | re.IGNORECASE)
+"""Flags that users of other programs try for the API key."""
 
 
 def read_flags(arguments: Sequence[str], options: Sequence[Option]) -> dict[str, str]:
@@ -59,10 +64,14 @@ def _print_and_exit(name: str, options: Sequence[Option]) -> None:
 
 def _unknown(name: str, previous: Option | None, known: dict[str, Option]) -> str:
     """Describe an unknown argument, of which `name` is the part before `=`."""
+    if name.startswith("-") and _FLAG_OF_KEY.fullmatch(name):
+        return f"unknown flag {name}: every user can see flags, so set TELNYX_API_KEY or --telnyx.api-key-file instead"
     if name.startswith("-"):
         printable = name if name.isprintable() else repr(name)
         return f"unknown flag {printable}{suggestion(name, known, '--')}"
     if name.upper().startswith("KEY"):
         return "unknown argument, which looks like an API key: set TELNYX_API_KEY or --telnyx.api-key-file instead"
+    if name.startswith("TELNYX_") and name.isprintable():
+        return f"unknown argument {name}, which looks like a variable: set it in the environment or in {DOTENV}"
     advice = f"; did you mean {previous.flag}={name}?" if previous and name.lower() in {"true", "false"} else ""
     return f"unknown argument {name if name and name.isprintable() else repr(name)}{advice}"

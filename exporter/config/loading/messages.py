@@ -6,6 +6,7 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 from exporter.config.settings import DOTENV
+from exporter.config.values import looks_like_api_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from exporter.config.loading.sources import Sources
     from exporter.config.options import Option
+
+_SIMILAR = 0.7
+"""How similar a name must be to be suggested. Below this, all names with the prefix `collector.` are similar."""
 
 _MAX_SHOWN = 200
 """How many characters of a value a message shows."""
@@ -38,7 +42,7 @@ _REASONS = {
 def suggestion(name: str, known: Iterable[str], prefix: str) -> str:
     """Suggest a known name that is similar. The common prefix is removed first, because it makes all names similar."""
     by_rest = {other.removeprefix(prefix): other for other in known}
-    close = difflib.get_close_matches(name.removeprefix(prefix), list(by_rest), n=1)
+    close = difflib.get_close_matches(name.removeprefix(prefix), list(by_rest), n=1, cutoff=_SIMILAR)
     return f"; did you mean {by_rest[close[0]]}?" if close else ""
 
 
@@ -52,7 +56,8 @@ def explain(error: ValidationError, options: Iterable[Option], sources: Sources)
     given = sources.find(option)
     if given is None:  # a line that is only a name
         return f"{option.variable} in {DOTENV}: has no value; write {option.variable}=VALUE, or remove the line"
-    shown = "" if option.secret else f"={_shorten(repr(given.value))}"
+    secret = option.secret or looks_like_api_key(given.value)
+    shown = "" if secret else f"={_shorten(repr(given.value))}"
     return f"{given.where}{shown}: {reason(problem)}"
 
 

@@ -90,12 +90,31 @@ def test_repeated_flags():
         ("true", "unknown argument true"),
         ("a\nb", "unknown argument 'a\\nb'"),
         ("--a\u2028b", "unknown flag '--a\\u2028b'"),
-        ("TELNYX_API_KEY=hush", "unknown argument TELNYX_API_KEY"),
+        ("--collector.foo", "unknown flag --collector.foo"),
+        ("--collector.disable-defaults", "unknown flag --collector.disable-defaults"),
     ],
 )
 def test_unknown_argument_is_rejected(argument, message):
     """The error for an unknown argument names it without a value, and suggests a flag with a similar name."""
     assert error_message(argument) == message
+
+
+def test_variable_as_an_argument_belongs_in_the_environment():
+    """The error for `telnyx-exporter NAME=VALUE` says where variables belong, and does not quote the value."""
+    message = error_message("TELNYX_API_KEY=hush")
+    assert message == (
+        "unknown argument TELNYX_API_KEY, which looks like a variable: set it in the environment or in .env"
+    )
+    assert error_message("TELNYX_\n=hush") == "unknown argument 'TELNYX_\\n'"
+
+
+@pytest.mark.parametrize("flag", ["--telnyx.api-key", "--telnyx-api-key", "--api-key", "--apikey", "--token", "-key"])
+@pytest.mark.parametrize("key", ["=hush", " hush"])
+def test_flag_for_the_key_is_rejected(flag, key):
+    """The error for a flag that is to set the API key says what to use instead, and does not quote the key."""
+    assert error_message(*f"{flag}{key}".split()) == (
+        f"unknown flag {flag}: every user can see flags, so set TELNYX_API_KEY or --telnyx.api-key-file instead"
+    )
 
 
 @pytest.mark.parametrize("key", ["KEY0123hush_abc", "key0123hush"])
