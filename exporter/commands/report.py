@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from exporter.collectors.registry import enabled_collectors
 from exporter.commands.components import ONLY_FOR_TELNYX
+from exporter.config.loading.messages import printable
 from exporter.config.settings import DOTENV
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def describe(settings: Settings, given: Sequence[Given], web_files: Sequence[Pat
     for each, text in zip(shown, texts, strict=True):
         origin = "a flag" if each.where == each.option.flag else each.where
         yield f"  {text:{width}}  from {origin}{_why_unused(settings, each)}"
-    if files := dict.fromkeys(map(_printable, _files(settings, given, web_files))):
+    if files := dict.fromkeys(printable(str(path.absolute())) for path in _files(settings, given, web_files)):
         yield "files:"
         yield from (f"  {file}" for file in files)
     yield f"collectors: {', '.join(collector.name for collector, _ in enabled_collectors(settings))}"
@@ -63,8 +64,3 @@ def _files(settings: Settings, given: Sequence[Given], web_files: Sequence[Path]
         if isinstance(value, Path) and not _why_unused(settings, each):
             yield value
     yield from web_files
-
-
-def _printable(path: Path) -> str:
-    text = str(path.absolute())
-    return text if text.isprintable() else repr(text)
