@@ -12,6 +12,7 @@ from exporter.collectors.registry import enabled_collectors
 from exporter.commands.components import ONLY_FOR_TELNYX
 from exporter.config.loading.messages import printable
 from exporter.config.settings import DOTENV
+from exporter.config.values import contains_api_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +40,9 @@ def _text(given: Given) -> str:
     option, value = given.option, given.value
     if not option.flag:
         return "API key"
-    if option.secret:  # the path of a URL can contain a token of a proxy, and other parts a password
+    if contains_api_key(value):
+        value = "..."
+    elif option.secret:  # the path of a URL can contain a token of a proxy, and other parts a password
         parts = urlsplit(value)
         rest = "/..." if parts.path.strip("/") else ""
         value = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{rest}" if parts.netloc else "..."
