@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 
 from exporter.collectors.registry import enabled_collectors
 from exporter.commands.components import ONLY_FOR_TELNYX
+from exporter.config.loading.messages import printable
 from exporter.config.settings import DOTENV
+from exporter.config.values import contains_api_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +30,7 @@ def describe(settings: Settings, given: Sequence[Given], web_files: Sequence[Pat
     for each, text in zip(shown, texts, strict=True):
         origin = "a flag" if each.where == each.option.flag else each.where
         yield f"  {text:{width}}  from {origin}{_why_unused(settings, each)}"
-    if files := dict.fromkeys(map(_printable, _files(settings, given, web_files))):
+    if files := dict.fromkeys(printable(str(path.absolute())) for path in _files(settings, given, web_files)):
         yield "files:"
         yield from (f"  {file}" for file in files)
     yield f"collectors: {', '.join(collector.name for collector, _ in enabled_collectors(settings))}"
@@ -38,7 +40,9 @@ def _text(given: Given) -> str:
     option, value = given.option, given.value
     if not option.flag:
         return "API key"
-    if option.secret:  # the path of a URL can contain a token of a proxy, and other parts a password
+    if contains_api_key(value):
+        value = "..."
+    elif option.secret:  # the path of a URL can contain a token of a proxy, and other parts a password
         parts = urlsplit(value)
         rest = "/..." if parts.path.strip("/") else ""
         value = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{rest}" if parts.netloc else "..."
@@ -63,8 +67,3 @@ def _files(settings: Settings, given: Sequence[Given], web_files: Sequence[Path]
         if isinstance(value, Path) and not _why_unused(settings, each):
             yield value
     yield from web_files
-
-
-def _printable(path: Path) -> str:
-    text = str(path.absolute())
-    return text if text.isprintable() else repr(text)

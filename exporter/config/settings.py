@@ -240,3 +240,15 @@ class Settings(BaseSettings):
         description="Send one request for each enabled collector, print what the API key may read, and exit; "
         "status 1 if anything is refused.",
     )
+
+    @model_validator(mode="after")
+    def _check_mode(self) -> Self:
+        modes = {
+            "--once.complete" if self.once_complete else "--once": self.once or self.once_complete,
+            "--check-config": self.check_config,
+            "--check-access": self.check_access,
+        }
+        chosen = [flag for flag, is_on in modes.items() if is_on]
+        if len(chosen) > 1:
+            raise ValueError(f"{' and '.join(chosen)} can't be used together: choose one")
+        return self

@@ -163,15 +163,15 @@ def _split(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
-def looks_like_api_key(text: str) -> bool:
-    """Return whether the text is probably an API key in the wrong place. Messages must not quote it."""
-    return _API_KEY.match(text) is not None
+def contains_api_key(text: str) -> bool:
+    """Return whether the text probably contains an API key in the wrong place. Messages must not quote it."""
+    return _API_KEY.search(text) is not None
 
 
 def _check_path(value: Any) -> Any:
     if value == "":
         raise ValueError("must be a path")
-    if isinstance(value, str) and looks_like_api_key(value):
+    if isinstance(value, str) and _API_KEY.match(value):
         raise ValueError("looks like an API key: write the key to a file and set its path, or set TELNYX_API_KEY")
     return value
 

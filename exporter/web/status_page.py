@@ -59,7 +59,7 @@ def render_page(states: Sequence[CollectorState], paths: WebPaths, now: float) -
         title, tone = "The last refresh failed", "bad"
         if len(states) > 1:
             title = f"The last refresh of {len(failing)} of {len(states)} collectors failed"
-    elif any(state.entry.value is None for state in states):
+    elif all(state.entry.value is None for state in states):
         title = "No current data from Telnyx"
     return _PAGE.format(
         title=title,
@@ -85,7 +85,8 @@ def _failure(state: CollectorState) -> str:
 
 def _row(state: CollectorState, now: float) -> str:
     view = state.entry.value
-    rows, last = "unknown", "never, or too long ago to show"
+    rows = "unknown"
+    last = "never, or too long ago to show" if state.entry.error else "not yet, or too long ago: a scrape starts it"
     if view is not None and view.refreshed_at:
         age = max(0.0, now - view.refreshed_at)
         rows = f"{view.row_count}{' when last read' if state.entry.error else ''}"

@@ -16,6 +16,7 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from exporter.config.files import read_file
+from exporter.config.loading.messages import printable
 from exporter.web.go_yaml import Bool, Duration, Int, Text, to_plain
 from exporter.web.tls import Section, TLSConfig, create_server_tls
 
@@ -131,8 +132,7 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(str(part) for part in problem["loc"])
     reason = str(problem["ctx"]["error"]) if problem["type"] == "value_error" else problem["msg"].lower()
     reason = _REASONS.get(problem["type"], reason)
-    printable = where if where.isprintable() else repr(where)
-    return f"{printable}: {reason}" if where else reason
+    return f"{printable(where)}: {reason}" if where else reason
 
 
 class WebConfigFile:

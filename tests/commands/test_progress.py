@@ -154,6 +154,16 @@ def test_a_terminal_that_is_gone_does_not_matter(monkeypatch):
         structlog.get_logger().info("lost")
 
 
+def test_sigterm_exits_only_meanwhile(monkeypatch):
+    """SIGTERM raises `SystemExit` while progress is shown. Then it has its earlier effect."""
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "stderr", Gone())
+    with pytest.raises(SystemExit) as exit_, show_progress(LogSettings()):
+        signal.raise_signal(signal.SIGTERM)
+    assert exit_.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 def run(api, *flags, **options):
     """Run the exporter on a terminal. Return the screen and the result, with standard output."""
     environment = {**os.environ, "TELNYX_API_KEY": KEY, "TELNYX_BASE_URL": api, **options}
@@ -233,8 +243,9 @@ def test_without_a_terminal_nothing_is_loaded(api, tmp_path, mode):
     assert re.fullmatch(pattern if mode == "--once" else "", process.stderr)
 
 
-def test_an_interrupt_removes_the_bars(tmp_path):
-    """Control-C while the API doesn't respond leaves nothing on the terminal."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_removes_the_bars(tmp_path, number):
+    """Control-C and SIGTERM while the API doesn't respond leave nothing on the terminal."""
     with socket.create_server(("127.0.0.1", 0)) as silent, terminal() as (stream, finish):
         environment = {**os.environ, "TELNYX_API_KEY": KEY}
         environment["TELNYX_BASE_URL"] = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -242,11 +253,11 @@ def test_an_interrupt_removes_the_bars(tmp_path):
         try:
             silent.settimeout(TIMEOUT)
             with silent.accept()[0]:
-                process.send_signal(signal.SIGINT)
+                process.send_signal(number)
                 process.wait(TIMEOUT)
         finally:
             process.kill()
-        assert process.returncode == 128 + signal.SIGINT
+        assert process.returncode == 128 + number
         screen = Screen(finish())
     assert screen.states[0] == "credential-connections: 0/? pages"
     assert screen.text == []

@@ -89,6 +89,12 @@ def test_key_is_not_shown(monkeypatch, source):
     assert CANARY not in str(lines)
 
 
+def test_key_in_another_setting_is_not_shown():
+    """A value that contains an API key, because the user mistook the setting, is not shown."""
+    lines = report("--telnyx.filter.fqdn=KEY0123456789ABCDEF")
+    assert "--telnyx.filter.fqdn=... from a flag" in lines
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [

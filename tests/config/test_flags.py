@@ -503,9 +503,9 @@ def test_max_stale_shorter_than_ttl_is_rejected():
         ("--web.telemetry-pth=/x", "unknown flag --web.telemetry-pth; did you mean --web.telemetry-path?"),
         ("--cache.max_stale=1h", "unknown flag --cache.max_stale; did you mean --cache.max-stale?"),
         ("--cache.tt=1h", "unknown flag --cache.tt; did you mean --cache.ttl?"),
-        ("--zzzzzz", "unknown flag --zzzzzz"),
-        ("-x", "unknown flag -x"),
-        ("serve", "unknown argument serve"),
+        ("--zzzzzz", "unknown flag --zzzzzz; see --help"),
+        ("-x", "unknown flag -x; see --help"),
+        ("serve", "unknown argument serve; see --help"),
         ("--cache.ttl", "--cache.ttl: needs a value, as in --cache.ttl=DURATION"),
     ],
 )

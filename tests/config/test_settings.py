@@ -147,6 +147,24 @@ def test_defaults(path):
     assert attrgetter(path)(Settings()) == DEFAULTS[path]
 
 
+@pytest.mark.parametrize(
+    ("modes", "names"),
+    [
+        (("once", "check_access"), "--once and --check-access"),
+        (("once_complete", "check_config"), "--once.complete and --check-config"),
+        (
+            ("once", "once_complete", "check_config", "check_access"),
+            "--once.complete and --check-config and --check-access",
+        ),
+    ],
+)
+def test_only_one_mode(modes, names):
+    """Several modes are an error that names them. `--once.complete` and `--once` are one mode."""
+    with pytest.raises(ValidationError, match=f"{names} can't be used together: choose one"):
+        Settings(**dict.fromkeys(modes, "true"))
+    assert Settings(once="true", once_complete="true").once
+
+
 @pytest.mark.parametrize("text", ["", "abc", "東京都"])
 def test_name_filter_is_empty_or_long_enough(text):
     """The name filter is empty or has at least three characters."""

@@ -194,9 +194,9 @@ def test_what_the_chart_decides_is_rejected(name):
     variable = f"TELNYX_EXPORTER_{name.replace('.', '__').replace('-', '_').upper()}"
     for values, text in (
         ({"settings": {name: True}}, f"settings.{name}"),
-        ({"extraArgs": [f"--{name}=true"]}, f"extraArgs.--{name}"),
-        ({"extraArgs": [f"--no-{name}"]}, f"extraArgs.--no-{name}"),
-        ({"extraEnv": [{"name": variable, "value": "true"}]}, f"extraEnv.{variable}"),
+        ({"extraArgs": [f"--{name}=true"]}, f"extraArgs: --{name}"),
+        ({"extraArgs": [f"--no-{name}"]}, f"extraArgs: --no-{name}"),
+        ({"extraEnv": [{"name": variable, "value": "true"}]}, f"extraEnv: {variable}"),
     ):
         first, *_ = render_error({**SECRET, **values}).splitlines()
         assert first.endswith(f": {text} can't be set: the chart decides it; see apiKey, webConfig, service and demo")
@@ -207,8 +207,8 @@ def test_paths_must_be_settings(name):
     """Settings that change paths are rejected as arguments and variables, which probes and scrapes can't follow."""
     variable = f"TELNYX_EXPORTER_{name.replace('.', '__').replace('-', '_').upper()}"
     for values, text in (
-        ({"extraArgs": [f"--{name}", "/telnyx"]}, f"extraArgs.--{name}"),
-        ({"extraEnv": [{"name": variable, "value": "/telnyx"}]}, f"extraEnv.{variable}"),
+        ({"extraArgs": [f"--{name}", "/telnyx"]}, f"extraArgs: --{name}"),
+        ({"extraEnv": [{"name": variable, "value": "/telnyx"}]}, f"extraEnv: {variable}"),
     ):
         first, *_ = render_error({**SECRET, **values}).splitlines()
         assert first.endswith(f": {text} can't be set: write it as settings.{name}, which probes and scrapes follow")

@@ -75,14 +75,15 @@ def row(rows, last, name="credential-connections"):
 
 NAME = "credential-connections"
 NEXT = "Next attempt: at the first scrape after 47 s."
-NEVER_REFRESHED = row("unknown", "never, or too long ago to show")
+NOT_YET = row("unknown", "not yet, or too long ago: a scrape starts it")
+FAILED = row("unknown", "never, or too long ago to show")
 REFRESHED = row("55", "2018-02-02 22:25:27 UTC, 12 s ago")
 
 
 @pytest.mark.parametrize(
     ("cache_entry", "expected"),
     [
-        pytest.param(entry(None), ("No current data from Telnyx", [], [NEVER_REFRESHED]), id="never-refreshed"),
+        pytest.param(entry(None), ("No current data from Telnyx", [], [NOT_YET]), id="never-refreshed"),
         pytest.param(entry(), ("Connected to Telnyx", [], [REFRESHED]), id="fine"),
         pytest.param(entry(stale=True), ("Connected to Telnyx", [], [REFRESHED]), id="stale-without-scrapes"),
         pytest.param(
@@ -99,7 +100,7 @@ REFRESHED = row("55", "2018-02-02 22:25:27 UTC, 12 s ago")
             (
                 "The last refresh failed",
                 [NAME, ": connection (ConnectError)", ConnectionFailed.advice, NEXT],
-                [NEVER_REFRESHED],
+                [FAILED],
             ),
             id="failing-without-value",
         ),
@@ -120,7 +121,7 @@ def test_several_collectors():
     ]
     assert rows == [
         REFRESHED,
-        row(*NEVER_REFRESHED[1:], "ip-connections"),
+        row(*FAILED[1:], "ip-connections"),
         row("55 when last read", REFRESHED[2], "fax-applications"),
     ]
 
@@ -182,8 +183,14 @@ def test_inserted_text_is_escaped():
 
 def test_nothing_was_read_yet():
     """A collector that reads in the background, and has not read anything yet, has no number of rows."""
-    (row,) = rendered(entry(view_of(refreshed_at=0.0)))[2]
-    assert row == ("credential-connections", "unknown", "never, or too long ago to show")
+    assert rendered(entry(view_of(refreshed_at=0.0)))[2] == [NOT_YET]
+
+
+def test_some_collectors_have_no_data_yet():
+    """If a collector has data and none fails, the exporter is connected, even if another one was not read yet."""
+    state, _, rows = rendered(entry(), entry(None))
+    assert state == "Connected to Telnyx"
+    assert rows == [REFRESHED, row(*NOT_YET[1:], "ip-connections")]
 
 
 def test_page_loads_no_other_resources():

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from exporter.build import VERSION_TEXT
 from exporter.config.loading.help import help_text
-from exporter.config.loading.messages import suggestion
+from exporter.config.loading.messages import printable, shorten, suggestion
 from exporter.config.settings import DOTENV
+from exporter.config.values import contains_api_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,12 +67,13 @@ def _unknown(name: str, previous: Option | None, known: dict[str, Option]) -> st
     """Describe an unknown argument, of which `name` is the part before `=`."""
     if name.startswith("-") and _FLAG_OF_KEY.fullmatch(name):
         return f"unknown flag {name}: every user can see flags, so set TELNYX_API_KEY or --telnyx.api-key-file instead"
-    if name.startswith("-"):
-        printable = name if name.isprintable() else repr(name)
-        return f"unknown flag {printable}{suggestion(name, known, '--')}"
-    if name.upper().startswith("KEY"):
+    if name.upper().startswith("KEY") or contains_api_key(name):
         return "unknown argument, which looks like an API key: set TELNYX_API_KEY or --telnyx.api-key-file instead"
+    shown = shorten(printable(name)) or "''"
+    if name.startswith("-"):
+        return f"unknown flag {shown}{suggestion(name, known, '--')}"
     if name.startswith("TELNYX_") and name.isprintable():
         return f"unknown argument {name}, which looks like a variable: set it in the environment or in {DOTENV}"
-    advice = f"; did you mean {previous.flag}={name}?" if previous and name.lower() in {"true", "false"} else ""
-    return f"unknown argument {name if name and name.isprintable() else repr(name)}{advice}"
+    if previous and name.lower() in {"true", "false"}:
+        return f"unknown argument {name}; did you mean {previous.flag}={name}?"
+    return f"unknown argument {shown}; see --help"

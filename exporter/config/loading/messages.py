@@ -6,7 +6,7 @@ import difflib
 from typing import TYPE_CHECKING, Any
 
 from exporter.config.settings import DOTENV
-from exporter.config.values import looks_like_api_key
+from exporter.config.values import contains_api_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,10 +40,10 @@ _REASONS = {
 
 
 def suggestion(name: str, known: Iterable[str], prefix: str) -> str:
-    """Suggest a known name that is similar. The common prefix is removed first, because it makes all names similar."""
+    """Suggest a known name that is similar, or `--help`. Names are compared without the prefix that all have."""
     by_rest = {other.removeprefix(prefix): other for other in known}
     close = difflib.get_close_matches(name.removeprefix(prefix), list(by_rest), n=1, cutoff=_SIMILAR)
-    return f"; did you mean {by_rest[close[0]]}?" if close else ""
+    return f"; did you mean {by_rest[close[0]]}?" if close else "; see --help"
 
 
 def explain(error: ValidationError, options: Iterable[Option], sources: Sources) -> str:
@@ -56,12 +56,21 @@ def explain(error: ValidationError, options: Iterable[Option], sources: Sources)
     given = sources.find(option)
     if given is None:  # a line that is only a name
         return f"{option.variable} in {DOTENV}: has no value; write {option.variable}=VALUE, or remove the line"
-    secret = option.secret or looks_like_api_key(given.value)
-    shown = "" if secret else f"={_shorten(repr(given.value))}"
-    return f"{given.where}{shown}: {reason(problem)}"
+    secret = option.secret or contains_api_key(given.value)
+    shown = "" if secret else f"={shorten(repr(given.value))}"
+    why = reason(problem)
+    if contains_api_key(why):  # some reasons suggest what to write instead of the value
+        why = "contains an API key: set TELNYX_API_KEY or --telnyx.api-key-file instead"
+    return f"{given.where}{shown}: {why}"
 
 
-def _shorten(text: str) -> str:
+def printable(text: str) -> str:
+    """Return text that is safe to print on a terminal: in quotes and escaped if it has control characters."""
+    return text if text.isprintable() else repr(text)
+
+
+def shorten(text: str) -> str:
+    """Cut off what is too long for a message."""
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
 

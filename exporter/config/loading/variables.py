@@ -12,7 +12,7 @@ from dotenv import dotenv_values
 from dotenv.parser import parse_stream
 
 from exporter.config.files import read_file
-from exporter.config.loading.messages import suggestion
+from exporter.config.loading.messages import printable, suggestion
 from exporter.config.settings import DOTENV, PREFIX
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def check_prefixed(names: Iterable[str], options: Iterable[Option], place: str =
     for name in names:
         is_ours = name.upper().startswith(PREFIX) and not _KUBERNETES_VARIABLE.fullmatch(name)
         if is_ours and name.upper() not in known:
-            raise ValueError(f"unknown variable {name}{place}{suggestion(name.upper(), known, PREFIX)}")
+            raise ValueError(f"unknown variable {printable(name)}{place}{suggestion(name.upper(), known, PREFIX)}")
 
 
 def check_shared(names: Iterable[str], *, needs_key: bool, needs_url: bool, place: str = "") -> None:
@@ -84,6 +84,8 @@ def check_shared(names: Iterable[str], *, needs_key: bool, needs_url: bool, plac
         rest = upper.removeprefix(_SHARED_PREFIX)
         by_rest = {key.removeprefix(_SHARED_PREFIX): key for key in _INSTEAD_OF_KEY}
         if needs_key and (close := difflib.get_close_matches(rest, by_rest, n=1)):
-            raise ValueError(f"unknown variable {name}{place}; did you mean {_INSTEAD_OF_KEY[by_rest[close[0]]]}?")
+            raise ValueError(
+                f"unknown variable {printable(name)}{place}; did you mean {_INSTEAD_OF_KEY[by_rest[close[0]]]}?"
+            )
         if needs_url and difflib.get_close_matches(rest, ["BASE_URL"], cutoff=_SIMILAR):
-            raise ValueError(f"unknown variable {name}{place}; did you mean TELNYX_BASE_URL?")
+            raise ValueError(f"unknown variable {printable(name)}{place}; did you mean TELNYX_BASE_URL?")

@@ -24,6 +24,7 @@ _MISTAKES = (
     (r"\w+://(?P<address>[^/]*:\d+)(?:/.*)?", "must not have a scheme: write {address}"),
     (r"\w+://(?P<host>[^/:]+)(?:/.*)?", "must not have a scheme: write {host}:10142"),
     (r"(?P<address>[^/]*:\d+)/.*", "must not have a path: write {address}"),
+    (r"\*:?", "must not have a star: write :10142 for all addresses"),
     (r"\*:(?P<port>\d+)", "must not have a star: write :{port} for all addresses"),
     (r"(?P<host>\[[^\[\]]+\]|[^\[\]:/]*):?", "has no port: write {host}:10142"),
     (r"\[(?P<host>[^\[\]]*)\]:\d+", "has {host!r} in brackets, which is not an IPv6 address"),
@@ -57,8 +58,11 @@ def _is_ipv6(text: str) -> bool:
 
 def _explain(text: str) -> str:
     host, _, port = text.rpartition(":")
-    if _is_ipv6(host) and re.fullmatch(r"\d+", port, re.ASCII):
-        return f"must have brackets around the IPv6 address: write [{host}]:{port}"
+    if re.fullmatch(r"\d+", port, re.ASCII):
+        if _is_ipv6(host):
+            return f"must have brackets around the IPv6 address: write [{host}]:{port}"
+        if re.fullmatch(r"\[.*\]", host) and _is_ipv6(host[1:-1]):
+            return f"has the port {port!r}: write a number from 0 to 65535"
     if _is_ipv6(text):
         return f"must have brackets around the IPv6 address, and a port: write [{text}]:10142"
     for pattern, problem in _MISTAKES:

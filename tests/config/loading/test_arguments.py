@@ -48,7 +48,7 @@ def test_switch_takes_no_argument(option):
     assert read(option.flag, "--cache.ttl=1s") == {option.dotted_path: "true", "cache.ttl": "1s"}
     assert error_message(option.flag, "false") == f"unknown argument false; did you mean {option.flag}=false?"
     assert error_message(option.negation, "TRUE") == f"unknown argument TRUE; did you mean {option.flag}=TRUE?"
-    assert error_message(option.flag, "serve") == "unknown argument serve"
+    assert error_message(option.flag, "serve") == "unknown argument serve; see --help"
 
 
 @pytest.mark.parametrize("value", ["true", "false", ""])
@@ -84,19 +84,28 @@ def test_repeated_flags():
         ("--no-dem", "unknown flag --no-dem; did you mean --no-demo?"),
         ("--no-cache.ttl", "unknown flag --no-cache.ttl; did you mean --cache.ttl?"),
         ("--no-web.telemetry-path=/x", "unknown flag --no-web.telemetry-path; did you mean --web.telemetry-path?"),
-        ("--", "unknown flag --"),
-        ("-", "unknown flag -"),
-        ("", "unknown argument ''"),
-        ("true", "unknown argument true"),
-        ("a\nb", "unknown argument 'a\\nb'"),
-        ("--a\u2028b", "unknown flag '--a\\u2028b'"),
-        ("--collector.foo", "unknown flag --collector.foo"),
-        ("--collector.disable-defaults", "unknown flag --collector.disable-defaults"),
+        ("--", "unknown flag --; see --help"),
+        ("-", "unknown flag -; see --help"),
+        ("-v", "unknown flag -v; see --help"),
+        ("--port=99", "unknown flag --port; see --help"),
+        ("", "unknown argument ''; see --help"),
+        ("true", "unknown argument true; see --help"),
+        ("a\nb", "unknown argument 'a\\nb'; see --help"),
+        ("--a\u2028b", "unknown flag '--a\\u2028b'; see --help"),
+        ("--collector.foo", "unknown flag --collector.foo; see --help"),
+        ("--collector.disable-defaults", "unknown flag --collector.disable-defaults; see --help"),
     ],
 )
 def test_unknown_argument_is_rejected(argument, message):
-    """The error for an unknown argument names it without a value, and suggests a flag with a similar name."""
+    """The error for an unknown argument names it without a value, and suggests a similar flag or `--help`."""
     assert error_message(argument) == message
+
+
+@pytest.mark.parametrize("argument", ["x" * 1000, f"--{'x' * 1000}"], ids=["argument", "flag"])
+def test_long_argument_is_shortened(argument):
+    """The error for a long argument quotes only its beginning."""
+    message = error_message(argument)
+    assert f" {argument[:200]}...; see --help" in message
 
 
 def test_variable_as_an_argument_belongs_in_the_environment():
@@ -105,7 +114,7 @@ def test_variable_as_an_argument_belongs_in_the_environment():
     assert message == (
         "unknown argument TELNYX_API_KEY, which looks like a variable: set it in the environment or in .env"
     )
-    assert error_message("TELNYX_\n=hush") == "unknown argument 'TELNYX_\\n'"
+    assert error_message("TELNYX_\n=hush") == "unknown argument 'TELNYX_\\n'; see --help"
 
 
 @pytest.mark.parametrize("flag", ["--telnyx.api-key", "--telnyx-api-key", "--api-key", "--apikey", "--token", "-key"])
@@ -117,14 +126,20 @@ def test_flag_for_the_key_is_rejected(flag, key):
     )
 
 
+LOOKS_LIKE_A_KEY = "unknown argument, which looks like an API key: set TELNYX_API_KEY or --telnyx.api-key-file instead"
+
+
 @pytest.mark.parametrize("key", ["KEY0123hush_abc", "key0123hush"])
 def test_key_as_an_argument_is_not_quoted(key):
     """The error for an argument that looks like an API key says where the key belongs, and does not quote it."""
     for arguments in ((key,), ("--demo", key)):
-        message = error_message(*arguments)
-        assert message == (
-            "unknown argument, which looks like an API key: set TELNYX_API_KEY or --telnyx.api-key-file instead"
-        )
+        assert error_message(*arguments) == LOOKS_LIKE_A_KEY
+
+
+@pytest.mark.parametrize("argument", ["Bearer {}", "--{}", "-{}=x", "--demo{}", "key: {}"])
+def test_key_in_an_argument_is_not_quoted(argument):
+    """The error for an argument or a flag that contains an API key does not quote it."""
+    assert error_message(argument.format("KEY0123456789ABCDEF_hush")) == LOOKS_LIKE_A_KEY
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "--version"])

@@ -91,6 +91,15 @@ def test_line_without_a_value_is_explained(variable):
     assert error_message() == f"{variable} in .env: has no value; write {variable}=VALUE, or remove the line"
 
 
+def test_value_with_a_key_is_not_quoted():
+    """A message quotes no value that contains an API key, and suggests none."""
+    key = "KEY0123456789ABCDEF"
+    instead = "contains an API key: set TELNYX_API_KEY or --telnyx.api-key-file instead"
+    assert error_message(f"--log.format=Bearer {key}") == "--log.format: must be logfmt or json"
+    assert error_message(f"--web.listen-address={key}") == f"--web.listen-address: {instead}"
+    assert error_message(f"--metrics.sensitive-labels=x{key}") == f"--metrics.sensitive-labels: {instead}"
+
+
 def test_long_value_is_shortened():
     """A message quotes only the beginning of a long value."""
     message = error_message(f"--cache.ttl={'x' * 1000}")
@@ -99,6 +108,6 @@ def test_long_value_is_shortened():
 
 
 def test_suggestion_is_a_similar_name():
-    """A suggestion is the most similar name without the common prefix. There is none if all names differ a lot."""
+    """A suggestion is the most similar name without the common prefix. If all names differ a lot, it is `--help`."""
     assert suggestion("--tim", ["--time", "--cache"], "--") == "; did you mean --time?"
-    assert suggestion("--tim", ["--cache"], "--") == ""
+    assert suggestion("--tim", ["--cache"], "--") == "; see --help"

@@ -66,8 +66,16 @@ def test_error_states_the_place():
     """The error states that a variable is in `.env`."""
     with pytest.raises(ValueError, match=r"^unknown variable TELNYX_APIKEY in \.env; did you mean TELNYX_API_KEY\?$"):
         check_shared(["TELNYX_APIKEY"], needs_key=True, needs_url=True, place=" in .env")
-    with pytest.raises(ValueError, match=r"^unknown variable TELNYX_EXPORTER_X in \.env$"):
+    with pytest.raises(ValueError, match=r"^unknown variable TELNYX_EXPORTER_X in \.env; see --help$"):
         check_prefixed(["TELNYX_EXPORTER_X"], OPTIONS, " in .env")
+
+
+def test_error_escapes_control_characters():
+    """The error escapes control characters in the name of a variable, so that they don't reach the terminal."""
+    assert message_for("TELNYX_API_KEY\x1b", needs_key=True).startswith(r"unknown variable 'TELNYX_API_KEY\x1b'; ")
+    assert message_for("TELNYX_BASE_URL\x1b", needs_url=True).startswith(r"unknown variable 'TELNYX_BASE_URL\x1b'; ")
+    with pytest.raises(ValueError, match=r"^unknown variable 'TELNYX_EXPORTER_\\x1b'; see --help$"):
+        check_prefixed(["TELNYX_EXPORTER_\x1b"], OPTIONS)
 
 
 def test_set_variables_are_in_upper_case():

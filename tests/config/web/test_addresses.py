@@ -40,6 +40,7 @@ GENERAL = "must be HOST:PORT such as :10142, 127.0.0.1:10142 or [::1]:10142, or 
         ("[::1]:", "has no port: write [::1]:10142"),
         (":http", "has the port 'http': write a number from 0 to 65535"),
         ("[::1]:abc", "has the port 'abc': write a number from 0 to 65535"),
+        ("[::1]:65536", "has the port '65536': write a number from 0 to 65535"),
         (":-1", "has the port '-1': write a number from 0 to 65535"),
         (":65536", "has the port '65536': write a number from 0 to 65535"),
         pytest.param(
@@ -58,6 +59,7 @@ GENERAL = "must be HOST:PORT such as :10142, 127.0.0.1:10142 or [::1]:10142, or 
         ("http://localhost:80/metrics", "must not have a scheme: write localhost:80"),
         ("https://localhost", "must not have a scheme: write localhost:10142"),
         ("localhost:80/metrics", "must not have a path: write localhost:80"),
+        ("*", "must not have a star: write :10142 for all addresses"),
         ("*:80", "must not have a star: write :80 for all addresses"),
         ("unix://relative", "must have an absolute path: write one such as unix:///run/relative"),
         ("unix:relative", "must have an absolute path: write one such as unix:///run/relative"),

@@ -27,37 +27,36 @@ as in `(.Values.podMonitor).enabled` allow for values that are missing after `he
 {{- if not (regexMatch "^[a-z][a-z0-9.-]*$" $name) }}
 {{- fail (printf "settings.%s is no setting: write the flag without its dashes, such as cache.ttl" $name) }}
 {{- end }}
-{{- include "telnyx-exporter.checkDecided" (list "settings" $name $name) }}
+{{- include "telnyx-exporter.checkDecided" (list (printf "settings.%s" $name) $name) }}
 {{- include "telnyx-exporter.checkPassword" (list (printf "settings.%s" $name) $value) }}
 {{- end }}
 {{- range .Values.extraArgs }}
 {{- $flag := regexFind "^--[^= ]*" . }}
 {{- $name := $flag | trimPrefix "--" | trimPrefix "no-" }}
-{{- include "telnyx-exporter.checkDecided" (list "extraArgs" $flag $name) }}
+{{- include "telnyx-exporter.checkDecided" (list (printf "extraArgs: %s" $flag) $name) }}
 {{- include "telnyx-exporter.checkPassword" (list (printf "extraArgs: %s" ($flag | default "an argument")) .) }}
 {{- end }}
 {{- range .Values.extraEnv }}
 {{- include "telnyx-exporter.checkVariable" (list "extraEnv" .) }}
 {{- if hasPrefix "TELNYX_EXPORTER_" .name }}
-{{- include "telnyx-exporter.checkDecided" (list "extraEnv" .name (trimPrefix "TELNYX_EXPORTER_" .name)) }}
+{{- include "telnyx-exporter.checkDecided" (list (printf "extraEnv: %s" .name) (trimPrefix "TELNYX_EXPORTER_" .name)) }}
 {{- end }}
 {{- end }}
 {{- end }}
 
-{{- /* Reject a setting that the chart decides, or that it must know. The arguments are the value, the text in it, and the setting. */}}
+{{- /* Reject a setting that the chart decides, or that it must know. The arguments are where it is, and its name. */}}
 {{- define "telnyx-exporter.checkDecided" -}}
-{{- $value := index . 0 }}
-{{- $text := index . 1 }}
-{{- $name := index . 2 | lower | replace "__" "." | replace "_" "." | replace "-" "." }}
+{{- $where := first . }}
+{{- $name := last . | lower | replace "__" "." | replace "_" "." | replace "-" "." }}
 {{- $decided := list "telnyx.api-key-file" "web.config.file" "web.listen-address" "web.systemd-socket" "demo" "once" "once.complete" "check-config" "check-access" "version" "help" }}
 {{- range $decided }}
 {{- if eq $name (replace "-" "." .) }}
-{{- fail (printf "%s.%s can't be set: the chart decides it; see apiKey, webConfig, service and demo" $value $text) }}
+{{- fail (printf "%s can't be set: the chart decides it; see apiKey, webConfig, service and demo" $where) }}
 {{- end }}
 {{- end }}
 {{- range list "web.route-prefix" "web.external-url" "web.telemetry-path" }}
-{{- if and (ne $value "settings") (eq $name (replace "-" "." .)) }}
-{{- fail (printf "%s.%s can't be set: write it as settings.%s, which probes and scrapes follow" $value $text .) }}
+{{- if and (not (hasPrefix "settings." $where)) (eq $name (replace "-" "." .)) }}
+{{- fail (printf "%s can't be set: write it as settings.%s, which probes and scrapes follow" $where .) }}
 {{- end }}
 {{- end }}
 {{- end }}
