@@ -13,6 +13,7 @@ from cryptography import x509
 from fake_api import FakeApi, connections, silence
 from list_reader import KEY, Recorder, fetch, ids
 
+from exporter.config.flags import UsageError
 from exporter.telnyx.errors import (
     CertificateExpired,
     CertificateMismatch,
@@ -218,6 +219,13 @@ def test_the_context_is_created_once(monkeypatch, ca_file):
     assert created == [(ca_file,)]
     open_route("http://127.0.0.1:1")
     assert created == [(ca_file,)]
+
+
+@pytest.mark.parametrize("host", ["1.2.3.999", "\u2603.test", "xn--zzzzzz.test", "[v1.x]"])
+def test_a_host_that_httpx_rejects(ca_file, host):
+    """A host that httpx can't use is an error of the configuration, not of each request. It is not quoted."""
+    with pytest.raises(UsageError, match=r"^--telnyx.base-url: must have a valid host name or IP address$"):
+        open_route(f"https://{host}/canary/v2", ca_file)
 
 
 # Proxies
