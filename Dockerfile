@@ -1,4 +1,4 @@
-# Two builds from the same base are the same: --build-arg PYTHON=python:3.13-slim@sha256:... names one.
+# Two builds from the same base image are identical. To pin it, pass --build-arg PYTHON=python:3.13-slim@sha256:...
 ARG PYTHON=python:3.13-slim
 
 FROM ${PYTHON} AS build
@@ -15,7 +15,7 @@ COPY exporter exporter
 ARG REVISION=unknown
 # Seconds since 1970: the date of the commit, git log -1 --format=%ct.
 ARG SOURCE_DATE_EPOCH
-# Bytecode that is held against no source's time is the same in each build.
+# Bytecode with unchecked hashes contains no times, so it is the same in each build.
 RUN EXPORTER_REVISION="${REVISION}" /tools/bin/hatchling build -t wheel \
  && /tools/bin/pip --python /app install --no-compile --no-deps --no-index --find-links dist telnyx-exporter \
  && /app/bin/python -m compileall -q --invalidation-mode unchecked-hash /app/lib \

@@ -53,7 +53,12 @@ def _from_environment() -> dict[str, str]:
     revision = os.environ.get("EXPORTER_REVISION", "unknown")
     if revision != "unknown" and re.fullmatch(r"[\w.+/-]+", revision, re.ASCII):
         values["REVISION"] = revision
-    if epoch := os.environ.get("SOURCE_DATE_EPOCH"):  # https://reproducible-builds.org/specs/source-date-epoch/
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")  # https://reproducible-builds.org/specs/source-date-epoch/
+    if epoch == "":
+        del os.environ["SOURCE_DATE_EPOCH"]  # unset, but hatchling would fail to parse it
+    elif epoch is not None:
+        if not re.fullmatch(r"\d{1,11}", epoch, re.ASCII):
+            raise SystemExit(f"SOURCE_DATE_EPOCH={epoch!r}: must be seconds since 1970, such as 1772600767")
         values["DATE"] = _format(epoch)
     return values
 
@@ -62,7 +67,7 @@ def _from_git(root: Path) -> dict[str, str]:
     if not (root / ".git").exists():  # the repository around it, if there is one, is another project's
         return {}
     try:
-        revision, date = _git(root, "log", "-1", "--format=%H %ct").split()
+        revision, date = _git(root, "log", "-1", "--no-show-signature", "--format=%H %ct").split()
         changes = _git(root, "--no-optional-locks", "status", "--porcelain")
     except (OSError, subprocess.CalledProcessError):
         return {}
@@ -71,7 +76,7 @@ def _from_git(root: Path) -> dict[str, str]:
 
 def _git(root: Path, *arguments: str) -> str:
     command = ("git", "-C", str(root), *arguments)
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603 -- constant arguments
+    return subprocess.run(command, capture_output=True, errors="replace", check=True).stdout  # noqa: S603 -- constant arguments
 
 
 def _format(epoch: str) -> str:

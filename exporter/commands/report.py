@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from operator import attrgetter
 from pathlib import Path
@@ -13,9 +14,11 @@ from exporter.commands.components import ONLY_FOR_TELNYX
 from exporter.config.loading.messages import printable
 from exporter.config.settings import DOTENV
 from exporter.config.values import contains_api_key
+from exporter.telnyx.http.proxies import proxy_variable
+from exporter.telnyx.http.tls import ca_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from exporter.config.loading.sources import Given
     from exporter.config.settings import Settings
@@ -24,16 +27,32 @@ if TYPE_CHECKING:
 def describe(settings: Settings, given: Sequence[Given], web_files: Sequence[Path]) -> Iterator[str]:
     """Yield the lines. They contain no secret: of the API key only where it is set, and of a URL only the host."""
     shown = [each for each in given if each.option.path != ("check_config",)]
-    texts = [_text(each) for each in shown]
-    width = max(map(len, texts), default=0)
-    yield "settings:" if shown else "settings: all have their defaults"
-    for each, text in zip(shown, texts, strict=True):
-        origin = "a flag" if each.where == each.option.flag else each.where
-        yield f"  {text:{width}}  from {origin}{_why_unused(settings, each)}"
-    if files := dict.fromkeys(printable(str(path.absolute())) for path in _files(settings, given, web_files)):
+    variables = _variables(settings)
+    texts = [(_text(each), f"{_origin(each)}{_why_unused(settings, each)}") for each in shown]
+    texts += [(what, name) for name, what in variables.items()]
+    width = max((len(text) for text, _ in texts), default=0)
+    yield "settings:" if texts else "settings: all have their defaults"
+    yield from (f"  {text:{width}}  from {origin}" for text, origin in texts)
+    if files := dict.fromkeys(
+        printable(str(path.absolute())) for path in _files(settings, given, variables, web_files)
+    ):
         yield "files:"
         yield from (f"  {file}" for file in files)
     yield f"collectors: {', '.join(collector.name for collector, _ in enabled_collectors(settings))}"
+
+
+def _origin(given: Given) -> str:
+    return "a flag" if given.where == given.option.flag else given.where
+
+
+def _variables(settings: Settings) -> dict[str, str]:
+    """Return the variables of other programs that decide how the exporter connects to Telnyx, and what each sets."""
+    if settings.demo:
+        return {}
+    is_tls = settings.base_url.startswith("https:")
+    proxy = proxy_variable(settings.base_url) if settings.telnyx.proxy_url is None else None
+    cas = ca_variable() if settings.telnyx.ca_file is None and is_tls else None
+    return {name: what for name, what in ((proxy, "proxy"), (cas, "trusted CAs")) if name}
 
 
 def _text(given: Given) -> str:
@@ -59,11 +78,15 @@ def _why_unused(settings: Settings, given: Given) -> str:
     return ""
 
 
-def _files(settings: Settings, given: Sequence[Given], web_files: Sequence[Path]) -> Iterator[Path]:
+def _files(
+    settings: Settings, given: Sequence[Given], variables: Iterable[str], web_files: Sequence[Path]
+) -> Iterator[Path]:
     if Path(DOTENV).exists():
         yield Path(DOTENV)
     for each in given:
         value = attrgetter(each.option.dotted_path)(settings) if each.option.path[0] != "collectors" else None
         if isinstance(value, Path) and not _why_unused(settings, each):
             yield value
+    if "SSL_CERT_FILE" in variables:
+        yield Path(os.environ["SSL_CERT_FILE"])
     yield from web_files

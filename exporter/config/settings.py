@@ -243,12 +243,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_mode(self) -> Self:
-        modes = {
-            "--once.complete" if self.once_complete else "--once": self.once or self.once_complete,
-            "--check-config": self.check_config,
-            "--check-access": self.check_access,
-        }
-        chosen = [flag for flag, is_on in modes.items() if is_on]
-        if len(chosen) > 1:
-            raise ValueError(f"{' and '.join(chosen)} can't be used together: choose one")
+        if self.check_access and (self.once or self.once_complete):
+            flag = "--once.complete" if self.once_complete else "--once"
+            raise ValueError(f"{flag} and --check-access can't be used together: choose one")
         return self

@@ -70,7 +70,7 @@ class NameNotResolved(ConnectionFailed):
 
 
 class TlsFailed(TelnyxError):
-    """The TLS handshake failed. A retry would fail, too."""
+    """TLS failed, mostly in the handshake. A retry would fail, too."""
 
     reason = "tls"
     advice = "Check that --telnyx.base-url is an HTTPS server, and that no firewall or proxy interferes with TLS."

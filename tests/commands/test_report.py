@@ -12,9 +12,10 @@ CANARY = "c4n4ry"
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path):
-    """Run each test in an empty directory, with nothing but an API key in the environment."""
+    """Run each test in an empty directory. Of the variables that the report knows, only an API key is set."""
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.upper().startswith("TELNYX_")]:
+    known = ("TELNYX_", "SSL_CERT_", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    for name in [name for name in os.environ if name.upper().startswith(known)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("TELNYX_API_KEY", f"KEY{CANARY}")
 
@@ -135,6 +136,40 @@ def test_demo_uses_no_settings_of_telnyx():
     unused = [line for line in lines if line.endswith(" (not used: a demo reads no Telnyx account)")]
     assert [line.split()[0] for line in unused] == ["API", "--telnyx.base-url=https://a", "--telnyx.api-key-file=key"]
     assert "files:" not in lines
+
+
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
+def test_proxy_of_the_environment_is_named(monkeypatch, name):
+    """If the environment sets the proxy, the report names the variable, but does not show its value."""
+    monkeypatch.setenv(name, f"http://me:{CANARY}@{CANARY}.example:3128")
+    lines = report()
+    assert f"proxy from {name}" in lines
+    assert CANARY not in str(lines)
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_cas_of_the_environment_are_named(monkeypatch, name):
+    """If the environment sets the trusted CAs, the report names the variable, and lists a file with the others."""
+    monkeypatch.setenv(name, "cas")
+    lines = report()
+    assert f"trusted CAs from {name}" in lines
+    assert (str(Path.cwd() / "cas") in lines) is (name == "SSL_CERT_FILE")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["--telnyx.ca-file=c", "--telnyx.proxy-url=http://a"], id="flags take precedence"),
+        pytest.param(["--demo"], id="demo"),
+        pytest.param(["--telnyx.base-url=http://127.0.0.1:1"], id="loopback without TLS"),
+    ],
+)
+def test_unused_variables_are_not_named(monkeypatch, arguments):
+    """The report names no variable that another setting or a demo makes irrelevant."""
+    expected = report(*arguments)
+    for name in ("HTTPS_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.setenv(name, CANARY)
+    assert report(*arguments) == expected
 
 
 def test_line_breaks_stay_out_of_lines():

@@ -148,21 +148,14 @@ def test_defaults(path):
 
 
 @pytest.mark.parametrize(
-    ("modes", "names"),
-    [
-        (("once", "check_access"), "--once and --check-access"),
-        (("once_complete", "check_config"), "--once.complete and --check-config"),
-        (
-            ("once", "once_complete", "check_config", "check_access"),
-            "--once.complete and --check-config and --check-access",
-        ),
-    ],
+    ("modes", "flag"),
+    [(("once",), "--once"), (("once_complete",), "--once.complete"), (("once", "once_complete"), "--once.complete")],
 )
-def test_only_one_mode(modes, names):
-    """Several modes are an error that names them. `--once.complete` and `--once` are one mode."""
-    with pytest.raises(ValidationError, match=f"{names} can't be used together: choose one"):
-        Settings(**dict.fromkeys(modes, "true"))
-    assert Settings(once="true", once_complete="true").once
+def test_one_poll_at_a_time(modes, flag):
+    """A poll and an access check together are an error that names them. Each can be combined with `--check-config`."""
+    with pytest.raises(ValidationError, match=f"{flag} and --check-access can't be used together: choose one"):
+        Settings(check_access="true", **dict.fromkeys(modes, "true"))
+    assert Settings(check_config="true", **dict.fromkeys(modes, "true")).check_config
 
 
 @pytest.mark.parametrize("text", ["", "abc", "東京都"])

@@ -57,15 +57,20 @@ def commit(folder):
     return git(folder, "rev-parse", "HEAD")
 
 
-def build(folder, target="wheel", *, path=None, **variables):
-    """Build a package and return its file."""
-    out = folder.parent / f"{target}-{len(list(folder.parent.iterdir()))}"
+def run_build(folder, out, target="wheel", *, path=None, **variables):
+    """Build a package in the folder `out`, and return the completed process."""
     environment = {
         name: value for name, value in os.environ.items() if name not in {"SOURCE_DATE_EPOCH", "EXPORTER_REVISION"}
     }
     environment |= {"GIT_CONFIG_GLOBAL": os.devnull} | variables | ({} if path is None else {"PATH": path})
     command = (sys.executable, "-m", "hatchling", "build", "-t", target, "-d", out)
-    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def build(folder, target="wheel", **options):
+    """Build a package and return its file."""
+    out = folder.parent / f"{target}-{len(list(folder.parent.iterdir()))}"
+    result = run_build(folder, out, target, **options)
     assert result.returncode == 0, result.stderr
     (file,) = out.iterdir()
     return file
@@ -148,6 +153,33 @@ def test_environment_takes_precedence(folder, commit):
     """The environment takes precedence over the repository, each variable on its own."""
     assert facts(build(folder, SOURCE_DATE_EPOCH="0")) == (commit, "1970-01-01T00:00:00Z")
     assert facts(build(folder, EXPORTER_REVISION="abc")) == ("abc", COMMITTED)
+
+
+@pytest.mark.parametrize("epoch", ["yesterday", "1e9", "-1", "1_000", "9" * 20])
+def test_invalid_date_in_the_environment_is_one_line(folder, epoch):
+    """If SOURCE_DATE_EPOCH is no number of seconds, the build fails with one line that says so."""
+    result = run_build(folder, folder.parent / "out", SOURCE_DATE_EPOCH=epoch)
+    assert result.returncode == 1
+    assert result.stderr == f"SOURCE_DATE_EPOCH={epoch!r}: must be seconds since 1970, such as 1772600767\n"
+
+
+def test_empty_date_in_the_environment_is_unset(folder, commit):
+    """An empty SOURCE_DATE_EPOCH counts as unset. A container is built with one if `git log` prints nothing."""
+    assert facts(build(folder, SOURCE_DATE_EPOCH="")) == (commit, COMMITTED)
+
+
+def test_settings_of_git_do_not_matter(folder, commit):
+    """Settings of Git that change its output, and file names in any encoding, change nothing."""
+    git(folder, "config", "log.showSignature", "true")
+    git(folder, "config", "core.quotePath", "false")
+    unsigned = git(folder, "cat-file", "commit", "HEAD")
+    head, _, message = unsigned.partition("\n\n")
+    signature = "gpgsig -----BEGIN SSH SIGNATURE-----\n -----END SSH SIGNATURE-----"
+    (folder / ".git" / "signed").write_text(f"{head}\n{signature}\n\n{message}\n")
+    signed = git(folder, "hash-object", "-t", "commit", "-w", folder / ".git" / "signed")
+    git(folder, "update-ref", "HEAD", signed)
+    (folder / os.fsdecode(b"\xe9")).touch()
+    assert facts(build(folder)) == (f"{signed}-modified", COMMITTED)
 
 
 @pytest.mark.parametrize("revision", ["unknown", "", 'x"; import os; "'], ids=["default", "empty", "code"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
@@ -128,7 +129,7 @@ class Client:
                 if response.status_code == httpx.codes.OK:
                     return await read_body(response, MAX_BODY_BYTES)
                 failure = await self._error(response)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ssl.SSLError) as error:
             failure = translate_error(error, is_at_proxy=trace.is_at_proxy)
         finally:
             seconds = time.perf_counter() - started

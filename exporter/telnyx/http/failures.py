@@ -57,14 +57,18 @@ class PeerTrace:
             self.is_at_proxy = False
 
 
-def translate_error(error: httpx.HTTPError, *, is_at_proxy: bool = False) -> TelnyxError:
-    """Translate an error of httpx. `is_at_proxy` says that it is about the connection to the proxy.
+def translate_error(error: httpx.HTTPError | ssl.SSLError, *, is_at_proxy: bool = False) -> TelnyxError:
+    """Translate an error of httpx, or an error of TLS after the handshake, which httpx does not translate.
+
+    `is_at_proxy` says that it is about the connection to the proxy.
 
     Of its causes, only static texts of the operating system and of OpenSSL are kept, because others can quote the peer.
     """
     if isinstance(error, httpx.ProxyError):
         status = re.match(r"[1-9]\d\d(?!\d)", str(error), re.ASCII)
         return proxy_error(int(status[0]) if status else None)
+    if isinstance(error, ssl.SSLError):
+        return _translate_tls_error(error, "connection", is_at_proxy=is_at_proxy)
     if isinstance(error, httpx.ConnectError):
         return _translate_connect_error(error, is_at_proxy=is_at_proxy)
     name = type(error).__name__
@@ -91,11 +95,17 @@ def _translate_connect_error(error: httpx.ConnectError, *, is_at_proxy: bool) ->
         if isinstance(cause, socket.gaierror):
             unresolved = ProxyFailed if is_at_proxy else NameNotResolved
             return unresolved(f"can't resolve the host name of {peer}: {cause.strerror}")
-        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
-            broken = ProxyFailed if is_at_proxy else TlsFailed
-            return broken(f"the TLS handshake with {peer} failed ({cause.reason})")
+        if isinstance(cause, ssl.SSLEOFError):
+            return failed(f"the connection to {peer} was closed during the TLS handshake")
+        if isinstance(cause, ssl.SSLError):
+            return _translate_tls_error(cause, "handshake", is_at_proxy=is_at_proxy)
     messages = ", ".join(_system_messages(error))
     return failed(f"can't connect to {peer}" + (f": {messages}" if messages else ""))
+
+
+def _translate_tls_error(error: ssl.SSLError, what: str, *, is_at_proxy: bool) -> TelnyxError:
+    kind, peer = (ProxyFailed, "the proxy") if is_at_proxy else (TlsFailed, "the API")
+    return kind(f"the TLS {what} with {peer} failed ({error.reason})")
 
 
 def _translate_certificate_error(error: ssl.SSLCertVerificationError, peer: str) -> TlsFailed:

@@ -19,24 +19,31 @@ def find_proxy(base_url: str, proxy_url: str | None, environment: Mapping[str, s
     Without the flag, the environment decides, except for loopback: a proxy can't reach this machine's loopback.
     Raises `UsageError`, which does not quote the URL.
     """
-    target = urlsplit(base_url)
-    host = target.hostname or ""
     if proxy_url is not None:
-        if target.scheme == "http" and not is_loopback(urlsplit(proxy_url).hostname or ""):
+        if urlsplit(base_url).scheme == "http" and not is_loopback(urlsplit(proxy_url).hostname or ""):
             raise UsageError(
                 "--telnyx.proxy-url: must be on loopback, because --telnyx.base-url is http, which would expose the "
                 "API key"
             )
         return proxy_url
+    name = proxy_variable(base_url, environment)
+    if name is None:
+        return None
+    value = environment[name]
+    try:
+        return check_proxy_url(value if "://" in value else f"http://{value}")
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+
+
+def proxy_variable(base_url: str, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the name of the environment variable that sets the proxy, or None if no variable does."""
+    target = urlsplit(base_url)
+    host = target.hostname or ""
     if is_loopback(host) or _is_excluded(host, target.port or 443, environment):
         return None
-    for name in (_variable("https_proxy", environment), _variable("all_proxy", environment)):
-        if value := environment.get(name):
-            try:
-                return check_proxy_url(value if "://" in value else f"http://{value}")
-            except ValueError as error:
-                raise UsageError(f"{name}: {error}") from None
-    return None
+    names = (_variable("https_proxy", environment), _variable("all_proxy", environment))
+    return next((name for name in names if environment.get(name)), None)
 
 
 def _variable(name: str, environment: Mapping[str, str]) -> str:

@@ -29,11 +29,16 @@ def create_ssl_context(ca_file: Path | None, environment: Mapping[str, str] = os
     """
     if ca_file is not None:
         return _from_file("--telnyx.ca-file", ca_file)
-    if file := environment.get("SSL_CERT_FILE"):
-        return _from_file("SSL_CERT_FILE", Path(file))
-    if directories := environment.get("SSL_CERT_DIR"):
-        return _from_directories(directories)
-    return httpx.create_ssl_context(trust_env=False)
+    name = ca_variable(environment)
+    if name is None:
+        return httpx.create_ssl_context(trust_env=False)
+    value = environment[name]
+    return _from_file(name, Path(value)) if name == "SSL_CERT_FILE" else _from_directories(value)
+
+
+def ca_variable(environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the name of the environment variable that sets the trusted CAs, or None if no variable does."""
+    return next((name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if environment.get(name)), None)
 
 
 def _from_file(source: str, path: Path) -> ssl.SSLContext:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from exporter.config.flags import UsageError
 from exporter.telnyx.http.proxies import find_proxy
 from exporter.telnyx.http.tls import create_ssl_context
 
@@ -27,6 +28,10 @@ def open_route(base_url: str, ca_file: Path | None = None, proxy_url: str | None
 
     The flags take precedence over the environment. Raises `UsageError` if one that is used is invalid.
     """
+    try:
+        httpx.Request("GET", base_url)  # rejects some hosts that Python accepts, and would do so at each request
+    except (httpx.InvalidURL, UnicodeError):
+        raise UsageError("--telnyx.base-url: must have a valid host name or IP address") from None
     proxy = find_proxy(base_url, proxy_url)
     is_tls = "https" in {urlsplit(url).scheme for url in (base_url, proxy) if url}
     context = create_ssl_context(ca_file) if is_tls or ca_file else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -103,8 +103,13 @@ def tls_error(kind=ssl.SSLError, reason="WRONG_VERSION_NUMBER"):
         ),
         pytest.param(
             tls_error(ssl.SSLEOFError, "UNEXPECTED_EOF_WHILE_READING"),
-            ConnectionFailed("can't connect to the API"),
+            ConnectionFailed("the connection to the API was closed during the TLS handshake"),
             id="closed during the handshake",
+        ),
+        pytest.param(
+            tls_error().__cause__.__context__,
+            TlsFailed("the TLS connection with the API failed (WRONG_VERSION_NUMBER)"),
+            id="after the handshake",
         ),
         pytest.param(
             httpx.ProxyError(f"407 {CANARY}"),

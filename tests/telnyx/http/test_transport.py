@@ -13,6 +13,7 @@ from cryptography import x509
 from fake_api import FakeApi, connections, silence
 from list_reader import KEY, Recorder, fetch, ids
 
+from exporter.config.flags import UsageError
 from exporter.telnyx.errors import (
     CertificateExpired,
     CertificateMismatch,
@@ -153,8 +154,33 @@ async def test_a_handshake_that_breaks_is_retried(recorder, ca_file):
 
     async with await asyncio.start_server(close, "127.0.0.1", 0) as closing:
         url = f"https://127.0.0.1:{closing.sockets[0].getsockname()[1]}"
-        _, attempts = await failure(recorder, ConnectionFailed, base_url=url, ca_file=ca_file)
-    assert attempts == ATTEMPTS
+        failed = await failure(recorder, ConnectionFailed, base_url=url, ca_file=ca_file)
+    assert failed == ("the connection to the API was closed during the TLS handshake", ATTEMPTS)
+
+
+@pytest.mark.parametrize("through_proxy", [False, True], ids=["API", "proxy"])
+async def test_tls_that_fails_after_the_handshake(recorder, ca_file, through_proxy):
+    """Something on the way can break TLS after the handshake, too. That is an error of the network, not a bug."""
+    broken = asyncio.Event()
+
+    async def relay(reader, writer):
+        async with https_api() as api:
+            api_reader, api_writer = await asyncio.open_connection("127.0.0.1", api.port)
+            api_writer.write(await reader.read(2**16))  # the handshake ...
+            writer.write(await api_reader.read(2**16))
+            await reader.read(2**16)  # ... which the client ends with its first request
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            await broken.wait()
+            api_writer.close()
+        writer.close()
+
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as listening:
+        address = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        options = {"base_url": f"https://{HOST}", "proxy_url": address} if through_proxy else {"base_url": address}
+        kind, message = await send_once(**options, ca_file=ca_file)
+        broken.set()
+    assert kind is (ProxyFailed if through_proxy else TlsFailed)
+    assert message == f"the TLS connection with the {'proxy' if through_proxy else 'API'} failed (WRONG_VERSION_NUMBER)"
 
 
 async def test_a_name_that_dns_does_not_know(recorder, ca_file):
@@ -193,6 +219,13 @@ def test_the_context_is_created_once(monkeypatch, ca_file):
     assert created == [(ca_file,)]
     open_route("http://127.0.0.1:1")
     assert created == [(ca_file,)]
+
+
+@pytest.mark.parametrize("host", ["1.2.3.999", "\u2603.test", "xn--zzzzzz.test", "[v1.x]"])
+def test_a_host_that_httpx_rejects(ca_file, host):
+    """A host that httpx can't use is an error of the configuration, not of each request. It is not quoted."""
+    with pytest.raises(UsageError, match=r"^--telnyx.base-url: must have a valid host name or IP address$"):
+        open_route(f"https://{host}/canary/v2", ca_file)
 
 
 # Proxies
