@@ -154,13 +154,12 @@ def test_a_terminal_that_is_gone_does_not_matter(monkeypatch):
         structlog.get_logger().info("lost")
 
 
-def test_sigterm_exits_only_meanwhile(monkeypatch):
-    """SIGTERM raises `SystemExit` while progress is shown. Then it has its earlier effect."""
+def test_sigterm_is_control_c_only_meanwhile(monkeypatch):
+    """SIGTERM interrupts while progress is shown. Then it has its earlier effect."""
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(sys, "stderr", Gone())
-    with pytest.raises(SystemExit) as exit_, show_progress(LogSettings()):
+    with pytest.raises(KeyboardInterrupt), show_progress(LogSettings()):
         signal.raise_signal(signal.SIGTERM)
-    assert exit_.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -252,12 +251,13 @@ def test_a_signal_removes_the_bars(tmp_path, number):
         process = subprocess.Popen([*COMMAND, "--once"], stderr=stream, env=environment, cwd=tmp_path)
         try:
             silent.settimeout(TIMEOUT)
-            with silent.accept()[0]:
+            with silent.accept()[0] as connection:
+                assert connection.recv(1) == b"G"  # the request
                 process.send_signal(number)
                 process.wait(TIMEOUT)
         finally:
             process.kill()
-        assert process.returncode == 128 + number
+        assert process.returncode == 128 + signal.SIGINT
         screen = Screen(finish())
     assert screen.states[0] == "credential-connections: 0/? pages"
     assert screen.text == []

@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from exporter.logs import configure_logging
 from exporter.telnyx.lists.progress import no_progress
@@ -25,15 +25,15 @@ _TERMINALS_WITHOUT_CURSOR = {"dumb", "unknown"}
 def show_progress(log: LogSettings) -> Iterator[CreateProgress]:
     """Provide a function for the progress of each resource. On exit, nothing of it remains on the terminal.
 
-    Log lines meanwhile appear above it. SIGTERM raises `SystemExit`. If standard error is not a terminal, nothing is
-    shown.
+    Log lines meanwhile appear above it. SIGTERM ends the command as Control-C does. If standard error is not a terminal,
+    nothing is shown.
     """
     if not sys.stderr.isatty() or os.environ.get("TERM", "") in _TERMINALS_WITHOUT_CURSOR:
         yield no_progress
         return
     from exporter.commands.progress.bars import Bars  # noqa: PLC0415 -- takes 0.1 s, which services should not wait for
 
-    previous = signal.signal(signal.SIGTERM, _exit)
+    previous = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with Bars(sys.stderr) as bars:
             configure_logging(log.level, log.format, bars)
@@ -41,8 +41,3 @@ def show_progress(log: LogSettings) -> Iterator[CreateProgress]:
     finally:
         configure_logging(log.level, log.format, sys.stderr)
         signal.signal(signal.SIGTERM, previous)
-
-
-def _exit(number: int, _: object) -> NoReturn:
-    """Exit with the status that a shell shows for the signal."""
-    sys.exit(128 + number)
