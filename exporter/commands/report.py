@@ -61,7 +61,7 @@ def _text(given: Given) -> str:
         return "API key"
     if contains_api_key(value):
         value = "..."
-    elif option.secret:  # the path of a URL can contain a token of a proxy, and other parts a password
+    elif option.secret and value:  # the path of a URL can contain a token of a proxy, and other parts a password
         parts = urlsplit(value)
         rest = "/..." if parts.path.strip("/") else ""
         value = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{rest}" if parts.netloc else "..."

@@ -172,6 +172,11 @@ def test_unused_variables_are_not_named(monkeypatch, arguments):
     assert report(*arguments) == expected
 
 
+def test_empty_url_is_shown_as_empty():
+    """An empty external URL, which is the default, hides nothing."""
+    assert "--web.external-url='' from a flag" in report("--web.external-url=")
+
+
 def test_line_breaks_stay_out_of_lines():
     """A value and a path with a line break stay on one line."""
     lines = report("--telnyx.filter.fqdn=a\nb", "--telnyx.api-key-file=c\nd")

@@ -25,8 +25,8 @@ _TERMINALS_WITHOUT_CURSOR = {"dumb", "unknown"}
 def show_progress(log: LogSettings) -> Iterator[CreateProgress]:
     """Provide a function for the progress of each resource. On exit, nothing of it remains on the terminal.
 
-    Log lines meanwhile appear above it. SIGTERM ends the command as Control-C does. If standard error is not a terminal,
-    nothing is shown.
+    Log lines meanwhile appear above it, and SIGTERM ends the command as Control-C does. If standard error is not a
+    terminal, nothing is shown.
     """
     if not sys.stderr.isatty() or os.environ.get("TERM", "") in _TERMINALS_WITHOUT_CURSOR:
         yield no_progress

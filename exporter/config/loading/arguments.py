@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _FLAG_OF_KEY = re.compile(r"--?(telnyx[.-]|telnyx)?(api[._-]?)?(key|token)", re.ASCII | re.IGNORECASE)
 """Flags that users of other programs try for the API key."""
+_CREDENTIALS = re.compile(r"([:@]).*", re.DOTALL)
+"""The part of a URL that can contain a password or a token."""
 
 
 def read_flags(arguments: Sequence[str], options: Sequence[Option]) -> dict[str, str]:
@@ -69,6 +71,8 @@ def _unknown(name: str, previous: Option | None, known: dict[str, Option]) -> st
         return f"unknown flag {name}: every user can see flags, so set TELNYX_API_KEY or --telnyx.api-key-file instead"
     if name.upper().startswith("KEY") or contains_api_key(name):
         return "unknown argument, which looks like an API key: set TELNYX_API_KEY or --telnyx.api-key-file instead"
+    if "://" in name or "@" in name:
+        name = _CREDENTIALS.sub(r"\1...", name)
     shown = shorten(printable(name)) or "''"
     if name.startswith("-"):
         return f"unknown flag {shown}{suggestion(name, known, '--')}"

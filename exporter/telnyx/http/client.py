@@ -103,7 +103,12 @@ class Client:
 
     async def send_once(self, path: str, params: Mapping[str, str | int]) -> bytes:
         """Send one request, without a session and without retries, and return the body. Raises `TelnyxError`."""
-        return await self.send(path, params, f"Bearer {self._api_key()}")
+        limit = max(self.timeout, _CONNECT_TIMEOUT + _READ_TIMEOUT)  # most errors come earlier, and say more
+        try:
+            async with asyncio.timeout(limit):
+                return await self.send(path, params, f"Bearer {self._api_key()}")
+        except TimeoutError:
+            raise RequestTimeout(f"the request took longer than {limit:g} s") from None
 
     async def close(self) -> None:
         """Close the connections to Telnyx."""

@@ -92,6 +92,8 @@ def test_repeated_flags():
         ("true", "unknown argument true; see --help"),
         ("a\nb", "unknown argument 'a\\nb'; see --help"),
         ("--a\u2028b", "unknown flag '--a\\u2028b'; see --help"),
+        ("--web.listen-address:1", "unknown flag --web.listen-address:1; did you mean --web.listen-address?"),
+        (":1", "unknown argument :1; see --help"),
         ("--collector.foo", "unknown flag --collector.foo; see --help"),
         ("--collector.disable-defaults", "unknown flag --collector.disable-defaults; see --help"),
     ],
@@ -140,6 +142,28 @@ def test_key_as_an_argument_is_not_quoted(key):
 def test_key_in_an_argument_is_not_quoted(argument):
     """The error for an argument or a flag that contains an API key does not quote it."""
     assert error_message(argument.format("KEY0123456789ABCDEF_hush")) == LOOKS_LIKE_A_KEY
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("http://me:hush@proxy", "unknown argument http:...; see --help"),
+        ("https://proxy/hush", "unknown argument https:...; see --help"),
+        ("me:hush@proxy:3128", "unknown argument me:...; see --help"),
+        ("me@proxy\nhush", "unknown argument me@...; see --help"),
+        (
+            "TELNYX_X:http://me:hush@proxy",
+            "unknown argument TELNYX_X:..., which looks like a variable: set it in the environment or in .env",
+        ),
+        (
+            "--telnyx.proxy-url:http://me:hush@proxy",
+            "unknown flag --telnyx.proxy-url:...; did you mean --telnyx.proxy-url?",
+        ),
+    ],
+)
+def test_url_as_an_argument_is_not_quoted(argument, message):
+    """The error for an argument that contains a URL quotes neither a password nor a path, which can be a token."""
+    assert error_message(argument) == message
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "--version"])

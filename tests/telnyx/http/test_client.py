@@ -531,6 +531,24 @@ async def test_a_response_that_is_not_http_is_not_quoted():
             await fetch(base_url=base_url)
 
 
+@pytest.mark.parametrize(("configured", "seconds"), [(60, 60), (5, 25)])
+@in_virtual_time
+async def test_a_single_request_ends(recorder, configured, seconds):
+    """A request without a session ends at the timeout, too, even if parts of a response never stop arriving."""
+
+    async def parts():
+        while True:
+            await asyncio.sleep(1)
+            yield b" "
+
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=parts()))
+    client = Client(BASE_URL, lambda: KEY, recorder, timeout=configured, transport=transport)
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(RequestTimeout, match=rf"^the request took longer than {seconds} s$"):
+        await client.send_once("/balance", {})
+    assert asyncio.get_running_loop().time() - started == pytest.approx(seconds)
+
+
 async def test_a_request_that_hangs_delays_no_other_list():
     """The number of connections is not limited, so another list is read while the requests of one hang."""
     async with FakeApi([{"id": "1"}]) as api, connected(base_url=api.url, concurrency=1, timeout=5) as reader:
