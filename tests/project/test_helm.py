@@ -555,7 +555,7 @@ def test_package_is_complete(tmp_path):
             ],
             "replicas",
         ),
-        (DEMO, ["exposes a demo account with 55 connections"], "Secret"),
+        (DEMO, ["exposes the built-in demo account"], "Secret"),
         (TLS, ["https://localhost:10142/"], "doesn't scrape it yet"),
         ({**SECRET, "podMonitor": {"enabled": True}}, ["http://localhost:10142/"], "doesn't scrape it yet"),
         ({**SECRET, "replicas": 2}, ["Each of the 2 replicas reads the whole account"], "demo"),
