@@ -55,12 +55,9 @@ def load_settings(arguments: Sequence[str], collectors: Iterable[CollectorFlags]
         flags, dotenv = read_flags(arguments, options), read_dotenv()
         check_prefixed(os.environ, options)
         check_prefixed(dotenv, options, f" in {DOTENV}")
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    sources = Sources(flags, set_variables(os.environ), set_variables(dotenv))
-    settings = _validate(sources, options, of_collectors)
-    given = tuple(found for option in options if (found := sources.find(option)))
-    try:
+        sources = Sources(flags, set_variables(os.environ), set_variables(dotenv))
+        settings = _validate(sources, options, of_collectors)
+        given = tuple(found for option in options if (found := sources.find(option)))
         _check_shared_variables(settings, given, dotenv)
     except ValueError as error:
         raise UsageError(str(error)) from None
@@ -68,13 +65,14 @@ def load_settings(arguments: Sequence[str], collectors: Iterable[CollectorFlags]
 
 
 def _validate(sources: Sources, options: Iterable[Option], of_collectors: Iterable[Option]) -> Settings:
+    """Return the settings. Raises `ValueError` for the first invalid one."""
     # pydantic-settings reads the variables of the model. It can't express a switch with an option below it.
     found = {option.dotted_path: sources.find(option) for option in of_collectors}
-    values = {**sources.flags} | {path: given.value for path, given in found.items() if given}
+    values = {**sources.flags, **{path: given.value for path, given in found.items() if given}}
     try:
         return Settings(**_nest(values))
     except ValidationError as error:
-        raise UsageError(explain(error, options, sources)) from None
+        raise ValueError(explain(error, options, sources)) from None
 
 
 def _check_shared_variables(settings: Settings, given: Iterable[Given], dotenv: Iterable[str]) -> None:
