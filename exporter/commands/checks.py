@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.commands.components import api_server, create_account
+from exporter.account.account import Account
+from exporter.commands.components import open_account
 from exporter.commands.output import write_stdout
-from exporter.commands.progress import show_progress
 from exporter.commands.report import describe
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ async def check_config(
 ) -> int:
     """Check what the settings refer to, print it and `ok`, and return the exit status. Raises `UsageError`."""
     if not settings.demo:  # a demo uses neither proxy nor CAs, not even those of the environment
-        await create_account(settings, settings.base_url, api_key, telemetry).close()
+        await Account(settings, settings.base_url, api_key, telemetry).close()
     lines = describe(settings, given, () if web_config is None else web_config.files)
     write_stdout([f"{line}\n".encode(errors="backslashreplace") for line in (*lines, "ok")])
     return 0
@@ -35,13 +35,8 @@ async def check_config(
 
 async def check_access(settings: Settings, api_key: Callable[[], str], telemetry: Telemetry) -> int:
     """Print a table of what the API key may read, and return the exit status: 1 if anything is refused or fails."""
-    with show_progress(settings.log) as create_progress:
-        async with api_server(settings) as base_url:
-            account = create_account(settings, base_url, api_key, telemetry, create_progress=create_progress)
-            try:
-                results = await account.check_access()
-            finally:
-                await account.close()
+    async with open_account(settings, api_key, telemetry) as account:
+        results = await account.check_access()
     width = max(len(result.collector) for result in results)
     path_width = max(len(result.path) for result in results)
     lines = [

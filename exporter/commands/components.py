@@ -12,11 +12,11 @@ from exporter import sandbox
 from exporter.account.account import Account
 from exporter.collectors.families import name_filter
 from exporter.collectors.registry import COLLECTORS, enabled_collectors
+from exporter.commands.progress import show_progress
 from exporter.config.api_keys import KeyFile, describe_problem
 from exporter.config.flags import UsageError, load_settings
 from exporter.server.listeners import listen, local_url
 from exporter.server.serving import serving
-from exporter.telnyx.lists.progress import no_progress
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from exporter.config.loading.sources import Given
     from exporter.config.settings import Settings
     from exporter.telemetry import Telemetry
-    from exporter.telnyx.lists.progress import CreateProgress
 
 ONLY_FOR_TELNYX = frozenset({"api_key", "base_url", "telnyx.api_key_file", "telnyx.ca_file", "telnyx.proxy_url"})
 """Settings of the connection to Telnyx, which a demo does not use."""
@@ -78,17 +77,23 @@ async def api_server(settings: Settings) -> AsyncIterator[str]:
         yield f"{local_url(listener)}/v2"
 
 
-def create_account(
+@contextlib.asynccontextmanager
+async def open_account(
     settings: Settings,
-    base_url: str,
     api_key: Callable[[], str],
     telemetry: Telemetry,
-    *,
     collectors: Sequence[Collector[Any]] = COLLECTORS,
-    create_progress: CreateProgress = no_progress,
-) -> Account:
-    """Create the account. Raises `UsageError` if the collectors, the CA file or the proxy can't be used."""
-    return Account(settings, base_url, api_key, telemetry, collectors=collectors, create_progress=create_progress)
+) -> AsyncIterator[Account]:
+    """Provide the account to a command that reads it and ends. A terminal shows the progress. Raises `UsageError`."""
+    with show_progress(settings.log) as create_progress:
+        async with api_server(settings) as base_url:
+            account = Account(
+                settings, base_url, api_key, telemetry, collectors=collectors, create_progress=create_progress
+            )
+            try:
+                yield account
+            finally:
+                await account.close()
 
 
 def metric_filter(settings: Settings) -> Callable[[str], bool]:

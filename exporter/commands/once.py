@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from exporter.collectors.registry import COLLECTORS, enabled_collectors
-from exporter.commands.components import api_server, create_account
+from exporter.commands.components import open_account
 from exporter.commands.output import write_stdout
-from exporter.commands.progress import show_progress
 from exporter.exposition.formats import Format
 from exporter.exposition.response import response_body
 
@@ -39,14 +38,7 @@ async def poll_once(settings: Settings, api_key: Callable[[], str], telemetry: T
                 collectors=", ".join(skipped),
             )
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # end when the terminal is closed
-    with show_progress(settings.log) as create_progress:
-        async with api_server(settings) as base_url:
-            account = create_account(
-                settings, base_url, api_key, telemetry, collectors=collectors, create_progress=create_progress
-            )
-            try:
-                document = await account.group.refresh_all()
-            finally:
-                await account.close()
+    async with open_account(settings, api_key, telemetry, collectors) as account:
+        document = await account.group.refresh_all()
     write_stdout(response_body(document, Format.TEXT, telemetry.render(Format.TEXT), gzip=False).pieces)
     return 1 if any(collector.has_failed for collector in account.group.collectors.values()) else 0

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from exporter.account.account import CurrentAccount
+from exporter.account.account import Account, CurrentAccount
 from exporter.build import BUILD_INFO
-from exporter.commands.components import api_server, create_account, metric_filter, open_api_key, read_settings
+from exporter.commands.components import api_server, metric_filter, open_api_key, read_settings
 from exporter.config.flags import BindError, UsageError, check_reloadable
 from exporter.config.reload import Reloader
 from exporter.config.web.paths import WebPaths
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
-    from exporter.account.account import Account
     from exporter.config.reload import Source
     from exporter.config.settings import Settings
     from exporter.telemetry import Telemetry
@@ -112,7 +111,7 @@ async def serve(
         stack.enter_context(on_signals((signal.SIGHUP,), reload_requested.set))
         base_url = await stack.enter_async_context(api_server(settings))
         account = CurrentAccount(
-            create_account(settings, base_url, api_key, telemetry),
+            Account(settings, base_url, api_key, telemetry),
             rebuild=lambda: _rebuild_account(arguments, settings, base_url, telemetry),
         )
         sources: dict[str, Source] = {"settings": account}
@@ -156,7 +155,7 @@ def _rebuild_account(arguments: Sequence[str], first: Settings, base_url: str, t
     settings = read_settings(arguments).settings
     check_reloadable(first, settings)
     api_key = open_api_key(settings, telemetry)
-    account = create_account(settings, base_url if settings.demo else settings.base_url, api_key, telemetry)
+    account = Account(settings, base_url if settings.demo else settings.base_url, api_key, telemetry)
     configure_logging(settings.log.level, settings.log.format)
     telemetry.set_filter(metric_filter(settings))
     return account

@@ -1,4 +1,4 @@
-"""Progress bars: one line for each resource that is being read. Importing this takes time."""
+"""Progress bars: one line for each resource that is being read. Import this only on a terminal: tqdm loads slowly."""
 
 from __future__ import annotations
 
