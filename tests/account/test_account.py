@@ -385,7 +385,7 @@ class ProgressRecorders(dict):
 
 
 async def test_progress_of_the_access_check(api):
-    """The access check has a progress of its own, which counts the collectors."""
+    """The access check shows how many of the collectors it has checked."""
     created = ProgressRecorders()
     account = account_of(api, on=["ip-connections"], create_progress=created)
     await account.check_access()

@@ -35,7 +35,7 @@ EXPORTER_PANELS = {
         "Configuration": "whether all exporters use their present configuration",
         "Configuration loaded": "the exporter that loaded its configuration first",
         "Uptime": "the exporter that started last",
-        "Rate limit resets": "each exporter sees the period of its own requests",
+        "Rate limit resets": "the latest reset that Telnyx stated to any exporter",
         "Requests by status": "the requests of all exporters add up to the load on Telnyx",
         "Request duration": "the requests of all exporters",
         "Failed refreshes by reason": "the refreshes of all exporters",
