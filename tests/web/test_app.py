@@ -6,7 +6,7 @@ import threading
 
 import httpx
 import pytest
-from collectors import collector_of, group_of, view_of
+from collectors import collector_of, group_of, single, view_of
 from connections import render_families
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -38,8 +38,9 @@ async def refresh_failed():
 def app_of(*collectors, own_metrics=None, **options):
     """Return the application with these collectors, by default one that refreshes successfully."""
     own_metrics = own_metrics or Telemetry(process=False)
-    group = group_of(*(collectors or [collector_of(refresh_ok)]), observer=own_metrics)
-    return create_app(lambda: group, own_metrics, **options)
+    group = group_of(*(collectors or [collector_of(refresh_ok)]), observer=own_metrics.account())
+    accounts = single(group)
+    return create_app(lambda: accounts, own_metrics, **options)
 
 
 def client_of(*collectors, **options):
@@ -365,10 +366,10 @@ async def test_an_unknown_collector_is_rejected(name):
     assert all(collector.cache.peek().value is None for collector in collectors)
 
 
-async def test_every_request_uses_the_current_group():
+async def test_every_request_uses_the_current_accounts():
     """If the collectors are replaced between two requests, the second request uses the new ones."""
     groups = [group_of(collector_of(refresh_other)), group_of(collector_of(refresh_ok))]
-    transport = httpx.ASGITransport(create_app(lambda: groups[-1], Telemetry(process=False)))
+    transport = httpx.ASGITransport(create_app(lambda: single(groups[-1]), Telemetry(process=False)))
     async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as client:
         assert 'connection_id="2"' in (await client.get("/metrics")).text
         groups.pop()
