@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.commands.components import configure_accounts, open_accounts
+from exporter.commands.components import configure_accounts, open_accounts, reads_key_files
 from exporter.commands.output import write_stdout
-from exporter.commands.report import describe
+from exporter.commands.report import check_accounts, describe, describe_accounts, find_accounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from exporter.commands.components import ReadKeys
     from exporter.config.loading.sources import Given
@@ -28,8 +28,12 @@ async def check_config(
     """Check what the settings refer to, print it and `ok`, and return the exit status. Raises `UsageError`."""
     if not settings.demo:  # a demo uses neither proxy nor CAs, not even those of the environment
         configure_accounts(settings, settings.base_url, read_keys, telemetry)
-    lines = describe(settings, given, () if web_config is None else web_config.files)
-    write_stdout([f"{line}\n".encode(errors="backslashreplace") for line in (*lines, "ok")])
+    _write_lines(describe(settings, given, () if web_config is None else web_config.files))
+    if reads_key_files(settings):
+        found = find_accounts(settings)
+        _write_lines(describe_accounts(settings, found))
+        check_accounts(settings, found)
+    _write_lines(["ok"])
     return 0
 
 
@@ -42,8 +46,12 @@ async def check_access(settings: Settings, read_keys: ReadKeys, telemetry: Telem
         for name, of_account in zip(opened.accounts, results, strict=True)
         for each in of_account
     ]
-    write_stdout([f"{line}\n".encode() for line in _table(rows)])
+    _write_lines(_table(rows))
     return 0 if all(each.error is None for of_account in results for each in of_account) else 1
+
+
+def _write_lines(lines: Iterable[str]) -> None:
+    write_stdout([f"{line}\n".encode(errors="backslashreplace") for line in lines])
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -66,13 +66,18 @@ def reads_key_files(settings: Settings) -> bool:
     return settings.telnyx.api_key_files is not None and not settings.demo
 
 
+def is_owned(settings: Settings, account: str) -> bool:
+    """Return whether an account belongs to this shard."""
+    return owner_of(account, settings.total_shards) == settings.shard
+
+
 def open_keys(settings: Settings, telemetry: Telemetry) -> ReadKeys:
     """Return a function for the API key of each account by its name. Raises `UsageError` if there is none."""
     pattern = settings.telnyx.api_key_files
     if pattern is None or not reads_key_files(settings):
         keys = {"": _open_key(settings, telemetry)}
         return lambda: keys
-    files = KeyFiles(pattern, is_owned=lambda name: owner_of(name, settings.total_shards) == settings.shard)
+    files = KeyFiles(pattern, is_owned=lambda account: is_owned(settings, account))
     try:
         found = files.read()
     except OSError as error:

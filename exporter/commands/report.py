@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from exporter.accounts.shards import owner_of
 from exporter.collectors.registry import enabled_collectors
-from exporter.commands.components import ONLY_FOR_TELNYX
+from exporter.commands.components import ONLY_FOR_TELNYX, is_owned
 from exporter.config.flags import UsageError
 from exporter.config.keys.key_files import NAME_RULE, find_keys
 from exporter.config.loading.messages import printable
@@ -101,7 +100,7 @@ def find_accounts(settings: Settings) -> FoundKeys:
     """Find the files of `--telnyx.api-key-files`, and read those of this shard. Raises `UsageError`."""
     pattern = settings.telnyx.api_key_files or ""
     try:
-        return find_keys(pattern, is_owned=lambda account: _is_owned(settings, account))
+        return find_keys(pattern, is_owned=lambda account: is_owned(settings, account))
     except OSError as error:
         raise UsageError(f"--telnyx.api-key-files={pattern!r}: {error.strerror}") from None
 
@@ -136,8 +135,4 @@ def check_accounts(settings: Settings, found: FoundKeys) -> None:
 
 
 def _owned(settings: Settings, found: FoundKeys) -> Mapping[str, AccountKey]:
-    return {account: key for account, key in found.keys.items() if _is_owned(settings, account)}
-
-
-def _is_owned(settings: Settings, account: str) -> bool:
-    return owner_of(account, settings.total_shards) == settings.shard
+    return {account: key for account, key in found.keys.items() if is_owned(settings, account)}
