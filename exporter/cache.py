@@ -36,8 +36,8 @@ class Entry(Generic[T]):
 class Cache(Generic[T]):
     """Caches the result of `refresh`.
 
-    `ttl` and `max_stale` are seconds. The first value is fresh for `first_ttl` seconds instead, so that caches which start
-    together do not refresh together ever after. After a failure, the next refresh starts one TTL later at the earliest, and at
+    `ttl` and `max_stale` are seconds. The TTL of the first value is `first_ttl`, so that caches which start together do
+    not refresh together ever after. After a failure, the next refresh starts one TTL later at the earliest, and at
     least 1 s later. Each further failure doubles that, up to `MAX_BACKOFF`, or the TTL if that is longer. `retry_after`
     returns the seconds to wait at least after an error.
     """

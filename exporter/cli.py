@@ -37,9 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         settings, given = read_settings(arguments)
         once = settings.once or settings.once_complete
         configure_logging(settings.log.level, settings.log.format)
-        telemetry = Telemetry(
-            is_exposed=metric_filter(settings), process=not once, accounts=reads_key_files(settings)
-        )
+        telemetry = Telemetry(is_exposed=metric_filter(settings), process=not once, accounts=reads_key_files(settings))
         read_keys, web_config = open_keys(settings, telemetry), open_web_config(settings)
         if settings.check_config:
             return _run(check_config(settings, given, read_keys, web_config, telemetry))

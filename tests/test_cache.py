@@ -122,7 +122,7 @@ async def test_value_is_refreshed_after_the_ttl(api):
 
 
 async def test_the_first_value_can_have_another_ttl(api):
-    """The first value is stale after its own TTL, so that many caches can be refreshed at different times ever after."""
+    """The first value is stale after its own TTL, so that caches can be refreshed at different times."""
     cache = cache_of(api, first_ttl=3.0)
     await scrape(cache, 30)
     assert api.started == [1000, 1003, 1013, 1023]

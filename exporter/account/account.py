@@ -67,8 +67,8 @@ class _Checkable(Protocol):
 class Account:
     """Reads the account at `base_url` with its own client and caches the results.
 
-    An account with a name is one of several. All its series have its name as the label `account`. Its refreshes run in the
-    background, each at its own time, so that no scrape waits for a slow account.
+    An account with a name is one of several. All its series have its name as the label `account`. Its refreshes run in
+    the background, each at its own time, so that no scrape waits for a slow account.
 
     Raises `UsageError` if the collectors, the CA file or the proxy can't be used.
     """

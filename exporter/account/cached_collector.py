@@ -67,9 +67,9 @@ class Source(Protocol):
 class CachedCollector:
     """Refreshes the data of one collector and caches it. It shares no state with other collectors.
 
-    `ttl`, `first_ttl` and `max_stale` are seconds. A scrape waits for a refresh at most `max_wait` seconds. `retry_after`
-    returns the seconds to wait after an error. The source of a collector `in_background` does not wait for Telnyx when it
-    is called. The log lines of a refresh name the account, if it has a name.
+    `ttl`, `first_ttl` and `max_stale` are seconds. A scrape waits for a refresh at most `max_wait` seconds.
+    `retry_after` returns the seconds to wait after an error. The source of a collector `in_background` does not wait
+    for Telnyx when it is called. The log lines of a refresh name the account, if it has a name.
     """
 
     def __init__(

@@ -30,8 +30,8 @@ class ScrapeObserver(Protocol):
 class CollectorGroup:
     """Refreshes collectors and joins their data to documents.
 
-    Usually scrapes start the refreshes, and wait for them. With `in_background`, `refresh_in_background` starts them, and a
-    scrape waits only as long as some collector has no result, or after no scrape came for `IDLE_AFTER` seconds.
+    Usually scrapes start the refreshes, and wait for them. With `in_background`, `refresh_in_background` starts them,
+    and a scrape waits only as long as some collector has no result, or after no scrape came for `IDLE_AFTER` seconds.
     """
 
     def __init__(

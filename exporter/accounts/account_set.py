@@ -23,9 +23,9 @@ MAX_STARTUP = 10.0
 class AccountSet:
     """Joins the data of accounts.
 
-    `groups` are the collectors of each account by its name, which is empty if there is only one account. `collectors` are
-    the names of the collectors that each account has. `elsewhere` is the shard of each other account.
-    `started_at` is the time of the clock at which the exporter started.
+    `groups` are the collectors of each account by its name, which is empty if there is only one. `collectors` are the
+    names of the collectors that each account has. `elsewhere` is the shard of each other account. `started_at` is the
+    time of the clock at which the exporter started.
     """
 
     def __init__(
@@ -66,7 +66,8 @@ class AccountSet:
         if account in self.groups:
             return ""
         if account in self._elsewhere:
-            return f"account {account!r} belongs to another shard: scrape the exporter with --shard={self._elsewhere[account]}"
+            shard = self._elsewhere[account]
+            return f"account {account!r} belongs to another shard: scrape the exporter with --shard={shard}"
         if "" in self.groups:
             return f"there is no account {account!r}: the only account has no name, see --telnyx.api-key-files"
         return f"there is no account {account!r}: no API key file has this name"

@@ -13,7 +13,7 @@ from exporter.accounts.shards import owner_of
 from exporter.logs import join_some
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from exporter.account.account import Account
     from exporter.accounts.api_keys import ApiKey

@@ -30,7 +30,7 @@ from exporter.telnyx.lists.progress import no_progress
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from exporter.accounts.accounts import ApiKey
+    from exporter.accounts.api_keys import ApiKey
     from exporter.collectors.collector import Collector
     from exporter.config.flags import Loaded
     from exporter.config.loading.sources import Given

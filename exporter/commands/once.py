@@ -22,7 +22,7 @@ _log = structlog.get_logger()
 
 
 async def poll_once(settings: Settings, read_keys: ReadKeys, telemetry: Telemetry) -> int:
-    """Refresh every enabled collector of each account once, print the metrics, and return the exit status: 1 if a refresh failed.
+    """Refresh each collector of each account once, print the metrics, and return the exit status: 1 if one failed.
 
     Collectors that send one request for each connection are skipped, unless `--once.complete` is set. Metrics about the
     process are left out, because a textfile collector exposes its own.

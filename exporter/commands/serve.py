@@ -136,7 +136,7 @@ async def serve(
             app = WebConfigMiddleware(app, lambda: web_config.config, incidents, paths=paths)
         tls = None if web_config is None else web_config.tls
         await stack.enter_async_context(serving(app, *listeners, observer=incidents, tls=tls))
-        stack.push_async_callback(accounts.close)  # closed before the server, so that waiting scrapes are served at once
+        stack.push_async_callback(accounts.close)  # before the server, so that waiting scrapes are served at once
         _log.info("starting", **BUILD_INFO)
         if settings.demo:
             _log.info("running a demo with generated connections; no Telnyx account is read")
@@ -162,9 +162,7 @@ def _load_again(arguments: Sequence[str], first: Settings, base_url: str, teleme
     settings = read_settings(arguments).settings
     check_reloadable(first, settings)
     read_keys = open_keys(settings, telemetry)
-    configuration = configure_accounts(
-        settings, base_url if settings.demo else settings.base_url, read_keys, telemetry
-    )
+    configuration = configure_accounts(settings, base_url if settings.demo else settings.base_url, read_keys, telemetry)
     configure_logging(settings.log.level, settings.log.format)
     telemetry.set_filter(metric_filter(settings))
     return configuration

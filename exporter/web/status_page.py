@@ -80,10 +80,12 @@ def render_page(states: Sequence[CollectorState], paths: WebPaths, now: float) -
 def _failure(state: CollectorState) -> str:
     error = state.entry.error
     cause = error if isinstance(error, TelnyxError) else Internal()
+    name = f"{state.account} {state.name}" if state.account else state.name
+    when = "in" if state.account else "at the first scrape after"
     return (
-        f"<p><b>{escape(f'{state.account} {state.name}'.strip())}</b>: {escape(cause.reason)} ({escape(str(cause))})</p>"
+        f"<p><b>{escape(name)}</b>: {escape(cause.reason)} ({escape(str(cause))})</p>"
         f"<p>{escape(cause.advice)}</p>"
-        f"<p>Next attempt: {'in' if state.account else 'at the first scrape after'} {state.seconds_until_refresh:.0f} s.</p>"
+        f"<p>Next attempt: {when} {state.seconds_until_refresh:.0f} s.</p>"
     )
 
 

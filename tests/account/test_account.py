@@ -273,7 +273,9 @@ async def test_a_refresh_of_the_previous_account_changes_nothing(api):
     first = account_of(api, on=["ip-connections"], telemetry=telemetry)
     first.group.start_refreshes()
     await api.wait_for(2)
-    current = await reloadable(first, lambda: account_of(api, on=["ip-connections"], off=[PRIMARY], telemetry=telemetry), telemetry)
+    current = await reloadable(
+        first, lambda: account_of(api, on=["ip-connections"], off=[PRIMARY], telemetry=telemetry), telemetry
+    )
     api.answer(silence)
     await current.reload()
     await asyncio.sleep(0.6)

@@ -200,7 +200,7 @@ async def test_an_invalid_reload_changes_nothing(keys, telemetry, broken):
     accounts = accounts_of(keys, telemetry, load)
     await accounts.open()
     before = accounts.current
-    with pytest.raises(ValueError, match="must be a duration|can't be read: Permission denied"):
+    with pytest.raises(ValueError, match=r"must be a duration|can't be read: Permission denied"):
         await accounts.reload()
     assert accounts.current is before
     assert [account.events for account in keys.created] == [[]] * 3
