@@ -42,6 +42,13 @@ each_lingering_alert = pytest.mark.parametrize(
     "name", [name for name, rule in ALERTS.items() if "keep_firing_for" in rule]
 )
 
+SCRAPE_CONFIGS = [
+    pytest.param(config, id=f"{page.name}-{number}")
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for number, config in enumerate(re.findall(r"```yaml\n(scrape_configs:.*?)```", page.read_text(), re.DOTALL))
+]
+"""The scrape configurations in documents."""
+
 LEVELS = {
     "connection": {"connection_id", "connection_name"},
     "profile": {"profile_id", "profile_name"},
@@ -107,6 +114,13 @@ def test_configurations_load():
     assert "1 rule files found" in check
     assert f"SUCCESS: {len(EXPRESSIONS)} rules found" in check
     assert "SUCCESS" in run(find_program("amtool"), "check-config", str(PROMETHEUS / "alertmanager.yml"))
+
+
+@pytest.mark.parametrize("config", SCRAPE_CONFIGS)
+def test_scrape_configurations_of_documents_load(config, tmp_path):
+    """Prometheus accepts each scrape configuration that a document shows."""
+    (tmp_path / "prometheus.yml").write_text(config)
+    assert "SUCCESS" in run(find_program("promtool"), "check", "config", str(tmp_path / "prometheus.yml"))
 
 
 def test_alertmanager_has_the_severities_and_alerts():
