@@ -92,7 +92,7 @@ def test_why_missing():
     """The answer for another account says whether it is unknown, or in which shard it is."""
     accounts = AccountSet({"a": group("a", source_of())}, COLLECTORS, {"b": 2})
     assert accounts.why_missing("a") == ""
-    assert accounts.why_missing("b") == "account 'b' belongs to another shard: scrape the exporter with --shard=2"
+    assert accounts.why_missing("b") == "account 'b' belongs to shard 2: scrape the exporter with --shard=2"
     assert accounts.why_missing("c\n") == "there is no account 'c\\n': no API key file has this name"
     alone = AccountSet({"": group_of()}, ())
     assert alone.why_missing("") == ""

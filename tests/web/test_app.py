@@ -428,7 +428,7 @@ async def test_accounts_can_be_selected(query, accounts, collected, own, exporte
         ("?account=w", 404, "there is no account 'w': no API key file has this name\n"),
         ("?account=x&account=", 404, "there is no account '': no API key file has this name\n"),
         ("?account=%0d%0aX:%20y", 404, "there is no account '\\r\\nX: y': no API key file has this name\n"),
-        ("?account=z", 404, "account 'z' belongs to another shard: scrape the exporter with --shard=1\n"),
+        ("?account=z", 404, "account 'z' belongs to shard 1: scrape the exporter with --shard=1\n"),
         ("?account=x&collect[]=w", 400, "collect[] must be an enabled collector: credential-connections, exporter\n"),
     ],
 )
