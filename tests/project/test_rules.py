@@ -167,7 +167,7 @@ def test_alert_links_to_its_dashboard(name):
 def test_text_of_a_lingering_alert_stays_true(name):
     """Prometheus shows the text for minutes after the condition ends, so it says what happened, not what is so now."""
     annotations = ALERTS[name]["annotations"]
-    first, *more = re.split(r"(?<=\.) ", annotations["description"])
+    first, *more = re.split(r"(?<=\.) ", annotations["description"].replace("{{ . }}", "{{ $labels.account }}"))
     for text in (annotations["summary"], first):
         assert re.search(r"\b(was|were|had|did|accepted|encrypted|disappeared)\b", text), text
     for text in (annotations["summary"], annotations["description"]):
