@@ -242,7 +242,10 @@ def test_unusable_account_is_an_error(keys):
 
 def test_error_names_some_accounts(keys):
     """If many accounts can't be used, the error names three of them. The report has all."""
-    for name in "abcde":
+    for name in "abc":
+        (keys / name).touch()
+    assert accounts_report("--telnyx.api-key-files=keys/*")[1].endswith("a: is empty; b: is empty; c: is empty")
+    for name in "de":
         (keys / name).touch()
     lines, error = accounts_report("--telnyx.api-key-files=keys/*")
     assert [line.endswith("is empty") for line in lines[1:]] == [True, False, *[True] * 4, False, False]
@@ -252,11 +255,13 @@ def test_error_names_some_accounts(keys):
 def test_accounts_of_the_shard_are_listed(keys):
     """With several shards, the report has the accounts of this shard only, and says which shard of how many it is.
 
-    An account of another shard is no problem of this one. A shard without an account is valid.
+    An account of another shard is no problem of this one, and its file is not read. A shard can have no account.
     """
     (keys / "acme").write_text("")
     flags = ["--telnyx.api-key-files=keys/*", "--total-shards=3"]
     reports = [accounts_report(*flags, f"--shard={shard}") for shard in range(3)]
+    settings, _ = load_settings([*flags, "--shard=1"], COLLECTORS)
+    assert [key.key is not None for key in find_accounts(settings).keys.values()] == [False, False, True]
     assert [error for _, error in reports] == [
         "--telnyx.api-key-files='keys/*': 1 of 2 accounts can't be used: acme: is empty",
         "",

@@ -708,6 +708,12 @@ def test_key_instead_of_a_pattern_is_not_quoted(value):
     assert "KEY0123456789ABCDEF" not in message
 
 
+def test_null_character_in_a_pattern_is_rejected():
+    """A null character, which `.env` can contain, but no path, is rejected."""
+    dotenv(f"{FILES}=/keys/\0*")
+    assert error_message().startswith(f"{FILES} in .env='/keys/\\x00*': must not contain ?, [, ] or a null character: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

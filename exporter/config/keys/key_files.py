@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NAME_RULE = "must be 1 to 64 letters, digits, dots, hyphens or underscores, and not look like an API key"
 """Why a file is ignored because of its name."""
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LIKE_A_KEY = re.compile(r"KEY[0-9A-F]{16}", re.IGNORECASE)
 """A name that begins like this is probably a key. It must not become a label."""
 

@@ -80,4 +80,7 @@ def _unknown(name: str, previous: Option | None, known: dict[str, Option]) -> st
         return f"unknown argument {name}, which looks like a variable: set it in the environment or in {DOTENV}"
     if previous and name.lower() in {"true", "false"}:
         return f"unknown argument {name}; did you mean {previous.flag}={name}?"
-    return f"unknown argument {shown}; see --help"
+    advice = "see --help"
+    if previous and previous.metavar == "GLOB":
+        advice = f"put the value of {previous.flag} in quotes, or the shell replaces its *"
+    return f"unknown argument {shown}; {advice}"

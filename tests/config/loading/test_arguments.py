@@ -119,6 +119,14 @@ def test_variable_as_an_argument_belongs_in_the_environment():
     assert error_message("TELNYX_\n=hush") == "unknown argument 'TELNYX_\\n'; see --help"
 
 
+def test_files_in_place_of_their_pattern_are_explained():
+    """If the shell replaced the pattern of `--telnyx.api-key-files` by the files, the error says to quote it."""
+    message = error_message("--demo", "--telnyx.api-key-files", "/keys/acme", "/keys/globex", "/keys/initech")
+    assert message == (
+        "unknown argument /keys/globex; put the value of --telnyx.api-key-files in quotes, or the shell replaces its *"
+    )
+
+
 @pytest.mark.parametrize("flag", ["--telnyx.api-key", "--telnyx-api-key", "--api-key", "--apikey", "--token", "-key"])
 @pytest.mark.parametrize("key", ["=hush", " hush"])
 def test_flag_for_the_key_is_rejected(flag, key):
