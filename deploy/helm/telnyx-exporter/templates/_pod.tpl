@@ -40,9 +40,9 @@ spec:
       imagePullPolicy: {{ .Values.image.pullPolicy }}
       args:
         {{- include "telnyx-exporter.args" . | trim | nindent 8 }}
-      {{- with .Values.extraEnv }}
+      {{- with include "telnyx-exporter.env" . | trim }}
       env:
-        {{- toYaml . | nindent 8 }}
+        {{- . | nindent 8 }}
       {{- end }}
       {{- with .Values.extraEnvFrom }}
       envFrom:
@@ -67,8 +67,8 @@ spec:
       volumeMounts:
         # Directories, because the kubelet doesn't update single files.
         {{- if not .Values.demo }}
-        - name: api-key
-          mountPath: /etc/telnyx-exporter/api-key
+        - name: {{ include "telnyx-exporter.keyVolume" . }}
+          mountPath: /etc/telnyx-exporter/{{ include "telnyx-exporter.keyVolume" . }}
           readOnly: true
         {{- end }}
         {{- if .Values.webConfig.existingSecret }}
@@ -86,12 +86,16 @@ spec:
   {{- if or (not .Values.demo) .Values.webConfig.existingSecret .Values.extraVolumes }}
   volumes:
     {{- if not .Values.demo }}
-    - name: api-key
+    - name: {{ include "telnyx-exporter.keyVolume" . }}
       secret:
+        {{- with (.Values.apiKeys).existingSecret }}
+        secretName: {{ . | quote }}
+        {{- else }}
         secretName: {{ .Values.apiKey.existingSecret | quote }}
         items:
           - key: {{ .Values.apiKey.key | quote }}
             path: {{ .Values.apiKey.key | quote }}
+        {{- end }}
     {{- end }}
     {{- with .Values.webConfig.existingSecret }}
     - name: web-config
