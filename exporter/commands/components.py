@@ -13,8 +13,8 @@ from exporter.account.account import Account
 from exporter.collectors.families import name_filter
 from exporter.collectors.registry import COLLECTORS, enabled_collectors
 from exporter.commands.progress import show_progress
-from exporter.config.api_keys import KeyFile, describe_problem
 from exporter.config.flags import UsageError, load_settings
+from exporter.config.keys.key_file import KeyFile, describe_problem
 from exporter.server.listeners import listen, local_url
 from exporter.server.serving import serving
 
@@ -27,8 +27,13 @@ if TYPE_CHECKING:
     from exporter.config.settings import Settings
     from exporter.telemetry import Telemetry
 
-ONLY_FOR_TELNYX = frozenset({"api_key", "base_url", "telnyx.api_key_file", "telnyx.ca_file", "telnyx.proxy_url"})
-"""Settings of the connection to Telnyx, which a demo does not use."""
+ONLY_FOR_TELNYX = frozenset(
+    {
+        *("api_key", "base_url", "telnyx.api_key_file", "telnyx.ca_file", "telnyx.proxy_url"),
+        *("telnyx.api_key_files", "telnyx.max_concurrency", "shard", "total_shards"),
+    }
+)
+"""Settings of the connection to Telnyx and of several accounts, which a demo does not use."""
 _DEMO_KEY = secrets.token_urlsafe()
 
 _log = structlog.get_logger()
@@ -42,7 +47,7 @@ def read_settings(arguments: Sequence[str]) -> Loaded:
 
 
 def open_api_key(settings: Settings, telemetry: Telemetry) -> Callable[[], str]:
-    """Return a function for the API key. A file takes precedence over TELNYX_API_KEY, as only a file can be rotated."""
+    """Return a function for the API key of a single account. Raises `UsageError`."""
     path = settings.telnyx.api_key_file
     if settings.demo:
         return lambda: _DEMO_KEY
@@ -53,7 +58,7 @@ def open_api_key(settings: Settings, telemetry: Telemetry) -> Callable[[], str]:
             raise UsageError(f"--telnyx.api-key-file={str(path)!r}: {describe_problem(error)}") from None
     if settings.api_key is not None:
         return settings.api_key.get_secret_value
-    raise UsageError("no API key: set TELNYX_API_KEY or --telnyx.api-key-file, or try --demo")
+    raise UsageError("no API key: set TELNYX_API_KEY, --telnyx.api-key-file or --telnyx.api-key-files, or try --demo")
 
 
 def warn_of_ignored(settings: Settings, given: Iterable[Given]) -> None:

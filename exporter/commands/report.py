@@ -73,8 +73,6 @@ def _text(given: Given) -> str:
 def _why_unused(settings: Settings, given: Given) -> str:
     if settings.demo and given.option.dotted_path in ONLY_FOR_TELNYX:
         return " (not used: a demo reads no Telnyx account)"
-    if given.option.path == ("api_key",) and settings.telnyx.api_key_file is not None:
-        return " (not used: --telnyx.api-key-file takes precedence)"
     return ""
 
 

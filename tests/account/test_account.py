@@ -519,6 +519,8 @@ SAME = {
     "telnyx.concurrency": {"telnyx": TelnyxSettings(concurrency=1)},
     "telnyx.max_requests_per_second": {"telnyx": TelnyxSettings(max_requests_per_second=1.0)},
     "telnyx.api_key_file": {"telnyx": TelnyxSettings(api_key_file="another")},
+    "telnyx.api_key_files": {"telnyx": TelnyxSettings(api_key_files="/others/*")},
+    "telnyx.max_concurrency": {"telnyx": TelnyxSettings(max_concurrency=1)},
     "log.level": {"log": LogSettings(level="debug")},
     "log.format": {"log": LogSettings(format="json")},
 }

@@ -5,7 +5,7 @@ import pytest
 from config_recorder import Recorder
 from structlog.testing import capture_logs
 
-from exporter.config.api_keys import KeyFile, describe_problem
+from exporter.config.keys.key_file import KeyFile, describe_problem
 
 OLD, NEW = "KEY0123-old", "KEY0123-new"
 
