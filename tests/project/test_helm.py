@@ -138,7 +138,7 @@ def leaves(value, path=()):
 
 
 def test_every_value_is_used():
-    """Every value appears in a manifest. `EVERYTHING`, `POD_MONITOR` and `SHARDED` have all values, and no two are equal."""
+    """Every value appears in a manifest. The three sets together have all values, and no two values are equal."""
     templates = re.compile("{{.*?}}.?")
     text = template(EVERYTHING) + template(POD_MONITOR) + template(SHARDED)
     for path, leaf in itertools.chain(leaves(EVERYTHING), leaves(POD_MONITOR), leaves(SHARDED)):
@@ -325,10 +325,8 @@ def test_keys_of_accounts_are_files_that_can_be_rotated():
 def test_shards_are_pods_of_a_stateful_set():
     """Each pod learns its shard from its index, and no pod waits for another. All else is as without shards."""
     documents, others = render({**SHARDS, **OPERATOR}), render({**SECRETS, **OPERATOR})
-    owner, (headless,) = (
-        workload(documents),
-        (each for each in documents if each["metadata"]["name"].endswith("-shards")),
-    )
+    owner = workload(documents)
+    (headless,) = (each for each in documents if each["metadata"]["name"].endswith("-shards"))
     assert owner["kind"] == "StatefulSet"
     assert (owner["spec"]["replicas"], owner["spec"]["podManagementPolicy"]) == (3, "Parallel")
     assert owner["spec"]["serviceName"] == headless["metadata"]["name"]

@@ -188,8 +188,8 @@ def test_invalid_value_is_rejected(values, expected):
         (
             {},
             (
-                "apiKey.existingSecret is empty: name the Secret that holds the API key, set apiKeys.existingSecret for "
-                "several accounts, or set demo=true"
+                "apiKey.existingSecret is empty: name the Secret that holds the API key, set apiKeys.existingSecret "
+                "for several accounts, or set demo=true"
             ),
         ),
         (
