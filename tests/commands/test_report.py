@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from exporter.collectors.registry import COLLECTORS
-from exporter.commands.report import describe
-from exporter.config.flags import load_settings
+from exporter.commands.report import check_accounts, describe, describe_accounts, find_accounts
+from exporter.config.flags import UsageError, load_settings
 
 CANARY = "c4n4ry"
 
@@ -184,3 +184,123 @@ def test_line_breaks_stay_out_of_lines():
     lines = report("--telnyx.filter.fqdn=a\nb", "--telnyx.ca-file=c\nd")
     assert "--telnyx.filter.fqdn='a\\nb' from a flag" in lines
     assert any(line.endswith("c\\nd'") for line in lines)
+
+
+# Accounts
+
+
+KEY = f"KEY-{CANARY}"
+
+
+def accounts_report(*arguments):
+    """Return the lines about the accounts, with single spaces, and the error, which is empty if there is none."""
+    settings, _ = load_settings(arguments, COLLECTORS)
+    found = find_accounts(settings)
+    lines = [" ".join(line.split()) for line in describe_accounts(settings, found)]
+    message = ""
+    try:
+        check_accounts(settings, found)
+    except UsageError as error:
+        message = str(error)
+    assert CANARY not in f"{lines}{message}"
+    return lines, message
+
+
+@pytest.fixture
+def keys(monkeypatch, tmp_path):
+    """Return a directory `keys` with the files of three accounts."""
+    monkeypatch.delenv("TELNYX_API_KEY")
+    path = tmp_path / "keys"
+    path.mkdir()
+    for name in ("acme", "globex", "initech"):
+        (path / name).write_text(KEY)
+    return path
+
+
+def test_accounts_are_listed(keys):
+    """The report lists each account with its file, and says that it can be used."""
+    expected = ["accounts: 3", *(f"{name} {keys / name} ok" for name in ("acme", "globex", "initech"))]
+    assert accounts_report("--telnyx.api-key-files=keys/*") == (expected, "")
+
+
+def test_columns_of_accounts_are_aligned(keys):
+    """Files and results are in columns."""
+    (keys / "a-long-name").write_text(KEY)
+    settings, _ = load_settings(["--telnyx.api-key-files=keys/*"], COLLECTORS)
+    lines = list(describe_accounts(settings, find_accounts(settings)))[1:]
+    assert len({(line.index("/"), line.index(" ok")) for line in lines}) == 1
+
+
+def test_unusable_account_is_an_error(keys):
+    """If an account can't be used, the report and the error say why, without the content of the file."""
+    (keys / "globex").write_text(f"{KEY} {KEY}")
+    problem = "contains white space, a control character or a character outside ASCII"
+    lines, error = accounts_report("--telnyx.api-key-files=keys/*")
+    assert lines[2] == f"globex {keys / 'globex'} {problem}"
+    assert error == f"--telnyx.api-key-files='keys/*': 1 of 3 accounts can't be used: globex: {problem}"
+
+
+def test_error_names_some_accounts(keys):
+    """If many accounts can't be used, the error names three of them. The report has all."""
+    for name in "abcde":
+        (keys / name).touch()
+    lines, error = accounts_report("--telnyx.api-key-files=keys/*")
+    assert [line.endswith("is empty") for line in lines[1:]] == [True, False, *[True] * 4, False, False]
+    assert error.endswith(": 5 of 8 accounts can't be used: a: is empty; b: is empty; c: is empty; 2 more")
+
+
+def test_accounts_of_the_shard_are_listed(keys):
+    """With several shards, the report has the accounts of this shard only, and says which shard of how many it is.
+
+    An account of another shard is no problem of this one. A shard without an account is valid.
+    """
+    (keys / "acme").write_text("")
+    flags = ["--telnyx.api-key-files=keys/*", "--total-shards=3"]
+    reports = [accounts_report(*flags, f"--shard={shard}") for shard in range(3)]
+    assert [error for _, error in reports] == [
+        "--telnyx.api-key-files='keys/*': 1 of 2 accounts can't be used: acme: is empty",
+        "",
+        "",
+    ]
+    assert [lines for lines, _ in reports] == [
+        [
+            "accounts: 2 of 3, for --shard=0 --total-shards=3",
+            f"acme {keys / 'acme'} is empty",
+            f"globex {keys / 'globex'} ok",
+        ],
+        ["accounts: 1 of 3, for --shard=1 --total-shards=3", f"initech {keys / 'initech'} ok"],
+        ["accounts: 0 of 3, for --shard=2 --total-shards=3"],
+    ]
+
+
+def test_ignored_files_are_listed(keys):
+    """Files that are ignored because of their names are listed with the reason. A name that is a key is not shown."""
+    for name in ("a\nb", f"KEY0123456789ABCDEF{CANARY}"):
+        (keys / name).write_text(KEY)
+    lines, error = accounts_report("--telnyx.api-key-files=keys/*")
+    assert lines[-3].startswith("ignored, because the name of an account must be 1 to 64 letters, digits, ")
+    assert lines[-2:] == [f"{keys}/...", f"'{keys}/a\\nb'"]
+    assert not error
+
+
+@pytest.mark.parametrize("pattern", ["keys/none*", "nowhere/*"])
+@pytest.mark.usefixtures("keys")
+def test_no_match_is_an_error(pattern):
+    """If no file matches, or the directory doesn't exist, no account would be monitored."""
+    error = f"--telnyx.api-key-files={pattern!r}: no file matches"
+    assert accounts_report(f"--telnyx.api-key-files={pattern}") == (["accounts: 0"], error)
+
+
+@pytest.mark.usefixtures("keys")
+def test_directory_that_cannot_be_listed_is_an_error():
+    """If the directory can't be listed, the error says why."""
+    with pytest.raises(UsageError) as caught:
+        accounts_report("--telnyx.api-key-files=keys/acme/*")
+    assert str(caught.value) == "--telnyx.api-key-files='keys/acme/*': Not a directory"
+
+
+def test_pattern_is_one_of_the_settings(keys):
+    """The pattern is shown in quotes for a shell. It is not listed as a file."""
+    lines = report("--telnyx.api-key-files=keys/*")
+    assert "--telnyx.api-key-files='keys/*' from a flag" in lines
+    assert not [line for line in lines if str(keys) in line]

@@ -42,8 +42,8 @@ class FoundKeys(NamedTuple):
 
     keys: Mapping[str, AccountKey]
     """By the name of the account, sorted."""
-    ignored: Sequence[str]
-    """Files that are ignored because what the `*` stands for can't be the name of an account."""
+    ignored: Sequence[Path]
+    """Files that are ignored because what the `*` stands for can't be the name of an account. Keys are not shown."""
 
 
 class KeyFiles:
@@ -57,7 +57,7 @@ class KeyFiles:
         self._is_owned = is_owned
         self._problems: Mapping[str, str] = {}
         """The problems that are logged, by account."""
-        self._ignored: frozenset[str] = frozenset()
+        self._ignored: frozenset[Path] = frozenset()
         self._is_missed = False
         """Whether the files that matched are gone."""
         self._has_matched = False
@@ -70,7 +70,7 @@ class KeyFiles:
         keys, ignored = find_keys(self._pattern, is_owned=self._is_owned)
         for file in ignored:
             if file not in self._ignored:
-                _log.warning("API key file is ignored because of its name", file=file, problem=NAME_RULE)
+                _log.warning("API key file is ignored because of its name", file=str(file), problem=NAME_RULE)
         self._ignored = frozenset(ignored)
         self._log_matches(len(keys))
         for account, found in keys.items():
@@ -101,10 +101,10 @@ def find_keys(pattern: str, *, is_owned: Callable[[str], bool] = lambda _: True)
     Raises `OSError` if the directory exists, but can't be listed.
     """
     keys: dict[str, AccountKey] = {}
-    ignored: list[str] = []
+    ignored: list[Path] = []
     for account, file in sorted(_matches(Path(pattern))):
         if _NAME.fullmatch(account) is None or _LIKE_A_KEY.match(account):
-            ignored.append("..." if contains_api_key(str(file)) else str(file))
+            ignored.append(file.with_name("...") if contains_api_key(file.name) else file)
         elif not is_owned(account):
             keys[account] = AccountKey(file, None)
         elif found := _read(file):
