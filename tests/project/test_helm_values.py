@@ -127,6 +127,7 @@ def test_schema_matches_the_values():
         ({"apiKeys": {"existingSecret": "Not A Name"}}, "/apiKeys/existingSecret"),
         ({"apiKeys": {"a": "KEY-of-tests"}}, "'a' not allowed"),
         ({"shards": 0}, "/shards"),
+        ({"shards": 1001}, "/shards"),
         ({"shards": "3"}, "/shards"),
         ({"settings": {"cache": {"ttl": "1m"}}}, "/settings/cache"),
         ({"webConfig": {"tls": "true"}}, "/webConfig/tls"),
