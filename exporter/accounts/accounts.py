@@ -112,7 +112,8 @@ class Accounts:
         own = dict.fromkeys(configuration.owned(keys))
         for name in own:
             self._telemetry.account(name)  # here, because a thread must not change what a scrape renders
-        created = await asyncio.to_thread(configuration.create_all, {name: key for name, key in keys.items() if name in changed})
+        new_keys = {name: key for name, key in keys.items() if name in changed}
+        created = await asyncio.to_thread(configuration.create_all, new_keys)
         closing = {name: account for name, account in self._accounts.items() if name in created or name not in own}
         for name, account in closing.items():
             await account.group.close()  # a refresh that ends later would overwrite the metrics of the new account
