@@ -23,8 +23,6 @@ from exporter.config.keys.key_file import KeyFile, describe_problem
 from exporter.config.keys.key_files import KeyFiles
 from exporter.server.listeners import listen, local_url
 from exporter.server.serving import serving
-from exporter.telnyx.concurrency import RequestSlots
-from exporter.telnyx.http.transport import prepare_routes
 from exporter.telnyx.lists.progress import no_progress
 
 if TYPE_CHECKING:
@@ -133,9 +131,6 @@ def configure_accounts(
     create_progress: CreateProgress = no_progress,
 ) -> Configuration:
     """Return what accounts are created from. Raises `UsageError`."""
-    telnyx = settings.telnyx
-    routes = prepare_routes(base_url, telnyx.ca_file, telnyx.proxy_url)
-    slots = RequestSlots(telnyx.max_concurrency)
 
     def create(name: str, api_key: ApiKey) -> Account:
         return Account(
@@ -145,8 +140,6 @@ def configure_accounts(
             telemetry.account(name),
             name=name,
             collectors=collectors,
-            route=routes(),
-            slots=slots.share(),
             create_progress=create_progress,
         )
 
