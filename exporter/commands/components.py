@@ -23,6 +23,7 @@ from exporter.config.keys.key_file import KeyFile, describe_problem
 from exporter.config.keys.key_files import KeyFiles
 from exporter.server.listeners import listen, local_url
 from exporter.server.serving import serving
+from exporter.telemetry import Telemetry
 from exporter.telnyx.lists.progress import no_progress
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from exporter.config.flags import Loaded
     from exporter.config.loading.sources import Given
     from exporter.config.settings import Settings
-    from exporter.telemetry import Telemetry
     from exporter.telnyx.lists.progress import CreateProgress, Progress
 
 ReadKeys: TypeAlias = "Callable[[], Mapping[str, ApiKey]]"
@@ -62,6 +62,15 @@ def read_settings(arguments: Sequence[str]) -> Loaded:
 def reads_key_files(settings: Settings) -> bool:
     """Return whether the accounts have names, which are those of their API key files."""
     return settings.telnyx.api_key_files is not None and not settings.demo
+
+
+def create_telemetry(settings: Settings, *, process: bool) -> Telemetry:
+    """Return the exporter's metrics about itself, with those about the process or without."""
+    has_names = reads_key_files(settings)
+    telemetry = Telemetry(is_exposed=metric_filter(settings), process=process, accounts=has_names)
+    if has_names:
+        telemetry.record_shard(settings.shard, settings.total_shards)
+    return telemetry
 
 
 def is_owned(settings: Settings, account: str) -> bool:
@@ -192,7 +201,10 @@ async def open_accounts(
                 collectors=collectors,
                 create_progress=create_progress if is_single else no_progress,
             )
-            accounts = configuration.create_all(read_keys())
+            keys = read_keys()
+            accounts = configuration.create_all(keys)
+            if not is_single:
+                telemetry.record_key_files(len(keys), len(accounts))
             try:
                 yield OpenAccounts(accounts, of_accounts("accounts", "accounts"))
             finally:
