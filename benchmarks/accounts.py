@@ -80,9 +80,10 @@ class Fleet:
     name: str
     url: str
     pid: int
-    scrape: Scraper
     ready_after: float
     """Seconds from the start until all good accounts had been read."""
+    scrape: Scraper = field(init=False)
+    """Connected when the measurement begins, because the exporter closes connections that it gets no request on."""
     seconds: list[float] = field(default_factory=list)
     cpu_of_scrape: float = 0.0
     cpu: float = 0.0
@@ -126,11 +127,13 @@ def start(running: contextlib.ExitStack, api: Api, fleet: str, ttl: str) -> Flee
         if time.perf_counter() - started > START_TIMEOUT:
             sys.exit(f"{fleet}: the accounts were not read within {START_TIMEOUT:g} s")
         time.sleep(0.1)
-    return Fleet(fleet, url, pid, Scraper(url.removesuffix("/metrics"), "gzip"), time.perf_counter() - started)
+    return Fleet(fleet, url, pid, time.perf_counter() - started)
 
 
 def measure(api: Api, fleets: list[Fleet], seconds: float, interval: float) -> None:
     """Scrape all fleets in turn, in another order each time."""
+    for fleet in fleets:
+        fleet.scrape = Scraper(fleet.url.removesuffix("/metrics"), "gzip")
     requests, cpu = api.requests(), {fleet.name: cpu_seconds(fleet.pid) for fleet in fleets}
     end = time.monotonic() + seconds
     while (now := time.monotonic()) < end:
