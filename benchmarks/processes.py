@@ -60,10 +60,39 @@ class Workload:
         self._process.communicate()
 
 
+class Scraper:
+    """A connection that scrapes with as little work as possible, so that the exporter takes most of the time."""
+
+    def __init__(self, url: str, encoding: str) -> None:
+        host, _, port = url.removeprefix("http://").partition(":")
+        self._connection = socket.create_connection((host, int(port)))
+        self._request = f"GET /metrics HTTP/1.1\r\nhost: x\r\naccept-encoding: {encoding}\r\n\r\n".encode()
+        self._buffer = bytearray(2**20)
+        self.size = 0
+        """Bytes of the last response, without its head."""
+
+    def __call__(self) -> float:
+        """Scrape and return the seconds to the last byte."""
+        started = time.perf_counter()
+        self._connection.sendall(self._request)
+        head, _, rest = self._connection.recv(2**16).partition(b"\r\n\r\n")
+        self.size = int(re.search(rb"content-length: (\d+)", head)[1])  # type: ignore[index]  # always sent
+        remaining = self.size - len(rest)
+        while remaining:
+            remaining -= self._connection.recv_into(self._buffer, min(remaining, len(self._buffer)))
+        return time.perf_counter() - started
+
+
 def process_memory(pid: int, field: str) -> float:
     """Return a field of a process's status in MiB: `VmRSS` is the resident memory, and `VmHWM` its peak."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(rf"{field}:\s+(\d+)", status)[1]) / 2**10  # type: ignore[index]  # Linux always writes it
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time of all threads of a process."""
+    threads = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
 def free_port() -> int:
@@ -162,9 +191,9 @@ def json_exporter(program: str, target: str) -> Iterator[tuple[str, int]]:
 
 
 @contextlib.contextmanager
-def exporter(base_url: str, *flags: str) -> Iterator[tuple[str, int]]:
+def exporter(base_url: str, *flags: str, api_key: str = KEY) -> Iterator[tuple[str, int]]:
     """Run the exporter's command, and yield the URL of its metrics and its process id."""
     address = f"127.0.0.1:{free_port()}"
     command = (sys.executable, "-m", "exporter", f"--telnyx.base-url={base_url}", f"--web.listen-address={address}")
-    with running(*command, *flags, url=f"http://{address}/metrics", TELNYX_API_KEY=KEY) as process:
+    with running(*command, *flags, url=f"http://{address}/metrics", TELNYX_API_KEY=api_key) as process:
         yield f"http://{address}/metrics", process.pid

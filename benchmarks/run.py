@@ -23,9 +23,7 @@ import importlib.util
 import json
 import os
 import platform
-import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
@@ -38,7 +36,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from processes import KEY, Workload, exporter, free_port, json_exporter, nginx, process_memory, running, wrk
+from processes import KEY, Scraper, Workload, exporter, free_port, json_exporter, nginx, process_memory, running, wrk
 from prometheus_client import Metric, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
@@ -227,26 +225,6 @@ def compare_own_metrics(series: int, rounds: int) -> None:
 
 
 # Scraping
-
-
-class Scraper:
-    """A connection that scrapes with as little work as possible, so that the exporter takes most of the time."""
-
-    def __init__(self, url: str, encoding: str) -> None:
-        host, _, port = url.removeprefix("http://").partition(":")
-        self._connection = socket.create_connection((host, int(port)))
-        self._request = f"GET /metrics HTTP/1.1\r\nhost: x\r\naccept-encoding: {encoding}\r\n\r\n".encode()
-        self._buffer = bytearray(2**20)
-
-    def __call__(self) -> float:
-        """Scrape and return the seconds to the last byte."""
-        started = time.perf_counter()
-        self._connection.sendall(self._request)
-        head, _, rest = self._connection.recv(2**16).partition(b"\r\n\r\n")
-        remaining = int(re.search(rb"content-length: (\d+)", head)[1]) - len(rest)  # type: ignore[index]  # always sent
-        while remaining:
-            remaining -= self._connection.recv_into(self._buffer, min(remaining, len(self._buffer)))
-        return time.perf_counter() - started
 
 
 def compare_scraping(base_url: str, rounds: int, rendering: Measurement) -> None:

@@ -36,7 +36,8 @@ class Entry(Generic[T]):
 class Cache(Generic[T]):
     """Caches the result of `refresh`.
 
-    `ttl` and `max_stale` are seconds. After a failure, the next refresh starts one TTL later at the earliest, and at
+    `ttl` and `max_stale` are seconds. The TTL of the first value is `first_ttl`, so that caches which start together do
+    not refresh together ever after. After a failure, the next refresh starts one TTL later at the earliest, and at
     least 1 s later. Each further failure doubles that, up to `MAX_BACKOFF`, or the TTL if that is longer. `retry_after`
     returns the seconds to wait at least after an error.
     """
@@ -47,11 +48,16 @@ class Cache(Generic[T]):
         *,
         ttl: float,
         max_stale: float,
+        first_ttl: float | None = None,
         retry_after: Callable[[Exception], float] = lambda _: 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._refresh = refresh
         self._ttl = ttl
+        self._value_ttl = ttl
+        """The TTL of the current value."""
+        self._next_ttl = ttl if first_ttl is None else first_ttl
+        """The TTL of the value that the next successful refresh returns."""
         self._max_stale = max_stale
         self._retry_after = retry_after
         self._clock = clock
@@ -70,7 +76,7 @@ class Cache(Generic[T]):
             self._value = None  # it is never returned again, so free its memory
         if self._value is None:
             return Entry(None, None, stale=False, error=self._error, hit=False)
-        fresh = age < self._ttl
+        fresh = age < self._value_ttl
         return Entry(self._value, age, stale=not fresh, error=self._error, hit=fresh)
 
     @property
@@ -86,6 +92,8 @@ class Cache(Generic[T]):
     def adopt(self, other: Cache[T]) -> None:
         """Take over the value of another cache, with its age."""
         self._value, self._refreshed_at = other._value, other._refreshed_at
+        if self._value is not None:
+            self._next_ttl = self._ttl
 
     def adopt_wait(self, other: Cache[T]) -> None:
         """Take over the error and the backoff of another cache: start no refresh before the other one would."""
@@ -101,11 +109,16 @@ class Cache(Generic[T]):
         entry = self.peek()
         if entry.hit:
             return entry
-        if self._running is None and not self._closed and self._clock() >= self._next_refresh:
-            self._running = asyncio.create_task(self._run())
+        self.start_refresh()
         if self._running is not None:
             await asyncio.wait((self._running,), timeout=timeout)
         return replace(self.peek(), hit=False)
+
+    def start_refresh(self) -> None:
+        """Start a refresh if the value is not fresh, none is running, and one may start."""
+        may_start = self._running is None and not self._closed and self._clock() >= self._next_refresh
+        if may_start and not self.peek().hit:
+            self._running = asyncio.create_task(self._run())
 
     async def close(self) -> None:
         """Cancel a running refresh and start no other."""
@@ -125,7 +138,8 @@ class Cache(Generic[T]):
             self._next_refresh = self._clock() + max(backoff, self._retry_after(error))
         else:
             self._value, self._error, self._failures = value, None, 0
+            self._value_ttl, self._next_ttl = self._next_ttl, self._ttl
             self._refreshed_at = self._clock()
-            self._next_refresh = self._refreshed_at + self._ttl
+            self._next_refresh = self._refreshed_at + self._value_ttl
         finally:
             self._running = None

@@ -13,13 +13,12 @@ import uvloop
 
 from exporter.build import PROGRAM
 from exporter.commands.checks import check_access, check_config
-from exporter.commands.components import metric_filter, open_api_key, read_settings, warn_of_ignored
+from exporter.commands.components import create_telemetry, open_keys, read_settings, warn_of_ignored
 from exporter.commands.once import poll_once
 from exporter.commands.output import discard
 from exporter.commands.serve import listening_sockets, open_web_config, serve
 from exporter.config.flags import UsageError
 from exporter.logs import configure_logging
-from exporter.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -37,17 +36,17 @@ def main(arguments: Sequence[str]) -> int:
         settings, given = read_settings(arguments)
         once = settings.once or settings.once_complete
         configure_logging(settings.log.level, settings.log.format)
-        telemetry = Telemetry(is_exposed=metric_filter(settings), process=not once)
-        api_key, web_config = open_api_key(settings, telemetry), open_web_config(settings)
+        telemetry = create_telemetry(settings, process=not once)
+        read_keys, web_config = open_keys(settings, telemetry), open_web_config(settings)
         if settings.check_config:
-            return _run(check_config(settings, given, api_key, web_config, telemetry))
+            return _run(check_config(settings, given, read_keys, web_config, telemetry))
         warn_of_ignored(settings, given)
         if settings.check_access:
-            return _run(check_access(settings, api_key, telemetry))
+            return _run(check_access(settings, read_keys, telemetry))
         if once:
-            return _run(poll_once(settings, api_key, telemetry))
+            return _run(poll_once(settings, read_keys, telemetry))
         with listening_sockets(settings) as listeners:
-            return _run(serve(arguments, settings, api_key, web_config, listeners=listeners, telemetry=telemetry))
+            return _run(serve(arguments, settings, read_keys, web_config, listeners=listeners, telemetry=telemetry))
     except UsageError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)  # noqa: T201 -- for the user, not for the log
         return error.status

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TextIO, cast
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import MutableMapping, Sequence
 
     from structlog.typing import Processor
 
+MAX_NAMES = 10
+"""Maximum number of names in a log line."""
 _LOGFMT = structlog.processors.LogfmtRenderer(key_order=("time", "level", "msg"), bool_as_flag=False)
 
 
@@ -65,6 +67,12 @@ def configure_logging(
     )
     logging.basicConfig(handlers=[handler], level=max(logging.WARNING, getattr(logging, level.upper())), force=True)
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # it warns about each bad request, which anyone can send
+
+
+def join_some(names: Sequence[str]) -> str:
+    """Join names for a log line, without those beyond a maximum."""
+    more = len(names) - MAX_NAMES
+    return ", ".join(names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 class Stream(Protocol):

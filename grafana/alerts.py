@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from columns import CONNECTION, ID
+from columns import ACCOUNT, CONNECTION, ID
 from panels import BLUE, ORANGE, RED, WIDTH, Column, annotation, map_values, scoped, table_panel
 from queries import by_id_and_name
 
@@ -20,8 +20,11 @@ MAX_ALERTS = 500
 MAX_CHANGES = 20
 """Maximum number of changes to mark in each step of a graph, in case that all connections change at once."""
 
-_SCOPE = 'job=~"$job|",instance=~"$instance|"'
-"""Alerts about connections have no instance, and an alert about a missing exporter has no job either."""
+_SCOPE = 'job=~"$job|",instance=~"$instance|",account=~"$account|"'
+"""Alerts about connections have no instance. Alerts about an exporter have no account.
+
+An alert about a missing exporter has no job either.
+"""
 _MONEY = "Telnyx(Profile|Spend|Credit|ConnectionsNear).*"
 ABOUT_MONEY = f'alertname=~"{_MONEY}"'
 ABOUT_EXPORTERS = f'alertname=~"Telnyx.*",alertname!~"{_MONEY}",connection_id=""'
@@ -71,7 +74,7 @@ def connection_alerts(unless: str = "") -> Panel:
     return alert_table(
         f"connections; at most {MAX_ALERTS}. The name of a connection links to its dashboard",
         f"{promql} {unless}".strip(),
-        (CONNECTION, DIRECTION, ID),
+        (CONNECTION, ACCOUNT, DIRECTION, ID),
     )
 
 
@@ -83,13 +86,14 @@ def alerts_of_this_connection() -> Panel:
 
 def money_alerts() -> Panel:
     """Return a table of alerts about profiles and the account."""
-    labels = ("profile_name", "instance", "product", "period")
+    labels = ("profile_name", "account", "instance", "product", "period")
     promql = f"max by (alertname, severity, {', '.join(labels)}) ({firing(ABOUT_MONEY)})"
     return alert_table(
         "profiles and the account",
         promql,
         (
             Column("Profile", label="profile_name"),
+            ACCOUNT,
             Column("Product", label="product"),
             Column("Period", label="period"),
             Column("Exporter", label="instance"),
@@ -100,9 +104,10 @@ def money_alerts() -> Panel:
 
 def exporter_alerts() -> Panel:
     """Return a table of alerts about exporters, and how they reach Telnyx."""
-    promql = f"max by (alertname, severity, instance, collector, reason) ({firing(ABOUT_EXPORTERS)})"
+    promql = f"max by (alertname, severity, account, instance, collector, reason) ({firing(ABOUT_EXPORTERS)})"
     columns = (
         Column("Exporter", label="instance"),
+        ACCOUNT,
         Column("Collector", label="collector"),
         Column("Reason", label="reason"),
     )

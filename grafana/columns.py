@@ -12,6 +12,8 @@ CONNECTION = Column(
     link=f"/d/telnyx-connection?var-connection=${{__data.fields.connection_id:percentencode}}&{LINK_PARAMETERS}",
 )
 """The connection's name, which links to its dashboard. It needs the label `connection_id`, too."""
+ACCOUNT = Column("Account", label="account")
+"""The account's name. Grafana leaves out a column whose label no series has, as without --telnyx.api-key-files."""
 ID = Column("ID", label="connection_id")
 TYPE = Column(
     "Type", label="record_type", mappings=map_values({name: (text, "") for name, text in RECORD_TYPE.items()})

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 SETTINGS = {
     "General": {
+        "Account": "telnyx_connection_info account",
         "Record type": "telnyx_connection_info record_type",
         "Anchorsite": "telnyx_connection_info anchorsite",
         "Media encryption": "telnyx_connection_info encrypted_media",
@@ -142,6 +143,8 @@ def settings_tables() -> dict[str, dict[str, str]]:
 
 
 THIS_CONNECTION = '{connection_id="$connection"}'
+NAMED_ACCOUNT = '{connection_id="$connection",account!=""}'
+"""Selects the connection if its account has a name."""
 
 
 def this_connection(metric: str, only: str = "") -> str:
@@ -152,10 +155,11 @@ def this_connection(metric: str, only: str = "") -> str:
 def setting(title: str, source: str) -> str:
     """Return a query for a setting, with its title in the label `setting` and its value in `set_to`."""
     metric, _, label = source.partition(" ")
+    selector = NAMED_ACCOUNT if label == "account" else THIS_CONNECTION
     value = (
-        f'label_replace({metric}{THIS_CONNECTION}, "set_to", "$1", "{label}", "(.*)")'
+        f'label_replace({metric}{selector}, "set_to", "$1", "{label}", "(.*)")'
         if label
-        else f'count_values by (job, instance, connection_id) ("set_to", {metric}{THIS_CONNECTION})'
+        else f'count_values by (job, instance, account, connection_id) ("set_to", {metric}{THIS_CONNECTION})'
     )
     return f'label_replace({value}, "setting", "{title}", "", "")'
 

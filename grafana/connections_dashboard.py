@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from alerts import connection_alerts, mark_alerts, mark_changes
-from columns import ANCHORSITE, CONNECTION, ID, INBOUND_LIMIT, MEDIA_ENCRYPTION, OUTBOUND_LIMIT, STATE, TYPE
+from columns import ACCOUNT, ANCHORSITE, CONNECTION, ID, INBOUND_LIMIT, MEDIA_ENCRYPTION, OUTBOUND_LIMIT, STATE, TYPE
 from panels import (
     GREEN,
     LINK_PARAMETERS,
@@ -89,6 +89,7 @@ def calls() -> tuple[Panel, ...]:
             " directions, because Telnyx counts their calls together. Telnyx counts the calls of applications, and of"
             " connections with a webhook.",
             CONNECTION,
+            ACCOUNT,
             Column("Calls", promql=f"{BY_ID} ({ACTIVE_CALLS})"),
             Column("Limit", promql=CALL_LIMIT),
             Column(
@@ -109,6 +110,7 @@ def calls() -> tuple[Panel, ...]:
             "Without an endpoint",
             "IP connections without an IP address, and FQDN connections without an FQDN. Calls to them fail.",
             CONNECTION,
+            ACCOUNT,
             STATE,
             ID,
             rows=WITHOUT_ENDPOINT,
@@ -159,6 +161,7 @@ def connections() -> Dashboard:
                     "Connections that are switched off. Since when is the time of their last change, or if they were"
                     " changed while off, the time they were first seen off in the time shown.",
                     CONNECTION,
+                    ACCOUNT,
                     Column("Off since", promql=disabled_since(), unit="dateTimeFromNow"),
                     ID,
                     rows=by_id_and_name(newest(SHOW_OPTIONS["disabled"][1])),
@@ -172,6 +175,7 @@ def connections() -> Dashboard:
                     "Channel limits that are not what they were all through the time shown, with what they were at"
                     " its beginning; that is empty where the connection is newer.",
                     CONNECTION,
+                    ACCOUNT,
                     Column("Direction", label="direction"),
                     Column(
                         "Before",
@@ -196,6 +200,7 @@ def connections() -> Dashboard:
                     "Changed lately",
                     "Connections of which any setting was changed in the time shown, the latest first.",
                     CONNECTION,
+                    ACCOUNT,
                     Column(
                         "Changed", promql=f"1000 * {UPDATED} > 1000 * (time() - $__range_s)", unit="dateTimeFromNow"
                     ),
@@ -216,6 +221,7 @@ def connections() -> Dashboard:
                     "The connections that the variable Show selects, with their main settings. The numbers at the top"
                     " lead here. You can filter any column, and a name leads to the connection's own dashboard.",
                     CONNECTION,
+                    ACCOUNT,
                     TYPE,
                     STATE,
                     ANCHORSITE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alerts import ABOUT_EXPORTERS, exporter_alerts, mark_alerts, mark_configurations
+from columns import ACCOUNT
 from panels import (
     BLUE,
     GREEN,
@@ -13,17 +14,19 @@ from panels import (
     RED,
     WARN_ABOVE_ZERO,
     WIDTH,
+    Column,
     Link,
     build_dashboard,
     graph,
     map_values,
     stat_panel,
+    table_panel,
     thresholds,
 )
 from queries import FAILING_COLLECTORS
 
 if TYPE_CHECKING:
-    from grafana_foundation_sdk.models.dashboard import Dashboard
+    from grafana_foundation_sdk.models.dashboard import Dashboard, Panel
 
 
 MALFORMED, MISSING = "telnyx_collector_malformed_rows", "telnyx_collector_missing_rows"
@@ -41,6 +44,125 @@ def ratio(counter: str) -> str:
     return f"sum(rate({counter}[$__rate_interval])) / {requests}"
 
 
+UP = map_values({"1": ("Up", GREEN), "0": ("Down", RED)})
+RATE_LIMIT_LEFT = "telnyx_api_rate_limit_remaining / telnyx_api_rate_limit"
+RATE_LIMIT_COLORS = thresholds((0.1, ORANGE), (0.3, GREEN), base=RED)
+NEEDS_KEY_FILES = "Needs --telnyx.api-key-files"
+BY_EXPORTER = "max by (instance)"
+
+
+def accounts() -> tuple[Panel, ...]:
+    """Return the panels about the accounts."""
+    by_account = "max by (account, instance)"
+    failing = "count by (account, instance) (telnyx_collector_success == 0)"
+    return (
+        table_panel(
+            "Accounts",
+            "Each account on each exporter that reads it, those that it can't read first. The log says why, and names"
+            " the account. The data and the refresh are those of the credential connections.",
+            ACCOUNT,
+            Column("Exporter", label="instance"),
+            Column("API", promql="min by (account, instance) (telnyx_up)", mappings=UP, colored=True),
+            Column(
+                "Failing collectors",
+                promql=f"{failing} or 0 * {by_account} (telnyx_up)",
+                colored=True,
+                limits=thresholds((1, ORANGE), base="text"),
+            ),
+            Column(
+                "Age of the data", promql=f"{by_account} (time() - telnyx_last_success_timestamp_seconds)", unit="s"
+            ),
+            Column("Refresh duration", promql=f"{by_account} (telnyx_refresh_duration_seconds)", unit="s"),
+            Column(
+                "Rate limit left",
+                promql=f"min by (account, instance) ({RATE_LIMIT_LEFT})",
+                unit="percentunit",
+                colored=True,
+                limits=RATE_LIMIT_COLORS,
+            ),
+            rows=f"{by_account} (telnyx_up)",
+            sort="API",
+            width=16,
+        ),
+        graph(
+            "Failed refreshes by account",
+            "Failed refreshes of the credential connections. Without --telnyx.api-key-files, accounts have no names.",
+            ("Account {{account}}", "sum by (account) (increase(telnyx_refresh_failures_total[$__rate_interval]))"),
+            stacked=True,
+            height=9,
+        ),
+    )
+
+
+def account_numbers() -> tuple[Panel, ...]:
+    """Return the numbers of accounts, files and shards."""
+    return (
+        stat_panel(
+            "Accounts down",
+            "Accounts whose last refresh failed on at least one exporter.",
+            "count(group by (job, account) (telnyx_up == 0)) or 0 * max(telnyx_up)",
+            limits=WARN_ABOVE_ZERO,
+            width=6,
+            trend=True,
+        ),
+        stat_panel(
+            "Accounts with an exporter",
+            "Accounts that an exporter reads. If there are fewer than API key files, a shard has no exporter, or not"
+            " the same files.",
+            "count(group by (job, account) (telnyx_up))",
+            width=6,
+            trend=True,
+        ),
+        stat_panel(
+            "API key files",
+            "API key files with a valid name, on all shards. Each is an account. If the exporters disagree, the highest"
+            " number. With 0, no account is monitored.",
+            "sum(max by (job) (telnyx_exporter_api_key_files))",
+            limits=thresholds((1, "text"), base=RED),
+            width=6,
+            no_value=NEEDS_KEY_FILES,
+            trend=True,
+        ),
+        stat_panel(
+            "Total shards",
+            "How many exporters share the accounts. Replicas do not count.",
+            "max(telnyx_exporter_total_shards)",
+            width=6,
+            no_value=NEEDS_KEY_FILES,
+            trend=True,
+        ),
+    )
+
+
+def shards() -> tuple[Panel, ...]:
+    """Return the panels about how exporters share the accounts."""
+    return (
+        table_panel(
+            "Shards",
+            "How the exporters share the accounts. Replicas have the same shard. All exporters must have the same total"
+            " number of shards, and all shards from 0 must exist.",
+            Column("Exporter", label="instance"),
+            Column("Shard", promql=f"{BY_EXPORTER} (telnyx_exporter_shard_ordinal)"),
+            Column("Total shards", promql=f"{BY_EXPORTER} (telnyx_exporter_total_shards)"),
+            Column("Accounts", promql=f"{BY_EXPORTER} (telnyx_exporter_accounts)"),
+            Column("API key files", promql=f"{BY_EXPORTER} (telnyx_exporter_api_key_files)"),
+            sort="Shard",
+            width=12,
+            height=8,
+            no_value=NEEDS_KEY_FILES,
+        ),
+        graph(
+            "Accounts by exporter",
+            "Accounts of each exporter's shard. A shard can have none.",
+            ("{{instance}}", f"{BY_EXPORTER} (telnyx_exporter_accounts)"),
+            width=12,
+            stacked=True,
+            steps=True,
+            no_value=NEEDS_KEY_FILES,
+        ),
+    )
+
+
 def exporter() -> Dashboard:
     """Return the dashboard of the exporter."""
     return build_dashboard(
@@ -55,23 +177,23 @@ def exporter() -> Dashboard:
                     "Exporter",
                     "Whether Prometheus reaches every exporter.",
                     "min(up)",
-                    mappings=map_values({"1": ("Up", GREEN), "0": ("Down", RED)}),
+                    mappings=UP,
                     width=3,
                     trend=True,
                 ),
                 stat_panel(
                     "API",
-                    "Whether the last refresh of the credential connections succeeded on every exporter. If their"
-                    " collector is off, whether the last refresh of any other collector did.",
+                    "Whether the last refresh of the credential connections succeeded for every account on every"
+                    " exporter. If their collector is off, whether the last refresh of any other collector did.",
                     "min(telnyx_up)",
-                    mappings=map_values({"1": ("Up", GREEN), "0": ("Down", RED)}),
+                    mappings=UP,
                     width=3,
                     trend=True,
                 ),
                 stat_panel(
                     "Failing collectors",
-                    "Collectors whose last refresh failed on at least one exporter. Click the number to see which, and"
-                    " why.",
+                    "Collectors whose last refresh failed on at least one exporter. Each account has its own. Click the"
+                    " number to see which, and why.",
                     FAILING_COLLECTORS,
                     limits=WARN_ABOVE_ZERO,
                     trend=True,
@@ -91,10 +213,11 @@ def exporter() -> Dashboard:
                 ),
                 stat_panel(
                     "Rate limit left",
-                    "The share of Telnyx's rate limit that is left in this period.",
-                    "min(telnyx_api_rate_limit_remaining / telnyx_api_rate_limit)",
+                    "The share of Telnyx's rate limit that is left in this period. If you select several accounts, the"
+                    " lowest.",
+                    f"min({RATE_LIMIT_LEFT})",
                     unit="percentunit",
-                    limits=thresholds((0.1, ORANGE), (0.3, GREEN), base=RED),
+                    limits=RATE_LIMIT_COLORS,
                     no_value="not told",
                     trend=True,
                 ),
@@ -151,6 +274,7 @@ def exporter() -> Dashboard:
                 exporter_alerts(),
             ),
         ),
+        ("Accounts", (*account_numbers(), *accounts(), *shards())),
         (
             "Telnyx's API",
             (
@@ -184,13 +308,15 @@ def exporter() -> Dashboard:
                 ),
                 graph(
                     "Refresh duration",
-                    "How long the last refresh of the credential connections took: all pages, with retries and waits.",
+                    "How long the last refresh of the credential connections took: all pages, with retries and waits."
+                    " If an exporter has several accounts, the slowest.",
                     ("{{instance}}", "max by (instance) (telnyx_refresh_duration_seconds)"),
                     unit="s",
                 ),
                 graph(
                     "Rate limit",
-                    "Requests that Telnyx allows in a period, and those left in it.",
+                    "Requests that Telnyx allows in a period, and those left in it. If an exporter has several"
+                    " accounts, the account with the fewest.",
                     ("Left, {{instance}}", "min by (instance) (telnyx_api_rate_limit_remaining)"),
                     ("Allowed", "max(telnyx_api_rate_limit)"),
                     colors={"Allowed": RED},
@@ -202,8 +328,9 @@ def exporter() -> Dashboard:
             (
                 graph(
                     "Snapshot age over time",
-                    "Age of the list of credential connections. A scrape refreshes it at the age --cache.ttl, and its"
-                    " connections vanish at the age --cache.max-stale.",
+                    "Age of the list of credential connections. If an exporter has several accounts, the oldest. A"
+                    " scrape refreshes it at the age --cache.ttl, and its connections vanish at the age"
+                    " --cache.max-stale.",
                     ("{{instance}}", "max by (instance) (time() - telnyx_last_success_timestamp_seconds)"),
                     ("--cache.ttl", "min(telnyx_exporter_cache_ttl_seconds)"),
                     ("--cache.max-stale", "min(telnyx_exporter_cache_max_stale_seconds)"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alerts import ABOUT_MONEY, mark_alerts, money_alerts
-from columns import CONNECTION, ID, STATE
+from columns import ACCOUNT, CONNECTION, ID, STATE
 from panels import (
     GREEN,
     ORANGE,
@@ -43,8 +43,8 @@ NO_LIMIT = map_missing("no limit")
 
 
 def by_currency(metric: str) -> str:
-    """Return a query for an amount of the account. If several accounts are selected, it is the lowest of them."""
-    return f"min by (currency) ({latest(metric, 'balance')})"
+    """Return a query for an amount of each account. If several have no name, it is the lowest of them."""
+    return f"min by (account, currency) ({latest(metric, 'balance')})"
 
 
 AVAILABLE = by_currency("telnyx_account_available_credit")
@@ -53,24 +53,34 @@ SPENT_STEP, SPENT_STEP_SECONDS = "5m", 300
 
 
 def credit_lasts() -> str:
-    """Return a query for the seconds until the credit ends at the average rate of the last 24 hours.
+    """Return a query for the seconds until each account's credit ends at the average rate of the last 24 hours.
 
     Only decreases count, so that a payment does not hide what is spent. The value is 0 if there is no credit, -1 if
     nothing is spent, and -2 if Prometheus has no two values yet.
     """
-    credit = "min by (currency) (telnyx_account_available_credit{})"
+    credit = "min by (account, currency) (telnyx_account_available_credit{})"
     before, now = credit.format(f" offset {SPENT_STEP}"), credit.format("")
     spent = f"avg_over_time(clamp_min({before} - {now}, 0)[1d:{SPENT_STEP}])"
     rate = f"({spent} > 0) / {SPENT_STEP_SECONDS}"
     return (
-        f"clamp_min({AVAILABLE}, 0) / on (currency) ({rate}) or ({AVAILABLE} <= 0) * 0"
-        f" or {AVAILABLE} * 0 - 1 and on (currency) {spent} or {AVAILABLE} * 0 - 2"
+        f"clamp_min({AVAILABLE}, 0) / on (account, currency) ({rate}) or ({AVAILABLE} <= 0) * 0"
+        f" or {AVAILABLE} * 0 - 1 and on (account, currency) {spent} or {AVAILABLE} * 0 - 2"
     )
 
 
+CREDIT_LASTS = credit_lasts()
+CREDIT_LASTS_TEXTS = map_values({"-2": ("not known yet", "text"), "-1": ("not falling", GREEN), "0": ("used up", RED)})
+CREDIT_LASTS_COLORS = thresholds((86_400, ORANGE), (7 * 86_400, GREEN), base=RED)
+
+
+def first_to_end() -> str:
+    """Return a query for the account whose credit ends first. If no credit falls, it is one of which that is known."""
+    return f"bottomk by (currency) (1, ({CREDIT_LASTS}) >= 0) or on (currency) topk by (currency) (1, {CREDIT_LASTS})"
+
+
 def spend(promql: str) -> str:
-    """Return a query by product and period. If several accounts are selected, it is the highest value of them."""
-    return f"max by (product, period) ({latest(promql, 'spend-limits')})"
+    """Return a query by account, product and period."""
+    return f"max by (account, product, period) ({latest(promql, 'spend-limits')})"
 
 
 BLOCKED = spend("telnyx_spend_blocked")
@@ -103,13 +113,14 @@ SCOPES = {
 
 def connections_by_scope(promql: str = "") -> str:
     """Return a query for the number of connections that each limit is about, which `promql` continues."""
+    by_account = "sum by (job, instance, account)"
     counts = " or ".join(
-        f'label_replace(sum by (job, instance) (telnyx_account_connections{kinds}), "scope", "{scope}", "", "")'
+        f'label_replace({by_account} (telnyx_account_connections{kinds}), "scope", "{scope}", "", "")'
         for scope, (_, kinds) in SCOPES.items()
     )
     limits = "telnyx_account_connections_limit"
-    counted = f"({counts}) {promql or 'and'} on (job, instance, scope) {limits}"
-    return f"max by (scope) ({latest(counted, 'connection-counts')})"
+    counted = f"({counts}) {promql or 'and'} on (job, instance, account, scope) {limits}"
+    return f"max by (account, scope) ({latest(counted, 'connection-counts')})"
 
 
 LIMIT_SHARE = connections_by_scope("/")
@@ -120,7 +131,7 @@ _WITH_PROFILE = (
     f"""{connection_profiles('{outbound_voice_profile_id=~"$profile"}')} * on (profile_id) group_left (profile_name)"""
     f" topk by (profile_id) (1, {by_profile_and_name(profile_metric('enabled'))})"
 )
-PROFILE_OF_CONNECTIONS = f"max by (connection_id, connection_name, profile_name) ({_WITH_PROFILE})"
+PROFILE_OF_CONNECTIONS = f"max by (account, connection_id, connection_name, profile_name) ({_WITH_PROFILE})"
 """Whether the profile of each connection is enabled."""
 
 
@@ -130,8 +141,9 @@ def state() -> tuple[Panel, ...]:
     return (
         stat_panel(
             "Blocked products",
-            "Products that Telnyx blocks because a spend limit is reached. If voice is one of them, calls fail.",
-            f"count(group by (product) ({BLOCKED} == 1)) or 0 * max({BLOCKED})",
+            "Products that Telnyx blocks because a spend limit is reached. If voice is one of them, calls fail. Each"
+            " account counts.",
+            f"count(group by (account, product) ({BLOCKED} == 1)) or 0 * max({BLOCKED})",
             limits=thresholds((1, RED)),
             no_value=needs("spend-limits"),
             trend=True,
@@ -148,19 +160,20 @@ def state() -> tuple[Panel, ...]:
             "Available credit",
             "What the account can still spend: its balance and its credit limit. Without credit, calls fail. If you"
             " select several accounts, the lowest.",
-            AVAILABLE,
+            f"bottomk by (currency) (1, {AVAILABLE})",
             unit="locale",
-            legend="{{currency}}",
+            legend="{{currency}} {{account}}",
             limits=thresholds((0.01, GREEN), base=RED),
             no_value=needs("balance"),
         ),
         stat_panel(
             "Credit lasts",
-            "When the credit ends at the average rate of the last 24 hours. Payments do not count.",
-            credit_lasts(),
+            "When the credit ends at the average rate of the last 24 hours. Payments do not count. If you select"
+            " several accounts, the one whose credit ends first.",
+            first_to_end(),
             unit="s",
-            limits=thresholds((86_400, ORANGE), (7 * 86_400, GREEN), base=RED),
-            mappings=map_values({"-2": ("not known yet", "text"), "-1": ("not falling", GREEN), "0": ("used up", RED)}),
+            limits=CREDIT_LASTS_COLORS,
+            mappings=CREDIT_LASTS_TEXTS,
             no_value=needs("balance"),
         ),
         stat_panel(
@@ -175,7 +188,8 @@ def state() -> tuple[Panel, ...]:
         ),
         stat_panel(
             "Connection limit used",
-            "Connections against the account's limit of them. At 100 % you can't create connections.",
+            "Connections against the account's limit of them. At 100 % you can't create connections. If you select"
+            " several accounts, the highest share of them.",
             f"max({LIMIT_SHARE})",
             unit="percentunit",
             limits=SHARE_USED,
@@ -192,6 +206,7 @@ def spend_limits() -> tuple[Panel, ...]:
             "Spend and limits",
             "Each product and period, those closest to their limit first. Amounts are in USD. Telnyx adds up the spend"
             " about a minute late.",
+            ACCOUNT,
             Column("Product", label="product"),
             Column("Period", label="period"),
             Column(
@@ -217,7 +232,7 @@ def spend_limits() -> tuple[Panel, ...]:
         graph(
             "Spend limits used",
             "The share of each spend limit that is spent in its period. Products without a limit have no line.",
-            ("{{product}}, {{period}}", SPEND_SHARE),
+            ("{{product}}, {{period}} {{account}}", SPEND_SHARE),
             unit="percentunit",
             width=10,
             no_value=needs("spend-limits"),
@@ -233,27 +248,35 @@ def credit() -> tuple[Panel, ...]:
         "Credit limit": by_currency("telnyx_account_credit_limit"),
         "Pending": by_currency("telnyx_account_pending_balance"),
     }
-    named = " or ".join(f'label_replace({promql}, "amount", "{name}", "", "")' for name, promql in amounts.items())
     return (
         table_panel(
             "Balance",
-            "The account's money. The available credit is the balance and the credit limit. If you select several"
-            " accounts, each amount is the lowest of them.",
-            Column("Amount", label="amount"),
-            Column("Value", promql=named, unit="locale"),
+            "The money of each account, the lowest available credit first. The available credit is the balance and the"
+            " credit limit. It ends at the average rate of the last 24 hours.",
+            ACCOUNT,
+            *(Column(name, promql=promql, unit="locale") for name, promql in amounts.items()),
             Column("Currency", label="currency"),
-            width=8,
+            Column(
+                "Credit lasts",
+                promql=CREDIT_LASTS,
+                unit="s",
+                mappings=CREDIT_LASTS_TEXTS,
+                colored=True,
+                limits=CREDIT_LASTS_COLORS,
+            ),
+            sort="Available credit",
+            width=14,
             height=8,
             no_value=needs("balance"),
         ),
         graph(
             "Balance over time",
             "The balance and the available credit. Calls fail when the available credit is used up.",
-            ("Balance, {{currency}}", amounts["Balance"]),
-            ("Available credit, {{currency}}", AVAILABLE),
-            ("Pending, {{currency}}", amounts["Pending"]),
+            ("Balance, {{currency}} {{account}}", amounts["Balance"]),
+            ("Available credit, {{currency}} {{account}}", AVAILABLE),
+            ("Pending, {{currency}} {{account}}", amounts["Pending"]),
             unit="locale",
-            width=16,
+            width=10,
             min_value=None,
             no_value=needs("balance"),
         ),
@@ -268,6 +291,7 @@ def profiles() -> tuple[Panel, ...]:
             "The selected outbound voice profiles, which decide which calls their connections can place. Telnyx counts"
             " connections of all types, and the exporter those that it reads. A name selects the profile.",
             PROFILE,
+            ACCOUNT,
             PROFILE_STATE,
             DAILY_SPEND_LIMIT,
             Column("Calls at once", promql=by_profile("concurrent_call_limit"), mappings=NO_LIMIT),
@@ -299,6 +323,7 @@ def profiles() -> tuple[Panel, ...]:
             "Connections that use the selected profiles. If a profile is disabled, its connections can't place calls. A"
             " name links to the connection.",
             CONNECTION,
+            ACCOUNT,
             STATE,
             Column("Profile", label="profile_name"),
             Column("Profile state", promql=PROFILE_OF_CONNECTIONS, mappings=PROFILE_STATES, colored=True),
@@ -313,7 +338,8 @@ def profiles() -> tuple[Panel, ...]:
             "Countries that the selected profiles can call. Calls to all others fail.",
             Column("Country", label="country"),
             Column("Profile", label="profile_name"),
-            labels=(f"max by (profile_name, country) ({profile_metric('destination_info', SELECTED)})",),
+            ACCOUNT,
+            labels=(f"max by (account, profile_name, country) ({profile_metric('destination_info', SELECTED)})",),
             width=8,
             no_value=needs(PROFILES),
         ),
@@ -325,7 +351,7 @@ def limits() -> tuple[Panel, ...]:
     return (
         table_panel(
             "Connections by kind",
-            "Connections of the account, as Telnyx counts them.",
+            "Connections of the selected accounts, as Telnyx counts them.",
             Column("Kind", label="kind", mappings=map_values({kind: (text, "") for kind, text in KINDS.items()})),
             Column(
                 "Connections",
@@ -339,12 +365,13 @@ def limits() -> tuple[Panel, ...]:
         ),
         table_panel(
             "Limits of connections",
-            "How many connections the account can have. There is one limit for all, or one for each of three groups.",
+            "How many connections each account can have. There is one limit for all, or one for each of three groups.",
+            ACCOUNT,
             Column("Limit for", label="scope", mappings=map_values({s: (text, "") for s, (text, _) in SCOPES.items()})),
             Column("Connections", promql=connections_by_scope()),
             Column(
                 "Limit",
-                promql=f"max by (scope) ({latest('telnyx_account_connections_limit', 'connection-counts')})",
+                promql=f"max by (account, scope) ({latest('telnyx_account_connections_limit', 'connection-counts')})",
             ),
             Column("Used", promql=LIMIT_SHARE, unit="percentunit", colored=True, limits=SHARE_USED),
             sort="Used",
@@ -355,7 +382,7 @@ def limits() -> tuple[Panel, ...]:
         ),
         graph(
             "Connections over time",
-            "Connections of the account by kind.",
+            "Connections of the selected accounts by kind.",
             ("{{kind}}", f"sum by (kind) ({latest('telnyx_account_connections', 'connection-counts')})"),
             stacked=True,
             steps=True,
@@ -382,7 +409,7 @@ def numbers() -> tuple[Panel, ...]:
     return (
         table_panel(
             "Phone numbers",
-            "Phone numbers of the account by status, type and country.",
+            "Phone numbers of the selected accounts by status, type and country.",
             Column("Status", label="status", mappings=NUMBER_STATUSES, colored=True),
             Column("Number type", label="phone_number_type"),
             Column("Country", label="country"),
@@ -395,7 +422,7 @@ def numbers() -> tuple[Panel, ...]:
         ),
         graph(
             "Phone numbers by status",
-            "Phone numbers of the account by status. Only active numbers get calls.",
+            "Phone numbers of the selected accounts by status. Only active numbers get calls.",
             ("{{status}}", f"sum by (status) ({NUMBERS})"),
             stacked=True,
             steps=True,
@@ -422,6 +449,7 @@ def telephony_credentials() -> Panel:
         "Telephony credentials by connection, those that expire next first. With an expired credential, nobody can"
         " register or call. A name links to the connection.",
         CONNECTION,
+        ACCOUNT,
         Column("Valid", promql=credentials('{expired="false"}')),
         Column(
             "Expired",

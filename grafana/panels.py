@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 DATASOURCE = common.DataSourceRef(type_val="prometheus", uid="${datasource}")
 SCOPE = 'job=~"$job",instance=~"$instance"'
-LINK_PARAMETERS = "${datasource:queryparam}&${job:queryparam}&${instance:queryparam}&${__url_time_range}"
+ACCOUNT_SCOPE = f'{SCOPE},account=~"$account"'
+LINK_PARAMETERS = (
+    "${datasource:queryparam}&${job:queryparam}&${instance:queryparam}&${account:queryparam}&${__url_time_range}"
+)
 """URL parameters that a link copies from the current dashboard."""
 TREND_POINTS = 100
 """Maximum number of values in the trend of a number."""
@@ -27,14 +30,23 @@ WIDTH = 24
 
 _STRING_OR_SELECTOR = re.compile(r'"[^"]*"|\b((?:telnyx|process)_\w+|up)\b(?:{(.*?)})?')
 
+_OF_ALL_ACCOUNTS = re.compile(r"up|process_\w+|telnyx_exporter_(?!cache_|stale_)\w+")
+"""Metrics about a whole exporter, which have no account."""
+
 GREEN, ORANGE, RED, BLUE = "green", "orange", "red", "blue"
 
 
 def scoped(promql: str) -> str:
-    """Return the query with each selector limited to the jobs and instances that the dashboard variables select."""
+    """Return the query with each selector limited to what the dashboard variables select.
+
+    All selectors are limited to jobs and instances, and those of metrics that belong to an account to accounts.
+    """
 
     def limit_selector(match: re.Match[str]) -> str:
-        return f"{match[1]}{{{','.join(filter(None, (match[2], SCOPE)))}}}" if match[1] else match[0]
+        if not match[1]:
+            return match[0]
+        scope = SCOPE if _OF_ALL_ACCOUNTS.fullmatch(match[1]) else ACCOUNT_SCOPE
+        return f"{match[1]}{{{','.join(filter(None, (match[2], scope)))}}}"
 
     return _STRING_OR_SELECTOR.sub(limit_selector, promql)
 
@@ -142,6 +154,7 @@ def graph(
     *queries: tuple[str, str],
     unit: str = "none",
     width: int = 8,
+    height: int = 8,
     stacked: bool = False,
     steps: bool = False,
     min_value: float | None = 0,
@@ -184,7 +197,9 @@ def graph(
         for legend, color in (colors or {}).items()
     ]
     targets = _queries(*queries)
-    panel = _panel("timeseries", title, description, targets, options=options, defaults=defaults, width=width, height=8)
+    panel = _panel(
+        "timeseries", title, description, targets, options=options, defaults=defaults, width=width, height=height
+    )
     return _set_overrides(panel, [*overrides, *_display_names(names)])
 
 
@@ -380,10 +395,10 @@ def variable(name: str, query: str, label: str = "", **options: Any) -> dashboar
     )
 
 
-def multi_value_variable(name: str, query: str, **options: Any) -> dashboard.VariableModel:
+def multi_value_variable(name: str, query: str, *, all_value: str = ".+", **options: Any) -> dashboard.VariableModel:
     """Return a variable with multiple selection. All values are selected at first."""
     everything = dashboard.VariableOption(selected=True, text=["All"], value=["$__all"])
-    return variable(name, query, multi=True, include_all=True, all_value=".+", current=everything, **options)
+    return variable(name, query, multi=True, include_all=True, all_value=all_value, current=everything, **options)
 
 
 def custom_variable(name: str, label: str, texts: Mapping[str, str], *, multi: bool = False) -> dashboard.VariableModel:
@@ -416,7 +431,13 @@ VARIABLES = (
         type_val=dashboard.VariableType.DATASOURCE, name="datasource", label="Data source", query="prometheus"
     ),
     multi_value_variable("job", "label_values(telnyx_up, job)"),
-    multi_value_variable("instance", 'label_values(telnyx_up{job=~"$job"}, instance)'),
+    # An exporter without an account, such as an empty shard, has no telnyx_up.
+    multi_value_variable(
+        "instance", 'label_values({__name__=~"telnyx_up|telnyx_exporter_accounts",job=~"$job"}, instance)'
+    ),
+    # Without --telnyx.api-key-files, no series has this label, and the variable has no values. "All" then must match
+    # series without the label.
+    multi_value_variable("account", f"label_values(telnyx_up{{{SCOPE}}}, account)", all_value=".*"),
 )
 
 

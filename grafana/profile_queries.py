@@ -20,8 +20,8 @@ def by_profile(name: str) -> str:
 
 
 def by_profile_and_name(promql: str, *labels: str) -> str:
-    """Return a query for values by profile ID, name and these labels."""
-    return f"max by ({', '.join(('profile_id', 'profile_name', *labels))}) ({promql})"
+    """Return a query for values by account, profile ID, name and these labels."""
+    return f"max by ({', '.join(('account', 'profile_id', 'profile_name', *labels))}) ({promql})"
 
 
 def connection_profiles(selector: str = '{outbound_voice_profile_id!=""}', only: str = "") -> str:

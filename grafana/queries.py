@@ -1,4 +1,8 @@
-"""PromQL for the dashboards: one series per connection, however many replicas expose it."""
+"""PromQL for the dashboards: one series per connection, however many replicas expose it.
+
+With --telnyx.api-key-files, one exporter exposes several accounts, and each series of an account has the label
+`account`. So a query that joins series of one exporter joins them on the account, too. IDs are unique across accounts.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ if TYPE_CHECKING:
 # connections takes each connection from the replica that refreshed last. Therefore each connection is one row with its
 # newest name, and the headline numbers add up even while another replica still exposes an older list.
 BY_ID = "max by (connection_id)"
+ON_REPLICA = "on (job, instance, account, connection_id)"
 
 
 def newest(promql: str, only: str = "", offset: str = "") -> str:
@@ -25,8 +30,9 @@ def newest(promql: str, only: str = "", offset: str = "") -> str:
     refreshed = f"telnyx_collector_last_success_timestamp_seconds{collectors}{offset}"
     for record_type, name in (("${1}_$2", "(.+)-(.+)s"), ("${1}_${2}_$3", "(.+)-(.+)-(.+)s")):
         refreshed = f'label_replace({refreshed}, "record_type", "{record_type}", "collector", "{name}")'
-    times = f"{connections} * on (job, instance, record_type) group_left () {refreshed}"
-    return f"{promql} and on (job, instance, connection_id) topk by (connection_id) (1, {times} or {connections})"
+    times = f"{connections} * on (job, instance, account, record_type) group_left () {refreshed}"
+    replica = f"topk by (connection_id) (1, {times} or {connections})"
+    return f"{promql} and {ON_REPLICA} {replica}"
 
 
 def _refreshed(collector: str) -> str:
@@ -35,11 +41,13 @@ def _refreshed(collector: str) -> str:
 
 
 def latest(promql: str, collector: str) -> str:
-    """Limit a query to the replica of each job whose collector refreshed last, for data that is not about connections.
+    """Limit a query to the replica whose collector refreshed last, for data that is not about connections.
 
-    If the time of the last refresh is not exposed, any replica counts.
+    It chooses a replica for each job and account. If the time of the last refresh is not exposed, any replica counts.
     """
-    return f"{promql} and on (job, instance) topk by (job) (1, {_refreshed(collector)} or on (job, instance) up)"
+    exporter = "job, instance, account"
+    refreshed = f"{_refreshed(collector)} or on ({exporter}) group by ({exporter}) ({promql})"
+    return f"{promql} and on ({exporter}) topk by (job, account) (1, {refreshed})"
 
 
 def latest_of_connection(metric: str, collector: str, condition: str = "") -> str:
@@ -47,9 +55,10 @@ def latest_of_connection(metric: str, collector: str, condition: str = "") -> st
 
     `condition` continues the query, for example with a comparison.
     """
-    shown = f"group by (job, instance, connection_id) ({metric})"
-    refreshed = f"{shown} * on (job, instance) group_left () {_refreshed(collector)} or {shown}"
-    return f"{metric}{condition} and on (job, instance, connection_id) topk by (connection_id) (1, {refreshed})"
+    shown = f"group by (job, instance, account, connection_id) ({metric})"
+    refreshed = f"{shown} * on (job, instance, account) group_left () {_refreshed(collector)} or {shown}"
+    replica = f"topk by (connection_id) (1, {refreshed})"
+    return f"{metric}{condition} and {ON_REPLICA} {replica}"
 
 
 def by_id(metric: str) -> str:
@@ -58,13 +67,13 @@ def by_id(metric: str) -> str:
 
 
 def by_id_and_name(promql: str, *labels: str) -> str:
-    """Return a query for values by connection ID, name and these labels.
+    """Return a query for values by account, connection ID, name and these labels.
 
     A connection without a name, as all external connections are, gets its ID as the name.
     """
     joined = f'label_join({promql}, "connection_name", "\\n", "connection_name", "connection_id")'
     named = f'label_replace({joined}, "connection_name", "$1$2", "connection_name", "(.+)\\n.*|\\n(.*)")'
-    return f"max by ({', '.join(('connection_id', 'connection_name', *labels))}) ({named})"
+    return f"max by ({', '.join(('account', 'connection_id', 'connection_name', *labels))}) ({named})"
 
 
 CONNECTION_NAMES = by_id_and_name(newest("telnyx_connection_info"))
@@ -78,7 +87,7 @@ SHOW_OPTIONS = {
     "unencrypted": ("Without media encryption", 'telnyx_connection_info{encrypted_media="none"}'),
     "unlimited": (
         "Without an outbound limit",
-        "telnyx_connection_info unless on (job, instance, connection_id) telnyx_connection_outbound_channel_limit",
+        f"telnyx_connection_info unless {ON_REPLICA} telnyx_connection_outbound_channel_limit",
     ),
     "changed": ("Changed in the time shown", "telnyx_connection_updated_timestamp_seconds > time() - $__range_s"),
 }
@@ -130,12 +139,12 @@ def limit_changes(direction: str) -> str:
 
 
 def both_directions(query: Callable[[str], str]) -> str:
-    """Combine a query by connection ID for both directions. Adds the labels `direction` and `connection_name`."""
+    """Combine a query by connection ID for both directions. Adds the direction, the account and the name."""
     directions = " or ".join(
         f'label_replace({query(direction)}, "direction", "{direction}", "", "")'
         for direction in ("outbound", "inbound")
     )
-    return f"({directions}) * on (connection_id) group_left (connection_name) {CONNECTION_NAMES}"
+    return f"({directions}) * on (connection_id) group_left (account, connection_name) {CONNECTION_NAMES}"
 
 
 LIMIT_CHANGES = both_directions(limit_changes)
@@ -152,5 +161,5 @@ def info_labels(metric: str, labels: str) -> str:
     return f"max by (connection_id, {labels}) ({newest(metric)})"
 
 
-FAILING_COLLECTORS = "count(group by (job, collector) (telnyx_collector_success == 0)) or 0 * max(telnyx_up)"
-"""Counts the collectors whose last refresh failed on at least one exporter."""
+FAILING_COLLECTORS = "count(group by (job, account, collector) (telnyx_collector_success == 0)) or 0 * max(telnyx_up)"
+"""Counts the collectors whose last refresh failed on at least one exporter. Each account has its own collectors."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from alerts import connection_alerts, mark_alerts, mark_changes
-from columns import ANCHORSITE, CONNECTION, ID, INBOUND_LIMIT, MEDIA_ENCRYPTION, OUTBOUND_LIMIT, STATE, TYPE
+from columns import ACCOUNT, ANCHORSITE, CONNECTION, ID, INBOUND_LIMIT, MEDIA_ENCRYPTION, OUTBOUND_LIMIT, STATE, TYPE
 from panels import (
     BLUE,
     GREEN,
@@ -24,7 +24,7 @@ from panels import (
     thresholds,
     timeline,
 )
-from queries import BY_ID, FAILING_COLLECTORS, by_id, by_id_and_name, count_connections, info_labels, newest
+from queries import BY_ID, FAILING_COLLECTORS, ON_REPLICA, by_id, by_id_and_name, count_connections, info_labels, newest
 from record_types import RECORD_TYPES, types_with
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ REGISTERED = map_values({"1": ("Registered", GREEN), "0": ("Not registered", ORA
 MAX_LINES = 30
 """Maximum number of lines in the timeline."""
 
-ON_REPLICA = "on (job, instance, connection_id)"
 NOT_DISABLED = f"unless {ON_REPLICA} telnyx_connection_active == 0"
 WITH_STATE = f"telnyx_connection_info and {ON_REPLICA} telnyx_connection_active"
 NOT_REGISTERED = f"telnyx_connection_registered == 0 {NOT_DISABLED}"
@@ -187,6 +186,7 @@ def registration() -> tuple[Panel, ...]:
             "Not registered since",
             "Trunks that are not disabled and not registered, the latest first. A name links to the connection.",
             CONNECTION,
+            ACCOUNT,
             TYPE,
             Column("Status", label="status"),
             Column(
@@ -224,6 +224,7 @@ def trunk_list() -> Panel:
         " column. A name links to the connection.",
         TYPE,
         CONNECTION,
+        ACCOUNT,
         STATE,
         Column("Registration", promql=by_id("telnyx_connection_registered"), mappings=REGISTERED, colored=True),
         Column("Transport", label="transport_protocol"),
@@ -244,17 +245,18 @@ def trunk_list() -> Panel:
 
 def collectors() -> tuple[Panel, ...]:
     """Return the panels about the collectors."""
-    by_collector = "max by (collector, instance)"
+    by_collector = "max by (account, collector, instance)"
     return (
         table_panel(
             "Collectors",
             "The last refresh of each collector on each exporter. Rows left out could not be decoded, or are in the"
             " list's total but on none of its pages.",
+            ACCOUNT,
             Column("Collector", label="collector"),
             Column("Exporter", label="instance"),
             Column(
                 "Last refresh",
-                promql="min by (collector, instance) (telnyx_collector_success)",
+                promql="min by (account, collector, instance) (telnyx_collector_success)",
                 mappings=map_values({"1": ("succeeded", GREEN), "0": ("failed", RED)}),
                 colored=True,
             ),

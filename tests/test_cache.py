@@ -67,9 +67,9 @@ def api():
     return FakeApi()
 
 
-def cache_of(api, *, ttl=10.0, max_stale=60.0):
+def cache_of(api, *, ttl=10.0, max_stale=60.0, **options):
     """Return a cache in virtual time."""
-    return Cache(api, ttl=ttl, max_stale=max_stale, retry_after=lambda error: error.retry_after, clock=now)
+    return Cache(api, ttl=ttl, max_stale=max_stale, retry_after=lambda error: error.retry_after, clock=now, **options)
 
 
 async def scrape(cache, seconds, every=0.5):
@@ -119,6 +119,37 @@ async def test_value_is_refreshed_after_the_ttl(api):
     await cache.get(10.0)
     await asyncio.sleep(10.0)
     assert await cache.get(10.0) == Entry(2, 0.0, stale=False, error=None, hit=False)
+
+
+async def test_the_first_value_can_have_another_ttl(api):
+    """The first value is stale after its own TTL, so that caches can be refreshed at different times."""
+    cache = cache_of(api, first_ttl=3.0)
+    await scrape(cache, 30)
+    assert api.started == [1000, 1003, 1013, 1023]
+
+
+async def test_an_adopted_value_is_not_the_first(api):
+    """After a value was taken over, all TTLs are the usual one."""
+    first, second = cache_of(api), cache_of(api, first_ttl=3.0)
+    await first.get(None)
+    second.adopt(first)
+    await scrape(second, 25)
+    assert api.started == [1000, 1010, 1020]
+
+
+async def test_a_refresh_can_start_without_a_caller_who_waits(api):
+    """`start_refresh` starts a refresh only if one is due, none is running, and the cache is open."""
+    api.delay = 1.0
+    cache = cache_of(api)
+    for _ in range(100):
+        cache.start_refresh()
+        await asyncio.sleep(0.25)
+    assert api.started == [1000, 1011, 1022]
+    await cache.close()
+    await asyncio.sleep(60)
+    cache.start_refresh()
+    await settle()
+    assert api.started == [1000, 1011, 1022]
 
 
 async def test_adopted_value_keeps_its_age(api):

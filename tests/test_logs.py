@@ -11,7 +11,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.logs import configure_logging, error_location
+from exporter.logs import MAX_NAMES, configure_logging, error_location, join_some
 
 PAIR = re.compile(r'([a-z_]+)=(?:"((?:[^"\\]|\\.)*)"|([^ "=]*))(?: |$)')
 LIBRARIES = ["httpx", "httpcore.http11", "stamina", "asyncio"]
@@ -222,3 +222,17 @@ def test_exc_info_without_an_exception(read_log, logger):
 def test_location_of_an_error_that_was_not_raised():
     """An error that was never raised has a type but no location."""
     assert error_location(ValueError("hush")) == "ValueError"
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        ([], ""),
+        (["a", "b"], "a, b"),
+        (["a"] * MAX_NAMES, ", ".join("a" * MAX_NAMES)),
+        (["a"] * (MAX_NAMES + 2), ", ".join("a" * MAX_NAMES) + " and 2 more"),
+    ],
+)
+def test_a_line_has_only_some_names(names, text):
+    """A log line contains a limited number of names, and says how many there are besides."""
+    assert join_some(names) == text

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import math
 import time
+import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from exporter.account.cached_collector import CachedCollector
@@ -42,6 +43,10 @@ MAX_WAIT = 1.0
 """Seconds that a scrape waits at most for a collector other than the primary one."""
 RENDER_INTERVAL = 5.0
 """Seconds for which the rendered rows of a fan-out are reused."""
+BACKGROUND_RENDER_INTERVAL = 30.0
+"""The same if refreshes run in the background, whether there is a scrape or not."""
+MIN_BACKGROUND_TTL = 5.0
+"""Shortest TTL if refreshes run in the background, in seconds."""
 MIN_STALE_TTLS = 3
 """A collector's data is kept for at least this many TTLs while refreshes fail."""
 
@@ -62,6 +67,9 @@ class _Checkable(Protocol):
 class Account:
     """Reads the account at `base_url` with its own client and caches the results.
 
+    An account with a name is one of several. All its series have its name as the label `account`. Its refreshes run in
+    the background, each at its own time, so that no scrape waits for a slow account.
+
     Raises `UsageError` if the collectors, the CA file or the proxy can't be used.
     """
 
@@ -72,12 +80,14 @@ class Account:
         api_key: Callable[[], str],
         telemetry: AccountTelemetry,
         *,
+        name: str = "",
         collectors: Sequence[Collector[Any]] = COLLECTORS,
         transport: Transport | None = None,
         create_progress: CreateProgress = no_progress,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         telnyx = settings.telnyx
+        self.name = name
         self._clock = clock
         self._settings = settings
         self._create_progress = create_progress
@@ -98,7 +108,7 @@ class Account:
         )
         self._budget = RequestBudget(telnyx.max_requests_per_second, clock=clock)
         self._enabled = enabled_collectors(settings, collectors)
-        self._statuses = {collector.name: CollectorStatus(collector.name) for collector, _ in self._enabled}
+        self._statuses = {collector.name: CollectorStatus(collector.name, name) for collector, _ in self._enabled}
         # `telnyx_up` describes the primary collector, or all others if that is off.
         self._any_up = None if PRIMARY in self._statuses else AnyUp(self._statuses.values(), telemetry.record_up)
         if self._any_up:
@@ -110,13 +120,13 @@ class Account:
             connections = KnownConnections([cached[name].cache for name in collector.connections_of if name in cached])
             create = self._fan_out if isinstance(collector.endpoint, FanOutEndpoint) else self._cached
             cached[collector.name] = create(collector, options, connections)
-        self.group = CollectorGroup(tuple(cached.values()), telemetry)
+        self.group = CollectorGroup(tuple(cached.values()), telemetry, in_background=bool(name), clock=clock)
 
     def _cached(
         self, collector: Collector[Any], options: CollectorSettings, connections: KnownConnections
     ) -> CachedCollector:
         """Create the parts that read one collector at scrapes."""
-        name, ttl = collector.name, options.ttl or 0.0
+        name, ttl = collector.name, max(options.ttl or 0.0, MIN_BACKGROUND_TTL if self.name else 0.0)
         is_primary = name == PRIMARY
         max_stale = max(self._settings.cache.max_stale, MIN_STALE_TTLS * ttl)
         if is_primary:
@@ -143,8 +153,9 @@ class Account:
             ),
             self._statuses[name],
             ttl=ttl * TTL_TOLERANCE,
+            first_ttl=self._first_ttl(name, ttl),
             max_stale=max_stale,
-            max_wait=math.inf if is_primary else MAX_WAIT,
+            max_wait=math.inf if is_primary and not self.name else MAX_WAIT,
             retry_after=requested_wait if is_primary else wait_after_refusal,
             is_exposed=self._is_exposed,
             progress=progress,
@@ -156,7 +167,7 @@ class Account:
     ) -> CachedCollector:
         """Create the parts that read one connection after the other in the background."""
         assert isinstance(collector.endpoint, FanOutEndpoint)  # noqa: S101 -- the caller has checked it
-        name = collector.name
+        name, interval = collector.name, BACKGROUND_RENDER_INTERVAL if self.name else RENDER_INTERVAL
         progress = self._create_progress(name, "connections")
         fan_out = FanOut(
             name,
@@ -175,8 +186,9 @@ class Account:
         return CachedCollector(
             fan_out,
             self._statuses[name],
-            ttl=RENDER_INTERVAL,
-            max_stale=max(options.ttl or 0.0, MIN_STALE_TTLS * RENDER_INTERVAL),
+            ttl=interval,
+            first_ttl=self._first_ttl(name, interval),
+            max_stale=max(options.ttl or 0.0, MIN_STALE_TTLS * interval),
             max_wait=MAX_WAIT,
             in_background=True,
             is_exposed=self._is_exposed,
@@ -184,8 +196,12 @@ class Account:
             clock=self._clock,
         )
 
+    def _first_ttl(self, collector: str, ttl: float) -> float | None:
+        """Return a share of the TTL that depends on the names, to spread the refreshes that run in the background."""
+        return ttl * zlib.crc32(f"{self.name} {collector}".encode()) / 2**32 if self.name else None
+
     def _renderer(self, collector: Collector[Any]) -> Renderer:
-        return Renderer(collector.select(self._is_exposed, self._settings.metrics.sensitive_labels))
+        return Renderer(collector.select(self._is_exposed, self._settings.metrics.sensitive_labels), self.name)
 
     def _observers(self, name: str) -> Sequence[RefreshObserver]:
         observer = self._telemetry if name == PRIMARY else self._any_up
@@ -237,32 +253,3 @@ class Account:
         """Cancel running refreshes and close the connections to Telnyx."""
         await self.group.close()
         await self._client.close()
-
-
-class CurrentAccount:
-    """Holds the account in use. On reload, `rebuild` returns the account that replaces it."""
-
-    def __init__(self, account: Account, rebuild: Callable[[], Account]) -> None:
-        self._account = account
-        self._rebuild = rebuild
-
-    @property
-    def group(self) -> CollectorGroup:
-        """The collectors of the account in use."""
-        return self._account.group
-
-    async def reload(self) -> None:
-        """Replace the account, and start the refreshes of collectors whose adopted data is not fresh.
-
-        Raises `ValueError` if `rebuild` does.
-        """
-        previous, account = self._account, await asyncio.to_thread(self._rebuild)
-        await previous.group.close()  # a refresh that ends later would overwrite the metrics of the new account
-        account.adopt(previous)
-        self._account = account
-        await account.group.start_refreshes()
-        await previous.close()
-
-    async def close(self) -> None:
-        """Close the account in use."""
-        await self._account.close()

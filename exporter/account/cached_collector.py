@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
 
 from exporter.account.refresh import requested_wait
 from exporter.cache import Cache
@@ -30,6 +33,8 @@ class CollectorState:
     entry: Entry[View]
     seconds_until_refresh: float
     """Seconds until the next refresh can start."""
+    account: str = ""
+    """The name of the account, if it has one."""
 
 
 class Source(Protocol):
@@ -62,9 +67,9 @@ class Source(Protocol):
 class CachedCollector:
     """Refreshes the data of one collector and caches it. It shares no state with other collectors.
 
-    `ttl` and `max_stale` are seconds. A scrape waits for a refresh at most `max_wait` seconds. `retry_after` returns
-    the seconds to wait after an error. The source of a collector `in_background` does not wait for Telnyx when it is
-    called.
+    `ttl`, `first_ttl` and `max_stale` are seconds. A scrape waits for a refresh at most `max_wait` seconds.
+    `retry_after` returns the seconds to wait after an error. The source of a collector `in_background` does not wait
+    for Telnyx when it is called. The log lines of a refresh name the account, if it has a name.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class CachedCollector:
         *,
         ttl: float,
         max_stale: float,
+        first_ttl: float | None = None,
         max_wait: float = math.inf,
         retry_after: Callable[[Exception], float] = requested_wait,
         in_background: bool = False,
@@ -82,7 +88,9 @@ class CachedCollector:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.status = status
-        self.cache: Cache[View] = Cache(source, ttl=ttl, max_stale=max_stale, retry_after=retry_after, clock=clock)
+        self.cache: Cache[View] = Cache(
+            self._read, ttl=ttl, first_ttl=first_ttl, max_stale=max_stale, retry_after=retry_after, clock=clock
+        )
         self._source = source
         self._in_background = in_background
         self._max_wait = max_wait
@@ -111,8 +119,17 @@ class CachedCollector:
         """The present state."""
         entry = self.cache.peek()
         if self._source.error is not None:
-            return CollectorState(self.name, replace(entry, error=self._source.error), self._source.pause)
-        return CollectorState(self.name, entry, self.cache.seconds_until_refresh)
+            entry = replace(entry, error=self._source.error)
+            return CollectorState(self.name, entry, self._source.pause, self.status.account)
+        return CollectorState(self.name, entry, self.cache.seconds_until_refresh, self.status.account)
+
+    async def _read(self) -> View:
+        with self._log_context():
+            return await self._source()
+
+    def _log_context(self) -> contextlib.AbstractContextManager[object]:
+        account = self.status.account
+        return structlog.contextvars.bound_contextvars(account=account) if account else contextlib.nullcontext()
 
     async def get(self, timeout: float) -> Entry[View]:  # noqa: ASYNC109 -- a deadline to return by, not an error
         """Return fresh data, or the current state after `timeout` seconds or the collector's maximum."""
@@ -127,7 +144,8 @@ class CachedCollector:
     async def read_completely(self) -> View | None:
         """Return all data, however long it takes to read. Return None if that fails."""
         try:
-            view = await self._source.read_all()
+            with self._log_context():
+                view = await self._source.read_all()
             return view or (await self.cache.get(None)).value
         except TelnyxError:
             return None

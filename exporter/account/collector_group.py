@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Protocol
 
+from exporter.account.fan_out.fan_out import IDLE_AFTER
 from exporter.exposition.response import Document
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from exporter.account.cached_collector import CachedCollector, CollectorState
     from exporter.account.refresh import View
@@ -26,12 +28,26 @@ class ScrapeObserver(Protocol):
 
 
 class CollectorGroup:
-    """Refreshes collectors and joins their data to documents."""
+    """Refreshes collectors and joins their data to documents.
 
-    def __init__(self, collectors: Sequence[CachedCollector], observer: ScrapeObserver) -> None:
+    Usually scrapes start the refreshes, and wait for them. With `in_background`, `refresh_in_background` starts them,
+    and a scrape waits only as long as some collector has no result, or after no scrape came for `IDLE_AFTER` seconds.
+    """
+
+    def __init__(
+        self,
+        collectors: Sequence[CachedCollector],
+        observer: ScrapeObserver,
+        *,
+        in_background: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.collectors = {collector.name: collector for collector in collectors}
         """The collectors by name, in the order of their data in a document."""
         self._observer = observer
+        self._in_background = in_background
+        self._clock = clock
+        self._scraped_at = clock()
         self._documents: dict[frozenset[str], Document] = {}
         self._state: Sequence[tuple[View | None, int]] = ()
         """The state of the collectors from which the documents were made."""
@@ -41,9 +57,11 @@ class CollectorGroup:
 
         Unknown names have no data.
         """
+        waits = not self._in_background or self._is_idle or not self.has_results
+        self._scraped_at = self._clock()
         collectors = [collector for name, collector in self.collectors.items() if names is None or name in names]
         entries: Sequence[Entry[View]] = [collector.cache.peek() for collector in collectors]
-        due = [collector for collector, entry in zip(collectors, entries, strict=True) if not entry.hit]
+        due = [collector for collector, entry in zip(collectors, entries, strict=True) if waits and not entry.hit]
         if due:
             waited = await asyncio.gather(*(collector.get(timeout) for collector in due))
             entries = [*(entry for entry in entries if entry.hit), *waited]
@@ -59,10 +77,19 @@ class CollectorGroup:
         views = await asyncio.gather(*(collector.read_completely() for collector in collectors))
         return Document(*(collector.families(view) for collector, view in zip(collectors, views, strict=True)))
 
-    async def start_refreshes(self) -> None:
-        """Start the refreshes that are due, and don't wait for them."""
+    def start_refreshes(self) -> None:
+        """Start the refreshes that are due."""
         for collector in self.collectors.values():
-            await collector.cache.get(0.0)
+            collector.cache.start_refresh()
+
+    def refresh_in_background(self) -> None:
+        """Start the refreshes that are due, while scrapes arrive. Do nothing if scrapes start them."""
+        if self._in_background and not self._is_idle:
+            self.start_refreshes()
+
+    @property
+    def _is_idle(self) -> bool:
+        return self._clock() - self._scraped_at > IDLE_AFTER
 
     @property
     def has_results(self) -> bool:

@@ -11,7 +11,7 @@ import structlog
 
 from exporter.account.known_connections import NO_CONNECTIONS, are_same, records_of
 from exporter.collectors.changes import find_changes, of_kept_rows
-from exporter.logs import error_location
+from exporter.logs import MAX_NAMES, error_location, join_some
 from exporter.telnyx.errors import Forbidden, Internal, NotFound, TelnyxError
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from exporter.exposition.response import FamilyBlocks
     from exporter.telnyx.lists.reader import Reader
     from exporter.telnyx.lists.snapshots import Snapshot
-
-_MAX_LOGGED_ROWS = 10
-"""Maximum number of unreadable rows that one refresh logs one by one. A metric counts all of them."""
 
 _log = structlog.get_logger()
 
@@ -178,11 +175,11 @@ class Refresher:
             _log.warning("pages lack rows that the list's total includes", collector=name, missing=snapshot.missing)
             self._missing = snapshot.missing
         new = [row for row in snapshot.unreadable if row.id not in self._unreadable]
-        for row in new[:_MAX_LOGGED_ROWS]:
+        for row in new[:MAX_NAMES]:
             row_id = row.id if self._log_rows else None
             _log.warning("row left out, it can't be decoded", collector=name, id=row_id, problem=row.problem)
-        if len(new) > _MAX_LOGGED_ROWS:
-            _log.warning("more rows left out", collector=name, more=len(new) - _MAX_LOGGED_ROWS)
+        if len(new) > MAX_NAMES:
+            _log.warning("more rows left out", collector=name, more=len(new) - MAX_NAMES)
         self._unreadable = frozenset(row.id for row in snapshot.unreadable)
 
     def _log_failure(self, error: TelnyxError, seconds: float) -> None:
@@ -204,13 +201,7 @@ class Refresher:
 def log_changes(collector: str, changes: Mapping[str, Sequence[str]]) -> None:
     """Log the rows that changed, by kind of change, if there are any."""
     if changes:
-        _log.info("list changed", collector=collector, **{kind: _enumerate(rows) for kind, rows in changes.items()})
-
-
-def _enumerate(rows: Sequence[str]) -> str:
-    """Return the rows as text, without those beyond the maximum."""
-    more = len(rows) - _MAX_LOGGED_ROWS
-    return ", ".join(rows[:_MAX_LOGGED_ROWS]) + (f" and {more} more" if more > 0 else "")
+        _log.info("list changed", collector=collector, **{kind: join_some(rows) for kind, rows in changes.items()})
 
 
 MAX_RETRY_AFTER = 300.0

@@ -29,7 +29,7 @@ class CollectorStatus:
 
     def __init__(self, name: str, account: str = "") -> None:
         self.name = name
-        self._account = account
+        self.account = account
         self.success: bool | None = None
         """Whether the last refresh succeeded. None before the first one ends."""
         self.duration: float | None = None
@@ -60,7 +60,7 @@ class CollectorStatus:
     def render(self, view: View | None, is_exposed: Callable[[str], bool]) -> Sequence[FamilyBlocks]:
         """Render the exposed metrics. `view` is the collector's current data."""
         return [
-            render_family(family, family.samples(self, view), self._account)
+            render_family(family, family.samples(self, view), self.account)
             for family in STATUS_FAMILIES
             if is_exposed(family.name)
         ]

@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import itertools
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import structlog
 
 from exporter import sandbox
 from exporter.account.account import Account
+from exporter.accounts.accounts import Configuration
+from exporter.accounts.api_keys import KeyOfFile
+from exporter.accounts.shards import owner_of
 from exporter.collectors.families import name_filter
 from exporter.collectors.registry import COLLECTORS, enabled_collectors
 from exporter.commands.progress import show_progress
-from exporter.config.api_keys import KeyFile, describe_problem
 from exporter.config.flags import UsageError, load_settings
+from exporter.config.keys.key_file import KeyFile, describe_problem
+from exporter.config.keys.key_files import KeyFiles
 from exporter.server.listeners import listen, local_url
 from exporter.server.serving import serving
+from exporter.telemetry import Telemetry
+from exporter.telnyx.lists.progress import no_progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 
+    from exporter.accounts.api_keys import ApiKey
     from exporter.collectors.collector import Collector
     from exporter.config.flags import Loaded
     from exporter.config.loading.sources import Given
     from exporter.config.settings import Settings
-    from exporter.telemetry import AccountTelemetry, Telemetry
+    from exporter.telnyx.lists.progress import CreateProgress, Progress
 
-ONLY_FOR_TELNYX = frozenset({"api_key", "base_url", "telnyx.api_key_file", "telnyx.ca_file", "telnyx.proxy_url"})
-"""Settings of the connection to Telnyx, which a demo does not use."""
+ReadKeys: TypeAlias = "Callable[[], Mapping[str, ApiKey]]"
+"""Returns the API key of each account of all shards, by its name. A single account has no name. Raises `OSError`."""
+ResultT = TypeVar("ResultT")
+
+ONLY_FOR_TELNYX = frozenset(
+    {
+        *("api_key", "base_url", "telnyx.api_key_file", "telnyx.ca_file", "telnyx.proxy_url"),
+        *("telnyx.api_key_files", "telnyx.max_concurrency", "shard", "total_shards"),
+    }
+)
+"""Settings of the connection to Telnyx and of several accounts, which a demo does not use."""
 _DEMO_KEY = secrets.token_urlsafe()
 
 _log = structlog.get_logger()
@@ -41,8 +59,43 @@ def read_settings(arguments: Sequence[str]) -> Loaded:
     return loaded
 
 
-def open_api_key(settings: Settings, telemetry: Telemetry) -> Callable[[], str]:
-    """Return a function for the API key. A file takes precedence over TELNYX_API_KEY, as only a file can be rotated."""
+def reads_key_files(settings: Settings) -> bool:
+    """Return whether the accounts have names, which are those of their API key files."""
+    return settings.telnyx.api_key_files is not None and not settings.demo
+
+
+def create_telemetry(settings: Settings, *, process: bool) -> Telemetry:
+    """Return the exporter's metrics about itself, with those about the process or without."""
+    has_names = reads_key_files(settings)
+    telemetry = Telemetry(is_exposed=metric_filter(settings), process=process, accounts=has_names)
+    if has_names:
+        telemetry.record_shard(settings.shard, settings.total_shards)
+    return telemetry
+
+
+def is_owned(settings: Settings, account: str) -> bool:
+    """Return whether an account belongs to this shard."""
+    return owner_of(account, settings.total_shards) == settings.shard
+
+
+def open_keys(settings: Settings, telemetry: Telemetry) -> ReadKeys:
+    """Return a function for the API key of each account by its name. Raises `UsageError` if there is none."""
+    pattern = settings.telnyx.api_key_files
+    if pattern is None or not reads_key_files(settings):
+        keys = {"": _open_key(settings, telemetry)}
+        return lambda: keys
+    files = KeyFiles(pattern, is_owned=lambda account: is_owned(settings, account))
+    try:
+        found = files.read()
+    except OSError as error:
+        raise UsageError(f"--telnyx.api-key-files={pattern!r}: {describe_problem(error)}") from None
+    if not found:
+        raise UsageError(f"--telnyx.api-key-files={pattern!r}: no file with a valid name matches")
+    return lambda: {name: KeyOfFile(key) for name, key in files.read().items()}
+
+
+def _open_key(settings: Settings, telemetry: Telemetry) -> ApiKey:
+    """Return a function for the only API key. Raises `UsageError`."""
     path = settings.telnyx.api_key_file
     if settings.demo:
         return lambda: _DEMO_KEY
@@ -53,7 +106,7 @@ def open_api_key(settings: Settings, telemetry: Telemetry) -> Callable[[], str]:
             raise UsageError(f"--telnyx.api-key-file={str(path)!r}: {describe_problem(error)}") from None
     if settings.api_key is not None:
         return settings.api_key.get_secret_value
-    raise UsageError("no API key: set TELNYX_API_KEY or --telnyx.api-key-file, or try --demo")
+    raise UsageError("no API key: set TELNYX_API_KEY, --telnyx.api-key-file or --telnyx.api-key-files, or try --demo")
 
 
 def warn_of_ignored(settings: Settings, given: Iterable[Given]) -> None:
@@ -77,23 +130,85 @@ async def api_server(settings: Settings) -> AsyncIterator[str]:
         yield f"{local_url(listener)}/v2"
 
 
-@contextlib.asynccontextmanager
-async def open_account(
+def configure_accounts(
     settings: Settings,
-    api_key: Callable[[], str],
-    telemetry: AccountTelemetry,
+    base_url: str,
+    read_keys: ReadKeys,
+    telemetry: Telemetry,
+    *,
     collectors: Sequence[Collector[Any]] = COLLECTORS,
-) -> AsyncIterator[Account]:
-    """Provide the account to a command that reads it and ends. A terminal shows the progress. Raises `UsageError`."""
+    create_progress: CreateProgress = no_progress,
+) -> Configuration:
+    """Return what accounts are created from. Raises `UsageError`."""
+
+    def create(name: str, api_key: ApiKey) -> Account:
+        return Account(
+            settings,
+            base_url,
+            api_key,
+            telemetry.account(name),
+            name=name,
+            collectors=collectors,
+            create_progress=create_progress,
+        )
+
+    names = tuple(collector.name for collector, _ in enabled_collectors(settings, collectors))
+    return Configuration(read_keys, create, names, settings.shard, settings.total_shards)
+
+
+class OpenAccounts(NamedTuple):
+    """The accounts that a command reads, and the progress of the command if there are several."""
+
+    accounts: Mapping[str, Account]
+    progress: Progress
+
+    async def run(self, work: Callable[[Account], Awaitable[ResultT]]) -> Sequence[ResultT]:
+        """Do this with all accounts at the same time, and return the results in their order."""
+        done = itertools.count(1)
+
+        async def run_one(account: Account) -> ResultT:
+            result = await work(account)
+            self.progress.record_progress(next(done), len(self.accounts))
+            return result
+
+        self.progress.record_progress(0, len(self.accounts))
+        try:
+            return await asyncio.gather(*map(run_one, self.accounts.values()))
+        finally:
+            self.progress.record_end()
+
+
+@contextlib.asynccontextmanager
+async def open_accounts(
+    settings: Settings,
+    read_keys: ReadKeys,
+    telemetry: Telemetry,
+    collectors: Sequence[Collector[Any]] = COLLECTORS,
+) -> AsyncIterator[OpenAccounts]:
+    """Provide the accounts to a command that reads them and ends. A terminal shows the progress. Raises `UsageError`.
+
+    The progress of a single account is that of its collectors.
+    """
     with show_progress(settings.log) as create_progress:
+        is_single = not reads_key_files(settings)
+        of_accounts = no_progress if is_single else create_progress
         async with api_server(settings) as base_url:
-            account = Account(
-                settings, base_url, api_key, telemetry, collectors=collectors, create_progress=create_progress
+            configuration = configure_accounts(
+                settings,
+                base_url,
+                read_keys,
+                telemetry,
+                collectors=collectors,
+                create_progress=create_progress if is_single else no_progress,
             )
+            keys = read_keys()
+            accounts = configuration.create_all(keys)
+            if not is_single:
+                telemetry.record_key_files(len(keys), len(accounts))
             try:
-                yield account
+                yield OpenAccounts(accounts, of_accounts("accounts", "accounts"))
             finally:
-                await account.close()
+                await asyncio.gather(*(account.close() for account in accounts.values()))
 
 
 def metric_filter(settings: Settings) -> Callable[[str], bool]:

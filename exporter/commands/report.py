@@ -1,4 +1,4 @@
-"""What `--check-config` prints: the settings that are set, the files that are read, and the enabled collectors."""
+"""What `--check-config` prints: the settings that are set, the files, the enabled collectors, and the accounts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from exporter.collectors.registry import enabled_collectors
-from exporter.commands.components import ONLY_FOR_TELNYX
+from exporter.commands.components import ONLY_FOR_TELNYX, is_owned
+from exporter.config.flags import UsageError
+from exporter.config.keys.key_files import NAME_RULE, find_keys
 from exporter.config.loading.messages import printable
 from exporter.config.settings import DOTENV
 from exporter.config.values import contains_api_key
@@ -18,10 +20,14 @@ from exporter.telnyx.http.proxies import proxy_variable
 from exporter.telnyx.http.tls import ca_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from exporter.config.keys.key_files import AccountKey, FoundKeys
     from exporter.config.loading.sources import Given
     from exporter.config.settings import Settings
+
+_MAX_PROBLEMS = 3
+"""How many accounts an error names."""
 
 
 def describe(settings: Settings, given: Sequence[Given], web_files: Sequence[Path]) -> Iterator[str]:
@@ -73,8 +79,6 @@ def _text(given: Given) -> str:
 def _why_unused(settings: Settings, given: Given) -> str:
     if settings.demo and given.option.dotted_path in ONLY_FOR_TELNYX:
         return " (not used: a demo reads no Telnyx account)"
-    if given.option.path == ("api_key",) and settings.telnyx.api_key_file is not None:
-        return " (not used: --telnyx.api-key-file takes precedence)"
     return ""
 
 
@@ -90,3 +94,45 @@ def _files(
     if "SSL_CERT_FILE" in variables:
         yield Path(os.environ["SSL_CERT_FILE"])
     yield from web_files
+
+
+def find_accounts(settings: Settings) -> FoundKeys:
+    """Find the files of `--telnyx.api-key-files`, and read those of this shard. Raises `UsageError`."""
+    pattern = settings.telnyx.api_key_files or ""
+    try:
+        return find_keys(pattern, is_owned=lambda account: is_owned(settings, account))
+    except OSError as error:
+        raise UsageError(f"--telnyx.api-key-files={pattern!r}: {error.strerror}") from None
+
+
+def describe_accounts(settings: Settings, found: FoundKeys) -> Iterator[str]:
+    """Yield the lines about the accounts of this shard: the name, the file, and whether it can be used."""
+    accounts = _owned(settings, found)
+    shards = f" of {len(found.keys)}, for --shard={settings.shard} --total-shards={settings.total_shards}"
+    yield f"accounts: {len(accounts)}{shards if settings.total_shards > 1 else ''}"
+    files = {account: printable(str(key.file.absolute())) for account, key in accounts.items()}
+    width, file_width = (max(map(len, texts), default=0) for texts in (files.keys(), files.values()))
+    for account, key in accounts.items():
+        yield f"  {account:{width}}  {files[account]:{file_width}}  {key.problem or 'ok'}"
+    if found.ignored:
+        yield f"ignored, because the name of an account {NAME_RULE}:"
+        yield from (f"  {printable(str(file.absolute()))}" for file in found.ignored)
+
+
+def check_accounts(settings: Settings, found: FoundKeys) -> None:
+    """Raise `UsageError` if no file matches, or if an account of this shard can't be used."""
+    accounts = _owned(settings, found)
+    problems = [f"{account}: {key.problem}" for account, key in accounts.items() if key.problem]
+    if not found.keys:
+        problem = "no file matches"
+    elif problems:
+        more = [f"{len(problems) - _MAX_PROBLEMS} more"] if len(problems) > _MAX_PROBLEMS else []
+        shown = "; ".join([*problems[:_MAX_PROBLEMS], *more])
+        problem = f"{len(problems)} of {len(accounts)} accounts can't be used: {shown}"
+    else:
+        return
+    raise UsageError(f"--telnyx.api-key-files={settings.telnyx.api_key_files!r}: {problem}")
+
+
+def _owned(settings: Settings, found: FoundKeys) -> Mapping[str, AccountKey]:
+    return {account: key for account, key in found.keys.items() if is_owned(settings, account)}

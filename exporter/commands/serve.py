@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from exporter.account.account import Account, CurrentAccount
+from exporter.accounts.accounts import Accounts
 from exporter.build import BUILD_INFO
-from exporter.commands.components import api_server, metric_filter, open_api_key, read_settings
+from exporter.commands.components import api_server, configure_accounts, metric_filter, open_keys, read_settings
 from exporter.config.flags import BindError, UsageError, check_reloadable
 from exporter.config.reload import Reloader
 from exporter.config.web.paths import WebPaths
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp
 
+    from exporter.accounts.accounts import Configuration
+    from exporter.commands.components import ReadKeys
     from exporter.config.reload import Source
     from exporter.config.settings import Settings
     from exporter.telemetry import Telemetry
@@ -95,7 +97,7 @@ async def _reload_on(event: asyncio.Event, reload: Callable[[], Coroutine[None, 
 async def serve(
     arguments: Sequence[str],
     settings: Settings,
-    api_key: Callable[[], str],
+    read_keys: ReadKeys,
     web_config: WebConfigFile | None,
     *,
     listeners: Sequence[socket.socket],
@@ -110,18 +112,20 @@ async def serve(
         stack.enter_context(on_signals((signal.SIGTERM, signal.SIGINT), stop.set))
         stack.enter_context(on_signals((signal.SIGHUP,), reload_requested.set))
         base_url = await stack.enter_async_context(api_server(settings))
-        account = CurrentAccount(
-            Account(settings, base_url, api_key, telemetry.account()),
-            rebuild=lambda: _rebuild_account(arguments, settings, base_url, telemetry),
+        accounts = Accounts(
+            configure_accounts(settings, base_url, read_keys, telemetry),
+            lambda: _load_again(arguments, settings, base_url, telemetry),
+            telemetry,
         )
-        sources: dict[str, Source] = {"settings": account}
+        await accounts.open()
+        sources: dict[str, Source] = {"settings": accounts}
         if web_config is not None:
             sources[WEB_SOURCE] = web_config
         telemetry.record_config_loaded("settings", time.time())
         reload = Reloader(sources, telemetry)
         await stack.enter_async_context(_background(_reload_on(reload_requested, reload)))
         app: ASGIApp = create_app(
-            lambda: account.group,
+            lambda: accounts.current,
             telemetry,
             paths=paths,
             reload=reload if web.enable_lifecycle else None,
@@ -132,7 +136,7 @@ async def serve(
             app = WebConfigMiddleware(app, lambda: web_config.config, incidents, paths=paths)
         tls = None if web_config is None else web_config.tls
         await stack.enter_async_context(serving(app, *listeners, observer=incidents, tls=tls))
-        stack.push_async_callback(account.close)  # closed before the server, so that waiting scrapes are served at once
+        stack.push_async_callback(accounts.close)  # before the server, so that waiting scrapes are served at once
         _log.info("starting", **BUILD_INFO)
         if settings.demo:
             _log.info("running a demo with generated connections; no Telnyx account is read")
@@ -141,24 +145,27 @@ async def serve(
             if web.external_url:
                 urls["external_url"] = f"{web.external_url}/"
             _log.info("listening", **urls)
-        await account.group.start_refreshes()
+        accounts.current.start_refreshes()
+        if settings.telnyx.api_key_files:
+            await stack.enter_async_context(_background(accounts.watch_keys()))
+            await stack.enter_async_context(_background(accounts.refresh_in_background()))
         await stop.wait()
         _log.info("stopping")
     return 0
 
 
-def _rebuild_account(arguments: Sequence[str], first: Settings, base_url: str, telemetry: Telemetry) -> Account:
-    """Load the settings again, apply the log settings and the metric filter, and return a new account.
+def _load_again(arguments: Sequence[str], first: Settings, base_url: str, telemetry: Telemetry) -> Configuration:
+    """Load the settings again, apply the log settings and the metric filter, and return what new accounts need.
 
     A demo keeps its sandbox. Raises `UsageError`.
     """
     settings = read_settings(arguments).settings
     check_reloadable(first, settings)
-    api_key = open_api_key(settings, telemetry)
-    account = Account(settings, base_url if settings.demo else settings.base_url, api_key, telemetry.account())
+    read_keys = open_keys(settings, telemetry)
+    configuration = configure_accounts(settings, base_url if settings.demo else settings.base_url, read_keys, telemetry)
     configure_logging(settings.log.level, settings.log.format)
     telemetry.set_filter(metric_filter(settings))
-    return account
+    return configuration
 
 
 def _endpoints(listener: socket.socket, scheme: str, paths: WebPaths) -> dict[str, str]:

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
     from exporter.config.options import CollectorFlags, Option
 
-_NEED_RESTART = frozenset({"web", "demo", "once", "once_complete", "check_config", "check_access"})
+_NEED_RESTART = frozenset(
+    {"web", "shard", "total_shards", "demo", "once", "once_complete", "check_config", "check_access"}
+)
 """Settings, and groups of settings, that a reload can't change."""
+_KEY_SOURCES = frozenset({"api_key", "telnyx.api_key_file", "telnyx.api_key_files"})
+"""Settings of which only one can be used."""
 
 
 class UsageError(ValueError):
@@ -59,6 +63,7 @@ def load_settings(arguments: Sequence[str], collectors: Iterable[CollectorFlags]
         settings = _validate(sources, options, of_collectors)
         given = tuple(found for option in options if (found := sources.find(option)))
         _check_shared_variables(settings, given, dotenv)
+        _check_key_sources(settings, given)
     except ValueError as error:
         raise UsageError(str(error)) from None
     return Loaded(settings, given)
@@ -77,10 +82,17 @@ def _validate(sources: Sources, options: Iterable[Option], of_collectors: Iterab
 
 def _check_shared_variables(settings: Settings, given: Iterable[Given], dotenv: Iterable[str]) -> None:
     """Check variables that are misspelt, if the exporter reads a Telnyx account. A demo needs neither key nor URL."""
-    has_key = settings.demo or settings.api_key is not None or settings.telnyx.api_key_file is not None
+    has_key = settings.demo or any(each.option.dotted_path in _KEY_SOURCES for each in given)
     has_url = settings.demo or any(each.option.path == ("base_url",) for each in given)
     check_shared(os.environ, needs_key=not has_key, needs_url=not has_url)
     check_shared(dotenv, needs_key=not has_key, needs_url=not has_url, place=f" in {DOTENV}")
+
+
+def _check_key_sources(settings: Settings, given: Iterable[Given]) -> None:
+    """Raise `ValueError` if the API key is set in several ways. A demo uses none of them."""
+    found = [each.where for each in given if each.option.dotted_path in _KEY_SOURCES]
+    if len(found) > 1 and not settings.demo:
+        raise ValueError(f"{', '.join(found[:-1])} and {found[-1]} can't be used together: choose one")
 
 
 def _nest(flat: Mapping[str, str]) -> dict[str, Any]:
@@ -101,3 +113,5 @@ def check_reloadable(before: Settings, after: Settings) -> None:
         value_of = attrgetter(option.dotted_path)
         if option.path[0] in _NEED_RESTART and value_of(before) != value_of(after):
             raise UsageError(f"{option.flag} can't change while the exporter runs: restart it")
+    if (before.telnyx.api_key_files is None) != (after.telnyx.api_key_files is None):
+        raise UsageError("--telnyx.api-key-files can't be set or removed while the exporter runs: restart it")

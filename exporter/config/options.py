@@ -67,7 +67,7 @@ def _option(path: tuple[str, ...], field: FieldInfo) -> Option:
         flag=flag,
         variable=str(field.validation_alias or PREFIX + "__".join(path).upper()),
         help=field.description or "",
-        group="" if len(path) == 1 and "metavar" not in extra else flag.removeprefix("--").rpartition(".")[0],
+        group=extra.get("group", flag.removeprefix("--").rpartition(".")[0] if "metavar" in extra or path[1:] else ""),
         metavar=extra.get("metavar", ""),
         repeatable=extra.get("repeatable", False),
         default="" if field.default in {None, False} else str(field.default),

@@ -17,6 +17,7 @@ from exporter.config.values import (
     CommaSeparated,
     Duration,
     FilePath,
+    Glob,
     LogLevel,
     Regex,
     check_base_url,
@@ -52,14 +53,22 @@ def _check_secret_proxy_url(secret: SecretStr) -> SecretStr:
 
 
 def _setting(
-    default: Any, help_text: str, metavar: str, *, repeatable: bool = False, secret: bool = False, **bounds: Any
+    default: Any,
+    help_text: str,
+    metavar: str,
+    *,
+    repeatable: bool = False,
+    secret: bool = False,
+    group: str | None = None,
+    **bounds: Any,
 ) -> Any:
     """Declare a field: its default in the form that a user writes, its help text, and its placeholder in the help.
 
     If it is repeatable, the values of several flags are joined; otherwise the last flag counts. Error messages don't
-    quote a secret.
+    quote a secret. The help lists it in the group of its prefix, unless another one is given.
     """
-    bounds["json_schema_extra"] = {"metavar": metavar, "repeatable": repeatable, "secret": secret}
+    extra = {"metavar": metavar, "repeatable": repeatable, "secret": secret, **({"group": group} if group else {})}
+    bounds["json_schema_extra"] = extra
     return Field(default=default, validate_default=True, description=help_text, **bounds)
 
 
@@ -119,6 +128,12 @@ class TelnyxSettings(SettingsGroup):
     api_key_file: FilePath | None = _setting(
         None, "File that contains the API key; read again for each refresh.", "FILE"
     )
+    api_key_files: Glob | None = _setting(
+        None,
+        "Files that contain the API keys of several accounts, such as /keys/*: one account each, named by what * "
+        "matches; read again every 5s.",
+        "GLOB",
+    )
     ca_file: FilePath | None = _setting(
         None,
         "PEM file of the CAs to trust for the API and for an https proxy, instead of those of SSL_CERT_FILE, "
@@ -137,6 +152,9 @@ class TelnyxSettings(SettingsGroup):
     )
     page_size: int = _setting("250", "Rows per page, 1 to 250.", "N", ge=1, le=250)
     concurrency: int = _setting("4", "Pages to read at the same time, 1 to 32.", "N", ge=1, le=32)
+    max_concurrency: int = _setting(
+        "32", "Maximum requests at the same time, of all accounts of --telnyx.api-key-files together.", "N", ge=1
+    )
     max_requests_per_second: float = _setting(
         "5",
         "Maximum requests per second of all collectors but credential-connections together, with bursts of 20.",
@@ -217,6 +235,15 @@ class Settings(BaseSettings):
 
     web: WebSettings = Field(default_factory=WebSettings)
     telnyx: TelnyxSettings = Field(default_factory=TelnyxSettings)
+    shard: int = _setting("0", "Shard of this exporter, from 0 to --total-shards minus 1.", "N", group="telnyx", ge=0)
+    total_shards: int = _setting(
+        "1",
+        "Number of exporters that share the accounts of --telnyx.api-key-files, 1 to 1000.",
+        "N",
+        group="telnyx",
+        ge=1,
+        le=1000,
+    )
     cache: CacheSettings = Field(default_factory=CacheSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
     log: LogSettings = Field(default_factory=LogSettings)
@@ -246,4 +273,18 @@ class Settings(BaseSettings):
         if self.check_access and (self.once or self.once_complete):
             flag = "--once.complete" if self.once_complete else "--once"
             raise ValueError(f"{flag} and --check-access can't be used together: choose one")
+        return self
+
+    @model_validator(mode="after")
+    def _check_shards(self) -> Self:
+        if self.demo:  # it ignores them
+            return self
+        if self.shard >= self.total_shards:
+            raise ValueError(
+                f"--shard={self.shard} must be less than --total-shards={self.total_shards}: the first shard is 0"
+            )
+        if self.total_shards > 1 and self.telnyx.api_key_files is None:
+            raise ValueError(
+                "--total-shards needs --telnyx.api-key-files: a single account can't be divided into shards"
+            )
         return self

@@ -43,6 +43,10 @@ class Document:
             self._families.setdefault(family.name, (family, []))[1].extend(blocks)
         self._formats: dict[Format, tuple[Sequence[Block], Totals]] = {}
 
+    def __iter__(self) -> Iterator[FamilyBlocks]:
+        """Return the families, so that a document can be a source of another one."""
+        return iter(FamilyBlocks(family, blocks) for family, blocks in self._families.values())
+
     def blocks(self, form: Format) -> tuple[Sequence[Block], Totals]:
         """Return the blocks of all headers and samples, and their totals. They are created once for each format."""
         if form not in self._formats:

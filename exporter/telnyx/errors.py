@@ -179,6 +179,13 @@ class Unauthorized(StatusError):
     advice = "Check the API key in TELNYX_API_KEY or --telnyx.api-key-file; Telnyx does not accept it."
 
 
+class KeyUnusable(TelnyxError):
+    """The file of the API key can't be used."""
+
+    reason = "unauthorized"
+    advice = "Write the API key of the account to its file; the exporter reads it again within ten seconds."
+
+
 class Forbidden(StatusError):
     """403: the key is valid but may not read this resource."""
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
@@ -22,13 +22,13 @@ from exporter.server.connections import MAX_UNREAD
 from exporter.web.status_page import render_page
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Collection, Iterator
 
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
-    from exporter.account.collector_group import CollectorGroup
+    from exporter.accounts.account_set import AccountSet
     from exporter.config.web.paths import WebPaths
     from exporter.exposition.formats import Format
     from exporter.exposition.response import Piece
@@ -58,24 +58,24 @@ OWN_METRICS = "exporter"
 class ExporterMetrics(Protocol):
     """The exporter's own metrics."""
 
-    def render(self, form: Format) -> bytes:
-        """Render the current metrics."""
+    def render(self, form: Format, accounts: Collection[str] | None = None) -> bytes:
+        """Render the current metrics, of these accounts or of all."""
 
 
 def create_app(
-    current_group: Callable[[], CollectorGroup],
+    current_accounts: Callable[[], AccountSet],
     own_metrics: ExporterMetrics,
     *,
     paths: WebPaths = NO_PREFIX,
     reload: Callable[[], Awaitable[None]] | None = None,
 ) -> Starlette:
-    """Return the application. For each request it calls `current_group`.
+    """Return the application. For each request it calls `current_accounts`.
 
     `reload` reloads the configuration, or raises `ValueError`. If it is None, reloading over HTTP is disabled.
     """
 
     async def status(_: Request) -> Response:
-        return HTMLResponse(render_page(current_group().states(), paths, time.time()), headers=_SECURITY_HEADERS)
+        return HTMLResponse(render_page(current_accounts().states(), paths, time.time()), headers=_SECURITY_HEADERS)
 
     async def redirect(_: Request) -> Response:
         return RedirectResponse(paths.page, 302)
@@ -85,10 +85,11 @@ def create_app(
 
     async def ready(_: Request) -> Response:
         # Kubernetes may probe before the first scrape, and Prometheus may not scrape a pod that is not ready: refresh.
-        group = current_group()
-        if not group.has_results:
-            await group.start_refreshes()
-        return PlainTextResponse("ready\n") if group.has_results else PlainTextResponse("not ready\n", 503)
+        accounts = current_accounts()
+        if accounts.is_ready:
+            return PlainTextResponse("ready\n")
+        accounts.start_refreshes()
+        return PlainTextResponse("not ready\n", 503)
 
     async def reload_config(_: Request) -> Response:
         if reload is None:
@@ -102,7 +103,7 @@ def create_app(
         return PlainTextResponse("reloaded\n")
 
     routes = [
-        Route(paths.metrics, _MetricsEndpoint(current_group, own_metrics), methods=["GET"]),
+        Route(paths.metrics, _MetricsEndpoint(current_accounts, own_metrics), methods=["GET"]),
         Route(paths.page, status),
         Route(paths.route(HEALTHY), healthy),
         Route(paths.route(READY), ready),
@@ -118,24 +119,29 @@ def create_app(
 class _MetricsEndpoint:
     """Serves a scrape: waits for fresh data as long as the scraper does, then sends the current state."""
 
-    def __init__(self, current_group: Callable[[], CollectorGroup], own_metrics: ExporterMetrics) -> None:
-        self._current_group = current_group
+    def __init__(self, current_accounts: Callable[[], AccountSet], own_metrics: ExporterMetrics) -> None:
+        self._current_accounts = current_accounts
         self._own_metrics = own_metrics
         self._decompressions = asyncio.Semaphore(_MAX_DECOMPRESSIONS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        group = self._current_group()
-        names = _selection(scope["query_string"])
-        if names is not None and not names <= {*group.collectors, OWN_METRICS}:
-            known = ", ".join((*group.collectors, OWN_METRICS))
+        accounts = self._current_accounts()
+        chosen, collectors = _selection(scope["query_string"])
+        for name in chosen or ():
+            if problem := accounts.why_missing(name):
+                await PlainTextResponse(f"{problem}\n", 404)(scope, receive, send)
+                return
+        if collectors is not None and not collectors <= {*accounts.collectors, OWN_METRICS}:
+            known = ", ".join((*accounts.collectors, OWN_METRICS))
             await PlainTextResponse(f"collect[] must be an enabled collector: {known}\n", 400)(scope, receive, send)
             return
         form = choose_format(headers.get("accept", ""))
         gzip = accepts_gzip(headers.get("accept-encoding", ""))
         timeout = scrape_timeout(headers.get("x-prometheus-scrape-timeout-seconds", ""))
-        document = await group.scrape(timeout, names)
-        own_metrics = self._own_metrics.render(form) if names is None or OWN_METRICS in names else end_of(form)
+        document = await accounts.scrape(timeout, chosen, collectors)
+        has_own = collectors is None or OWN_METRICS in collectors
+        own_metrics = self._own_metrics.render(form, chosen) if has_own else end_of(form)
         body = response_body(document, form, own_metrics, gzip=gzip)
         response_headers = [
             (b"content-type", form.value.encode()),
@@ -151,12 +157,20 @@ class _MetricsEndpoint:
         await send({"type": "http.response.body", "body": b""})
 
 
-def _selection(query: bytes) -> frozenset[str] | None:
-    """Return the names that the query parameters `collect[]` select, or None if there are none."""
-    if not query:
-        return None
-    names = [value for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if name == "collect[]"]
-    return frozenset(names) if names else None
+class _Selection(NamedTuple):
+    """What the query selects. None means everything."""
+
+    accounts: frozenset[str] | None
+    collectors: frozenset[str] | None
+
+
+def _selection(query: bytes) -> _Selection:
+    """Return the names in the parameters `account` and `collect[]`."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True) if query else ()
+    accounts, collectors = (
+        frozenset(value for name, value in pairs if name == parameter) for parameter in ("account", "collect[]")
+    )
+    return _Selection(accounts or None, collectors or None)
 
 
 async def _send_pieces(send: Send, pieces: Iterator[Piece], *, in_thread: bool) -> None:

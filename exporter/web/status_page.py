@@ -41,7 +41,7 @@ nav {{ border-top: 1px solid var(--line); padding-top: 1rem; display: flex; flex
 <h1>Telnyx exporter</h1>
 <div class="state" role="status"><p><strong>{title}</strong></p>{detail}</div>
 <table>
-<thead><tr><th>Collector</th><th>Rows</th><th>Last read</th></tr></thead>
+<thead><tr>{account_head}<th>Collector</th><th>Rows</th><th>Last read</th></tr></thead>
 <tbody>{rows}</tbody>
 </table>
 <p>Version {version}</p>
@@ -54,18 +54,22 @@ nav {{ border-top: 1px solid var(--line); padding-top: 1rem; display: flex; flex
 def render_page(states: Sequence[CollectorState], paths: WebPaths, now: float) -> str:
     """Render the page for the states of the collectors. `now` is the Unix time in seconds."""
     failing = [state for state in states if state.entry.error is not None]
+    has_accounts = any(state.account for state in states)
     title, tone = "Connected to Telnyx", "good"
     if failing:
         title, tone = "The last refresh failed", "bad"
         if len(states) > 1:
             title = f"The last refresh of {len(failing)} of {len(states)} collectors failed"
+    elif not states:
+        title = "No accounts"
     elif all(state.entry.value is None for state in states):
         title = "No current data from Telnyx"
     return _PAGE.format(
         title=title,
         tone=tone,
         detail="".join(map(_failure, failing)),
-        rows="".join(_row(state, now) for state in states),
+        account_head="<th>Account</th>" if has_accounts else "",
+        rows="".join(_row(state, now, has_accounts=has_accounts) for state in states),
         version=escape(__version__),
         metrics=escape(paths.link(paths.telemetry_path)),
         healthy=escape(paths.link(HEALTHY)),
@@ -76,14 +80,16 @@ def render_page(states: Sequence[CollectorState], paths: WebPaths, now: float) -
 def _failure(state: CollectorState) -> str:
     error = state.entry.error
     cause = error if isinstance(error, TelnyxError) else Internal()
+    name = f"{state.account} {state.name}" if state.account else state.name
+    when = "in" if state.account else "at the first scrape after"
     return (
-        f"<p><b>{escape(state.name)}</b>: {escape(cause.reason)} ({escape(str(cause))})</p>"
+        f"<p><b>{escape(name)}</b>: {escape(cause.reason)} ({escape(str(cause))})</p>"
         f"<p>{escape(cause.advice)}</p>"
-        f"<p>Next attempt: at the first scrape after {state.seconds_until_refresh:.0f} s.</p>"
+        f"<p>Next attempt: {when} {state.seconds_until_refresh:.0f} s.</p>"
     )
 
 
-def _row(state: CollectorState, now: float) -> str:
+def _row(state: CollectorState, now: float, *, has_accounts: bool) -> str:
     view = state.entry.value
     rows = "unknown"
     last = "never, or too long ago to show" if state.entry.error else "not yet, or too long ago: a scrape starts it"
@@ -91,4 +97,5 @@ def _row(state: CollectorState, now: float) -> str:
         age = max(0.0, now - view.refreshed_at)
         rows = f"{view.row_count}{' when last read' if state.entry.error else ''}"
         last = f"{datetime.fromtimestamp(view.refreshed_at, UTC):%Y-%m-%d %H:%M:%S} UTC, {age:.0f} s ago"
-    return f"<tr><th>{escape(state.name)}</th><td>{rows}</td><td>{last}</td></tr>"
+    account = f"<th>{escape(state.account)}</th>" if has_accounts else ""
+    return f"<tr>{account}<th>{escape(state.name)}</th><td>{rows}</td><td>{last}</td></tr>"

@@ -11,7 +11,8 @@ from progress_recorder import ProgressRecorder
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from exporter.account.account import MAX_WAIT, Account, CurrentAccount
+from exporter.account.account import MAX_WAIT, Account
+from exporter.accounts.accounts import Accounts, Configuration
 from exporter.collectors.collector import Collector, ListEndpoint, ObjectEndpoint
 from exporter.collectors.families import gauge, whole_row
 from exporter.collectors.registry import COLLECTORS, PRIMARY
@@ -54,6 +55,34 @@ def account_of(api, *, on=(), off=(), telemetry=TELEMETRY, ttl=None, create_prog
     chosen |= {name: CollectorSettings(enabled=False) for name in off}
     settings = Settings(_env_file=None, collectors=chosen, **settings)
     return Account(settings, api.url, lambda: KEY, telemetry.account(), create_progress=create_progress)
+
+
+class Reloadable:
+    """Accounts of which there is only one, until a reload replaces it by the one that `rebuild` returns."""
+
+    def __init__(self, first, rebuild, telemetry):
+        self._accounts = Accounts(configuration_of(first), lambda: configuration_of(rebuild()), telemetry)
+        self.reload, self.close = self._accounts.reload, self._accounts.close
+
+    @property
+    def group(self):
+        """The collectors of the account in use."""
+        return self._accounts.current.groups[""]
+
+    async def open(self):
+        """Open the first account."""
+        await self._accounts.open()
+        return self
+
+
+def configuration_of(account):
+    """Return a configuration that creates this account."""
+    return Configuration(lambda: {"": KEY}, lambda *_: account, ())
+
+
+async def reloadable(first, rebuild, telemetry=TELEMETRY):
+    """Return an account that is replaced at a reload."""
+    return await Reloadable(first, rebuild, telemetry).open()
 
 
 def single_connections():
@@ -215,7 +244,7 @@ async def test_a_reload_continues_waits_and_the_budget(api):
     account = account_of(api, **settings)
     await account.group.refresh_all()
     sent = len(api.requests)
-    current = CurrentAccount(account, lambda: account_of(api, **settings))
+    current = await reloadable(account, lambda: account_of(api, **settings))
     for _ in range(3):
         await current.reload()
         await current.group.refresh_all()
@@ -229,7 +258,7 @@ async def test_a_reload_retries_other_errors_at_once(api):
     api.answer(only("/credential_connections"))
     account = account_of(api, on=["ip-connections"])
     await account.group.refresh_all()
-    current = CurrentAccount(account, lambda: account_of(api, on=["ip-connections"]))
+    current = await reloadable(account, lambda: account_of(api, on=["ip-connections"]))
     api.answer(listing())
     await current.reload()
     found = values(current, await current.group.refresh_all())
@@ -242,9 +271,11 @@ async def test_a_refresh_of_the_previous_account_changes_nothing(api):
     telemetry = Telemetry(process=False)
     api.answer(late(0.5, listing()))
     first = account_of(api, on=["ip-connections"], telemetry=telemetry)
-    await first.group.start_refreshes()
+    first.group.start_refreshes()
     await api.wait_for(2)
-    current = CurrentAccount(first, lambda: account_of(api, on=["ip-connections"], off=[PRIMARY], telemetry=telemetry))
+    current = await reloadable(
+        first, lambda: account_of(api, on=["ip-connections"], off=[PRIMARY], telemetry=telemetry), telemetry
+    )
     api.answer(silence)
     await current.reload()
     await asyncio.sleep(0.6)
@@ -261,7 +292,7 @@ async def test_a_reload_keeps_the_rate_limit(api, off):
     api.answer(respond(body=b'{"data":[]}', x_ratelimit_limit="600"))
     first = account_of(api, **settings)
     await first.group.refresh_all()
-    current = CurrentAccount(first, lambda: account_of(api, **settings))
+    current = await reloadable(first, lambda: account_of(api, **settings))
     await current.reload()
     assert b"telnyx_api_rate_limit 600.0" in telemetry.render(Format.TEXT)
     await current.close()
@@ -488,7 +519,7 @@ async def test_a_reload_with_fan_outs_keeps_the_data(api):
     async with asyncio.timeout(10):
         while len(source._values) < 3:  # noqa: ASYNC110 -- the fan-out has no event for it
             await asyncio.sleep(0.05)
-    current = CurrentAccount(first, lambda: account_with_fan_outs(api))
+    current = await reloadable(first, lambda: account_with_fan_outs(api))
     api.answer(silence)
     await current.reload()
     assert primary(current).cache.peek().value is not None
@@ -504,7 +535,7 @@ async def test_a_reload_that_switches_registrations_on(api):
     first = account_with_fan_outs(api, {})
     await first.group.scrape(10.0)
     assert "telnyx_connection_registered" in exposed_families(primary(first))
-    current = CurrentAccount(first, lambda: account_with_fan_outs(api))
+    current = await reloadable(first, lambda: account_with_fan_outs(api))
     await current.reload()
     values(current, await current.group.scrape(10.0))
     assert "telnyx_connection_registered" not in exposed_families(primary(current))
@@ -521,6 +552,8 @@ SAME = {
     "telnyx.concurrency": {"telnyx": TelnyxSettings(concurrency=1)},
     "telnyx.max_requests_per_second": {"telnyx": TelnyxSettings(max_requests_per_second=1.0)},
     "telnyx.api_key_file": {"telnyx": TelnyxSettings(api_key_file="another")},
+    "telnyx.api_key_files": {"telnyx": TelnyxSettings(api_key_files="/others/*")},
+    "telnyx.max_concurrency": {"telnyx": TelnyxSettings(max_concurrency=1)},
     "log.level": {"log": LogSettings(level="debug")},
     "log.format": {"log": LogSettings(format="json")},
 }
@@ -558,7 +591,7 @@ async def test_reload_keeps_the_snapshot_if_the_exposed_data_is_the_same(api, ch
     first = account_of(api)
     await first.group.scrape(10.0)
     view = primary(first).cache.peek().value
-    current = CurrentAccount(first, lambda: account_of(api, **changed))
+    current = await reloadable(first, lambda: account_of(api, **changed))
     api.answer(silence)
     await current.reload()
     assert current.group is not first.group
@@ -586,7 +619,7 @@ async def test_metrics_expose_the_current_cache_settings(api):
     """A reload updates the metrics about the cache settings, because alerts use them."""
     first = account_of(api, cache=CacheSettings(ttl=30.0, max_stale=600.0))
     assert b"telnyx_exporter_cache_max_stale_seconds 600.0" in TELEMETRY.render(Format.TEXT)
-    current = CurrentAccount(first, lambda: account_of(api, cache=CacheSettings(ttl=60.0, max_stale=1800.0)))
+    current = await reloadable(first, lambda: account_of(api, cache=CacheSettings(ttl=60.0, max_stale=1800.0)))
     await current.reload()
     assert b"telnyx_exporter_cache_ttl_seconds 60.0" in TELEMETRY.render(Format.TEXT)
     assert b"telnyx_exporter_cache_max_stale_seconds 1800.0" in TELEMETRY.render(Format.TEXT)
@@ -596,7 +629,7 @@ async def test_metrics_expose_the_current_cache_settings(api):
 async def test_reload_without_a_snapshot_starts_a_refresh(api):
     """If a reload can't keep the snapshot, it reads the list before the next scrape."""
     first = account_of(api)
-    current = CurrentAccount(first, lambda: account_of(api, metrics=MetricsSettings(deny=".*_active")))
+    current = await reloadable(first, lambda: account_of(api, metrics=MetricsSettings(deny=".*_active")))
     await current.reload()
     await api.wait_for(1)
     assert (await primary(current).get(10.0)).value.row_count == 3
@@ -611,7 +644,7 @@ async def test_invalid_settings_keep_the_account(api):
     def fail():
         raise ValueError("--cache.ttl: must be a duration")
 
-    current = CurrentAccount(first, fail)
+    current = await reloadable(first, fail)
     with pytest.raises(ValueError, match="must be a duration"):
         await current.reload()
     assert current.group is first.group
@@ -625,7 +658,7 @@ async def test_reload_releases_waiting_scrapes(api):
     first = account_of(api)
     scrape = asyncio.create_task(primary(first).get(100.0))
     await api.wait_for(1)
-    current = CurrentAccount(first, lambda: account_of(api))
+    current = await reloadable(first, lambda: account_of(api))
     await current.reload()
     async with asyncio.timeout(5):
         assert (await scrape).value is None

@@ -2,6 +2,7 @@ import asyncio
 import math
 
 import pytest
+import structlog
 from collectors import collector_of, view_of
 from connections import collector_with, render_families
 from progress_recorder import ProgressRecorder
@@ -127,3 +128,21 @@ async def test_results(in_background):
     assert not collector.has_failed
     collector.status.record_refresh_failure(1.0, "timeout")
     assert collector.has_failed
+
+
+@pytest.mark.parametrize(("account", "context"), [("", {}), ("a", {"account": "a"})])
+async def test_the_log_names_the_account(account, context):
+    """All that is logged during a refresh, or a complete read, names the account. Nothing else does."""
+    found = []
+
+    async def refresh():
+        found.append(structlog.contextvars.get_contextvars())
+        return view_of()
+
+    collector = collector_of(refresh, account=account)
+    collector._source.read_all = refresh
+    await collector.get(5.0)
+    await collector.read_completely()
+    assert found == [context, context]
+    assert structlog.contextvars.get_contextvars() == {}
+    assert collector.state.account == account

@@ -4,6 +4,7 @@ import pytest
 from collectors import ScrapeRecorder, collector_of, group_of, view_of
 from connections import render_families, text_of
 
+from exporter.account.fan_out.fan_out import IDLE_AFTER
 from exporter.collectors.credential_connections import Connection
 from exporter.telnyx.errors import Forbidden
 
@@ -153,7 +154,7 @@ async def test_results(group, sources):
     """A group has results when every collector has refreshed or failed once."""
     sources["ip-connections"].ready.clear()
     sources["fax-applications"].error = Forbidden(403)
-    await group.start_refreshes()
+    group.start_refreshes()
     await asyncio.sleep(0)
     assert not group.has_results
     sources["ip-connections"].ready.set()
@@ -173,7 +174,54 @@ async def test_refresh_all_waits_for_every_collector(group, sources):
 async def test_close_cancels_refreshes(group, sources):
     """When a group closes, running refreshes end."""
     sources["ip-connections"].ready.clear()
-    await group.start_refreshes()
+    group.start_refreshes()
     async with asyncio.timeout(5):
         await group.close()
     assert not group.has_results
+
+
+async def test_in_the_background_a_scrape_waits_only_for_the_first_result(sources, observer):
+    """If refreshes run in the background, a scrape neither starts one nor waits for it, once there is a result."""
+    now = 0.0
+    source = sources["ip-connections"]
+    collector = collector_of(source, "ip-connections", clock=lambda: now)
+    group = group_of(collector, observer=observer, in_background=True, clock=lambda: now)
+    assert infos(await group.scrape(5.0)) == ["1", "2"]
+    now, source.ids = 100.0, ("3",)
+    source.ready.clear()
+    assert infos(await group.scrape(5.0)) == ["1", "2"]
+    await asyncio.sleep(0)
+    assert source.reads == 1
+    group.refresh_in_background()
+    async with asyncio.timeout(4):
+        assert infos(await group.scrape(60.0)) == ["1", "2"]
+    source.ready.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert infos(await group.scrape(5.0)) == ["3"]
+    assert [entry.stale for entry in observer.entries] == [False, True, True, False]
+
+
+async def test_refreshes_in_the_background_end_without_scrapes(sources):
+    """When no scrape came for a while, no more requests are sent. The next scrape waits for new data."""
+    now = 0.0
+    source = sources["ip-connections"]
+    collector = collector_of(source, "ip-connections", clock=lambda: now)
+    group = group_of(collector, in_background=True, clock=lambda: now)
+    for now in (0.0, IDLE_AFTER - 1, IDLE_AFTER + 1, 2 * IDLE_AFTER):  # noqa: B007 -- the clock
+        group.refresh_in_background()
+        await asyncio.sleep(0.01)
+    assert source.reads == 2
+    source.ids = ("3",)
+    assert infos(await group.scrape(5.0)) == ["3"]
+    now += 100
+    group.refresh_in_background()
+    await asyncio.sleep(0.01)
+    assert source.reads == 4
+
+
+async def test_scrapes_start_refreshes_unless_they_run_in_the_background(group, sources):
+    """Without the option, nothing runs in the background."""
+    group.refresh_in_background()
+    await asyncio.sleep(0.01)
+    assert [source.reads for source in sources.values()] == [0, 0]

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from exporter.collectors.registry import COLLECTORS
-from exporter.commands.report import describe
-from exporter.config.flags import load_settings
+from exporter.commands.report import check_accounts, describe, describe_accounts, find_accounts
+from exporter.config.flags import UsageError, load_settings
 
 CANARY = "c4n4ry"
 
@@ -60,10 +60,11 @@ def test_the_check_itself_is_left_out():
     assert report("--check-config") == report()
 
 
-def test_files_are_absolute():
+def test_files_are_absolute(monkeypatch):
     """The files are listed once each, with absolute paths: `.env`, the key file and those of the web configuration."""
     Path(".env").write_text("TELNYX_EXPORTER_WEB__CONFIG__FILE=web.yml\n")
     web_files = (Path("web.yml"), Path("/tls/server.crt"))
+    monkeypatch.delenv("TELNYX_API_KEY")
     lines = report("--telnyx.api-key-file=key", web_files=web_files)
     here = Path.cwd()
     files = [".env", "web.yml", "key", "/tls/server.crt"]
@@ -79,14 +80,13 @@ def test_collectors_are_listed():
 
 @pytest.mark.parametrize("source", ["environment", ".env"])
 def test_key_is_not_shown(monkeypatch, source):
-    """Of the API key, the report has only where it is set, and whether a key file takes precedence."""
+    """Of the API key, the report has only where it is set."""
     if source == ".env":
         monkeypatch.delenv("TELNYX_API_KEY")
         Path(".env").write_text(f"TELNYX_API_KEY=KEY{CANARY}\n")
     where = "TELNYX_API_KEY" if source == "environment" else "TELNYX_API_KEY in .env"
-    assert f"API key from {where}" in report()
-    lines = report("--telnyx.api-key-file=key")
-    assert f"API key from {where} (not used: --telnyx.api-key-file takes precedence)" in lines
+    lines = report()
+    assert f"API key from {where}" in lines
     assert CANARY not in str(lines)
 
 
@@ -132,9 +132,11 @@ def test_user_of_a_url_is_not_shown(url, shown):
 
 def test_demo_uses_no_settings_of_telnyx():
     """In a demo, the report says which settings are not used, and does not list their files."""
-    lines = report("--demo", "--telnyx.api-key-file=key", "--telnyx.base-url=https://a", "--cache.ttl=1s")
+    ignored = ["--telnyx.base-url=https://a", "--telnyx.api-key-file=key", "--telnyx.api-key-files=k*"]
+    ignored += ["--telnyx.max-concurrency=9", "--shard=8", "--total-shards=7"]
+    lines = report("--demo", "--cache.ttl=1s", *ignored)
     unused = [line for line in lines if line.endswith(" (not used: a demo reads no Telnyx account)")]
-    assert [line.split()[0] for line in unused] == ["API", "--telnyx.base-url=https://a", "--telnyx.api-key-file=key"]
+    assert [line.split()[0].replace("'", "") for line in unused] == ["API", *ignored]
     assert "files:" not in lines
 
 
@@ -179,6 +181,131 @@ def test_empty_url_is_shown_as_empty():
 
 def test_line_breaks_stay_out_of_lines():
     """A value and a path with a line break stay on one line."""
-    lines = report("--telnyx.filter.fqdn=a\nb", "--telnyx.api-key-file=c\nd")
+    lines = report("--telnyx.filter.fqdn=a\nb", "--telnyx.ca-file=c\nd")
     assert "--telnyx.filter.fqdn='a\\nb' from a flag" in lines
     assert any(line.endswith("c\\nd'") for line in lines)
+
+
+# Accounts
+
+
+KEY = f"KEY-{CANARY}"
+
+
+def accounts_report(*arguments):
+    """Return the lines about the accounts, with single spaces, and the error, which is empty if there is none."""
+    settings, _ = load_settings(arguments, COLLECTORS)
+    found = find_accounts(settings)
+    lines = [" ".join(line.split()) for line in describe_accounts(settings, found)]
+    message = ""
+    try:
+        check_accounts(settings, found)
+    except UsageError as error:
+        message = str(error)
+    assert CANARY not in f"{lines}{message}"
+    return lines, message
+
+
+@pytest.fixture
+def keys(monkeypatch, tmp_path):
+    """Return a directory `keys` with the files of three accounts."""
+    monkeypatch.delenv("TELNYX_API_KEY")
+    path = tmp_path / "keys"
+    path.mkdir()
+    for name in ("acme", "globex", "initech"):
+        (path / name).write_text(KEY)
+    return path
+
+
+def test_accounts_are_listed(keys):
+    """The report lists each account with its file, and says that it can be used."""
+    expected = ["accounts: 3", *(f"{name} {keys / name} ok" for name in ("acme", "globex", "initech"))]
+    assert accounts_report("--telnyx.api-key-files=keys/*") == (expected, "")
+
+
+def test_columns_of_accounts_are_aligned(keys):
+    """Files and results are in columns."""
+    (keys / "a-long-name").write_text(KEY)
+    settings, _ = load_settings(["--telnyx.api-key-files=keys/*"], COLLECTORS)
+    lines = list(describe_accounts(settings, find_accounts(settings)))[1:]
+    assert len({(line.index("/"), line.index(" ok")) for line in lines}) == 1
+
+
+def test_unusable_account_is_an_error(keys):
+    """If an account can't be used, the report and the error say why, without the content of the file."""
+    (keys / "globex").write_text(f"{KEY} {KEY}")
+    problem = "contains white space, a control character or a character outside ASCII"
+    lines, error = accounts_report("--telnyx.api-key-files=keys/*")
+    assert lines[2] == f"globex {keys / 'globex'} {problem}"
+    assert error == f"--telnyx.api-key-files='keys/*': 1 of 3 accounts can't be used: globex: {problem}"
+
+
+def test_error_names_some_accounts(keys):
+    """If many accounts can't be used, the error names three of them. The report has all."""
+    for name in "abc":
+        (keys / name).touch()
+    assert accounts_report("--telnyx.api-key-files=keys/*")[1].endswith("a: is empty; b: is empty; c: is empty")
+    for name in "de":
+        (keys / name).touch()
+    lines, error = accounts_report("--telnyx.api-key-files=keys/*")
+    assert [line.endswith("is empty") for line in lines[1:]] == [True, False, *[True] * 4, False, False]
+    assert error.endswith(": 5 of 8 accounts can't be used: a: is empty; b: is empty; c: is empty; 2 more")
+
+
+def test_accounts_of_the_shard_are_listed(keys):
+    """With several shards, the report has the accounts of this shard only, and says which shard of how many it is.
+
+    An account of another shard is no problem of this one, and its file is not read. A shard can have no account.
+    """
+    (keys / "acme").write_text("")
+    flags = ["--telnyx.api-key-files=keys/*", "--total-shards=3"]
+    reports = [accounts_report(*flags, f"--shard={shard}") for shard in range(3)]
+    settings, _ = load_settings([*flags, "--shard=1"], COLLECTORS)
+    assert [key.key is not None for key in find_accounts(settings).keys.values()] == [False, False, True]
+    assert [error for _, error in reports] == [
+        "--telnyx.api-key-files='keys/*': 1 of 2 accounts can't be used: acme: is empty",
+        "",
+        "",
+    ]
+    assert [lines for lines, _ in reports] == [
+        [
+            "accounts: 2 of 3, for --shard=0 --total-shards=3",
+            f"acme {keys / 'acme'} is empty",
+            f"globex {keys / 'globex'} ok",
+        ],
+        ["accounts: 1 of 3, for --shard=1 --total-shards=3", f"initech {keys / 'initech'} ok"],
+        ["accounts: 0 of 3, for --shard=2 --total-shards=3"],
+    ]
+
+
+def test_ignored_files_are_listed(keys):
+    """Files that are ignored because of their names are listed with the reason. A name that is a key is not shown."""
+    for name in ("a\nb", f"KEY0123456789ABCDEF{CANARY}"):
+        (keys / name).write_text(KEY)
+    lines, error = accounts_report("--telnyx.api-key-files=keys/*")
+    assert lines[-3].startswith("ignored, because the name of an account must be 1 to 64 letters, digits, ")
+    assert lines[-2:] == [f"{keys}/...", f"'{keys}/a\\nb'"]
+    assert not error
+
+
+@pytest.mark.parametrize("pattern", ["keys/none*", "nowhere/*"])
+@pytest.mark.usefixtures("keys")
+def test_no_match_is_an_error(pattern):
+    """If no file matches, or the directory doesn't exist, no account would be monitored."""
+    error = f"--telnyx.api-key-files={pattern!r}: no file matches"
+    assert accounts_report(f"--telnyx.api-key-files={pattern}") == (["accounts: 0"], error)
+
+
+@pytest.mark.usefixtures("keys")
+def test_directory_that_cannot_be_listed_is_an_error():
+    """If the directory can't be listed, the error says why."""
+    with pytest.raises(UsageError) as caught:
+        accounts_report("--telnyx.api-key-files=keys/acme/*")
+    assert str(caught.value) == "--telnyx.api-key-files='keys/acme/*': Not a directory"
+
+
+def test_pattern_is_one_of_the_settings(keys):
+    """The pattern is shown in quotes for a shell. It is not listed as a file."""
+    lines = report("--telnyx.api-key-files=keys/*")
+    assert "--telnyx.api-key-files='keys/*' from a flag" in lines
+    assert not [line for line in lines if str(keys) in line]

@@ -40,6 +40,7 @@ KNOWN = [
             ("web.route-prefix", "WEB__ROUTE_PREFIX", "web.route_prefix", ("/a", "/a"), ("b", "/b")),
             ("web.config.file", "WEB__CONFIG__FILE", "web.config.file", ("a", Path("a")), ("b", Path("b"))),
             ("telnyx.api-key-file", "TELNYX__API_KEY_FILE", "telnyx.api_key_file", ("a", Path("a")), ("b", Path("b"))),
+            ("telnyx.api-key-files", "TELNYX__API_KEY_FILES", "telnyx.api_key_files", ("*", "*"), ("/a b/k*.x",) * 2),
             ("telnyx.ca-file", "TELNYX__CA_FILE", "telnyx.ca_file", ("a", Path("a")), ("b", Path("b"))),
             (
                 "telnyx.proxy-url",
@@ -51,6 +52,7 @@ KNOWN = [
             ("telnyx.timeout", "TELNYX__TIMEOUT", "telnyx.timeout", ("1m30s", 90.0), ("500ms", 0.5)),
             ("telnyx.page-size", "TELNYX__PAGE_SIZE", "telnyx.page_size", ("1", 1), ("249", 249)),
             ("telnyx.concurrency", "TELNYX__CONCURRENCY", "telnyx.concurrency", ("1", 1), ("32", 32)),
+            ("telnyx.max-concurrency", "TELNYX__MAX_CONCURRENCY", "telnyx.max_concurrency", ("1", 1), ("500", 500)),
             (
                 "telnyx.filter.connection-name",
                 "TELNYX__FILTER__CONNECTION_NAME",
@@ -73,6 +75,8 @@ KNOWN = [
                 ("0.5", 0.5),
                 ("20", 20.0),
             ),
+            ("shard", "SHARD", "shard", ("1", 1), ("0", 0)),
+            ("total-shards", "TOTAL_SHARDS", "total_shards", ("2", 2), ("1000", 1000)),
             ("cache.ttl", "CACHE__TTL", "cache.ttl", ("0", 0.0), ("1m", 60.0)),
             ("cache.max-stale", "CACHE__MAX_STALE", "cache.max_stale", ("1h", 3_600.0), ("30s", 30.0)),
             ("metrics.allow", "METRICS__ALLOW", "metrics.allow", ("a.*", "a.*"), ("b|c", "b|c")),
@@ -94,6 +98,12 @@ KNOWN = [
         )
     ),
 ]
+FILES = "TELNYX_EXPORTER_TELNYX__API_KEY_FILES"
+REQUIRED = {
+    "shard": {FILES: "*", "TELNYX_EXPORTER_TOTAL_SHARDS": "3"},
+    "total_shards": {FILES: "*"},
+}
+"""Variables without which the values of KNOWN are invalid."""
 SECRET = {
     *("TELNYX_API_KEY", "TELNYX_BASE_URL"),
     *("TELNYX_EXPORTER_TELNYX__PROXY_URL", "TELNYX_EXPORTER_WEB__EXTERNAL_URL"),
@@ -141,6 +151,17 @@ BAD = [
             ("telnyx.page-size", "TELNYX__PAGE_SIZE", "251", "must be 250 or less"),
             ("telnyx.page-size", "TELNYX__PAGE_SIZE", "abc", "must be a whole number"),
             ("telnyx.concurrency", "TELNYX__CONCURRENCY", "33", "must be 32 or less"),
+            ("telnyx.api-key-files", "TELNYX__API_KEY_FILES", "/keys", "must have exactly one *, in the last part"),
+            ("telnyx.api-key-files", "TELNYX__API_KEY_FILES", "/*/*", "must have exactly one *, in the last part"),
+            ("telnyx.api-key-files", "TELNYX__API_KEY_FILES", "/keys/**", "must have exactly one *, in the last part"),
+            ("telnyx.api-key-files", "TELNYX__API_KEY_FILES", "/keys*/", "must have exactly one *, in the last part"),
+            ("telnyx.api-key-files", "TELNYX__API_KEY_FILES", "/keys/?*", "must not contain ?, [, ] or a null"),
+            ("telnyx.api-key-files", "TELNYX__API_KEY_FILES", "/[ab]/*", "must not contain ?, [, ] or a null"),
+            ("telnyx.max-concurrency", "TELNYX__MAX_CONCURRENCY", "0", "must be 1 or more"),
+            ("shard", "SHARD", "-1", "must be 0 or more"),
+            ("shard", "SHARD", "one", "must be a whole number"),
+            ("total-shards", "TOTAL_SHARDS", "0", "must be 1 or more"),
+            ("total-shards", "TOTAL_SHARDS", "1001", "must be 1000 or less"),
             ("telnyx.filter.connection-name", "TELNYX__FILTER__CONNECTION_NAME", "ab", "at least three characters"),
             (
                 "telnyx.max-requests-per-second",
@@ -224,6 +245,8 @@ def test_flags_and_variables_are_stable():
 def test_flag_overrides_variable_overrides_dotenv(monkeypatch, known):
     """A flag overrides the environment, and the environment overrides `.env`."""
     flag, variable, path, one, other = known
+    for name, value in REQUIRED.get(path, {}).items():
+        monkeypatch.setenv(name, value)
     dotenv(f"{variable}='{one[0]}'")
     assert value_of(load([]), path) == one[1]
     monkeypatch.setenv(variable, other[0])
@@ -617,6 +640,110 @@ def test_dotenv_that_is_a_directory_is_rejected():
     assert error_message() == ".env in the working directory: Is a directory"
 
 
+# Where the API keys are
+
+
+SOURCES = {
+    "TELNYX_API_KEY": "KEY1",
+    "TELNYX_API_KEY in .env": "KEY1",
+    "--telnyx.api-key-file": "key",
+    "TELNYX_EXPORTER_TELNYX__API_KEY_FILE": "key",
+    "TELNYX_EXPORTER_TELNYX__API_KEY_FILE in .env": "key",
+    "--telnyx.api-key-files": "/keys/*",
+    "TELNYX_EXPORTER_TELNYX__API_KEY_FILES": "/keys/*",
+    "TELNYX_EXPORTER_TELNYX__API_KEY_FILES in .env": "/keys/*",
+}
+
+
+@pytest.mark.parametrize(
+    ("where", "text"),
+    [
+        (["TELNYX_API_KEY", "--telnyx.api-key-file"], "{} and {}"),
+        (["TELNYX_API_KEY in .env", "TELNYX_EXPORTER_TELNYX__API_KEY_FILE"], "{} and {}"),
+        (["TELNYX_API_KEY", "TELNYX_EXPORTER_TELNYX__API_KEY_FILES in .env"], "{} and {}"),
+        (["TELNYX_EXPORTER_TELNYX__API_KEY_FILE in .env", "--telnyx.api-key-files"], "{} and {}"),
+        (["TELNYX_API_KEY", "--telnyx.api-key-file", "TELNYX_EXPORTER_TELNYX__API_KEY_FILES"], "{}, {} and {}"),
+    ],
+)
+def test_one_source_of_keys(monkeypatch, where, text):
+    """Several of the settings that say where API keys are, are an error that names those that are set.
+
+    A demo uses none of them.
+    """
+    arguments, lines = [], []
+    for each in where:
+        if each.startswith("--"):
+            arguments.append(f"{each}={SOURCES[each]}")
+        elif each.endswith(" in .env"):
+            lines.append(f"{each.removesuffix(' in .env')}={SOURCES[each]}")
+        else:
+            monkeypatch.setenv(each, SOURCES[each])
+    dotenv(*lines)
+    assert error_message(*arguments) == f"{text.format(*where)} can't be used together: choose one"
+    assert load([*arguments, "--demo"]).demo
+
+
+@pytest.mark.parametrize("where", SOURCES)
+def test_one_source_of_keys_is_enough(monkeypatch, where):
+    """With one of them, a misspelt variable is no error. The same setting in several places is no error, either."""
+    monkeypatch.setenv("TELNYX_APIKEY", "KEY1")
+    assert error_message() == "unknown variable TELNYX_APIKEY; did you mean TELNYX_API_KEY?"
+    if where.startswith("--"):
+        assert load([f"{where}={SOURCES[where]}"] * 2)
+        return
+    variable, _, place = where.partition(" ")
+    dotenv(f"{variable}='{SOURCES[where]}'")
+    if not place:
+        monkeypatch.setenv(variable, SOURCES[where])
+    assert load([])
+
+
+@pytest.mark.parametrize(
+    "value", ["KEY0123456789ABCDEF_hush", "KEY0123456789ABCDEF_hush*", "/keys/KEY0123456789ABCDEF"]
+)
+def test_key_instead_of_a_pattern_is_not_quoted(value):
+    """The error for an API key in the place of a pattern, or in it, does not quote the key."""
+    message = error_message(f"--telnyx.api-key-files={value}")
+    assert message.startswith("--telnyx.api-key-files: ")
+    assert "KEY0123456789ABCDEF" not in message
+
+
+def test_null_character_in_a_pattern_is_rejected():
+    """A null character, which `.env` can contain, but no path, is rejected."""
+    dotenv(f"{FILES}=/keys/\0*")
+    assert error_message().startswith(f"{FILES} in .env='/keys/\\x00*': must not contain ?, [, ] or a null character: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--shard=1"], "--shard=1 must be less than --total-shards=1: the first shard is 0"),
+        (
+            ["--shard=3", "--total-shards=3", "--telnyx.api-key-files=*"],
+            "--shard=3 must be less than --total-shards=3: the first shard is 0",
+        ),
+        (
+            ["--total-shards=2"],
+            "--total-shards needs --telnyx.api-key-files: a single account can't be divided into shards",
+        ),
+        (
+            ["--total-shards=2", "--telnyx.api-key-file=key"],
+            "--total-shards needs --telnyx.api-key-files: a single account can't be divided into shards",
+        ),
+    ],
+)
+def test_shards_that_cannot_be_are_rejected(arguments, message):
+    """A shard has a number below that of all shards, and several shards need several accounts. A demo has no shards."""
+    assert error_message(*arguments) == message
+    assert load([*arguments, "--demo"]).demo
+
+
+def test_one_shard_needs_no_accounts():
+    """The defaults can be set explicitly for a single account, and the last of several shards can be used."""
+    assert load(["--shard=0", "--total-shards=1", "--telnyx.api-key-file=key"]) == load(["--telnyx.api-key-file=key"])
+    assert load(["--shard=2", "--total-shards=3", "--telnyx.api-key-files=*"]).shard == 2
+
+
 # Secrets
 
 
@@ -723,6 +850,7 @@ def test_help_groups_flags_by_prefix(capsys):
     assert lines[lines.index("cache:") + 1].strip() == "How long to reuse a snapshot."
     flags = [line.split()[0].removeprefix("--").removeprefix("[no-]") for line in lines if line.startswith("  --")]
     shortened = {"collector": "collector", "once": ""}  # modes have no prefix
+    shortened |= {"shard": "telnyx", "total-shards": "telnyx"}
     order = [shortened.get(flag.partition(".")[0], flag.rpartition(".")[0]) for flag in flags]
     groups = [group for index, group in enumerate(order) if index == 0 or order[index - 1] != group]
     assert len(groups) == len(set(groups))
@@ -740,17 +868,36 @@ def test_version_is_printed(capsys):
 
 
 @pytest.mark.parametrize("known", KNOWN, ids=[known[2] for known in KNOWN])
-def test_reload_cannot_change_settings_that_need_a_restart(known):
+def test_reload_cannot_change_settings_that_need_a_restart(monkeypatch, known):
     """A reload can change how the exporter reads, exposes and logs data. All other settings need a restart."""
     flag, variable, path, one, other = known
+    for name, value in REQUIRED.get(path, {}).items():
+        monkeypatch.setenv(name, value)
     dotenv(f"{variable}='{one[0]}'")
     before = load([])
     check_reloadable(before, load([]))
     dotenv(f"{variable}='{other[0]}'")
     after = load([])
-    if path.split(".")[0] in {"web", "demo", "once", "once_complete", "check_config", "check_access"}:
+    modes = {"demo", "once", "once_complete", "check_config", "check_access"}
+    if path.split(".")[0] in {"web", "shard", "total_shards", *modes}:
         with pytest.raises(UsageError, match=r"can't change while the exporter runs: restart it") as caught:
             check_reloadable(before, after)
         assert str(caught.value).startswith(f"{flag} ")
     else:
         check_reloadable(before, after)
+
+
+@pytest.mark.parametrize("other", ["TELNYX_API_KEY=KEY1", "TELNYX_EXPORTER_TELNYX__API_KEY_FILE=key", ""])
+def test_reload_keeps_one_or_several_accounts(other):
+    """A reload can't change from one account to several, or back. It can change where the files of several are."""
+    several = load(["--telnyx.api-key-files=*"])
+    dotenv(other)
+    one = load([])
+    for before, after in ((one, several), (several, one)):
+        with pytest.raises(UsageError) as caught:
+            check_reloadable(before, after)
+        assert str(caught.value) == (
+            "--telnyx.api-key-files can't be set or removed while the exporter runs: restart it"
+        )
+    dotenv(f"{FILES}=/others/*")
+    check_reloadable(several, load([]))

@@ -10,6 +10,7 @@ import httpx
 import pytest
 import stamina
 import stamina.instrumentation
+from collectors import single
 from fake_api import FakeApi, connections
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -163,7 +164,8 @@ class SharedServer:
         refresh = Refresher(collector.name, reader, renderer, status, telemetry, clock=clock.time)
         cached = CachedCollector(refresh, status, ttl=TTL, max_stale=MAX_STALE, clock=clock.monotonic)
         group = CollectorGroup([cached], telemetry)
-        self.app = create_app(lambda: group, own_metrics)
+        accounts = single(group)
+        self.app = create_app(lambda: accounts, own_metrics)
         try:
             yield Exporter(self.http, self.address, cached.cache, client, refresh, clock)
         finally:

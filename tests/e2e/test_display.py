@@ -119,7 +119,13 @@ def grafana(tmp_path_factory):
             return display_results(panel, results, **variables), results
 
         def display_results(panel, results, **variables):
-            variables = {"datasource": "the source", "job": "telnyx", "instance": ".+", **variables}
+            variables = {
+                "datasource": "the source",
+                "job": "telnyx",
+                "instance": ".+",
+                "account": "$__all",
+                **variables,
+            }
             request = {"panel": panel, "time": int(query_time * 1000), "variables": variables, "results": results}
             print(json.dumps(request), file=display.stdin)
             return json.loads(display.stdout.readline())

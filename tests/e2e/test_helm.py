@@ -1,18 +1,33 @@
 """The real exporter works as the Helm chart configures it: arguments, probes, scrapes and a rotated key."""
 
+import contextlib
+import functools
 import re
 import ssl
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from pathlib import Path
 
 import bcrypt
 import certificates
 import pytest
 import yaml
-from chart import DEMO, EVERYTHING, SECRET, TLS, container, endpoint, object_of_kind, pod, render
+from chart import (
+    DEMO,
+    EVERYTHING,
+    SECRET,
+    SECRETS,
+    SHARDED,
+    SHARDS,
+    TLS,
+    container,
+    endpoint,
+    object_of_kind,
+    pod,
+    render,
+)
+from key_mounts import Secret
 from programs import START_TIMEOUT, get, running, sandbox, wait_until
 
 from exporter.sandbox import Account
@@ -22,10 +37,16 @@ SETTINGS = {"metrics.deny": r"python_.*\d?", "telnyx.page-size": 100, "web.enabl
 """A text, a number and a switch."""
 EXTRA = ["--no-collector.balance", "--cache.ttl", "1m", "--log.level=debug"]
 """A switch, a flag with its value as the next argument, and one with both in one argument."""
+INDEX = {"fieldRef": {"fieldPath": "metadata.labels['apps.kubernetes.io/pod-index']"}}
+"""The value that Kubernetes replaces with the index of a pod in its StatefulSet."""
+secret_at = functools.cache(Secret)
 
 
-def mount_secrets(documents, folder, secrets):
-    """Write the pod's Secrets to a folder as the kubelet does, and return the arguments with the paths in it."""
+def mount_secrets(documents, folder, secrets, index=0):
+    """Write the Secrets of a pod to a folder as the kubelet does, and return the arguments with the paths in it.
+
+    `index` is the pod's index in its StatefulSet.
+    """
     volumes = {volume["name"]: volume.get("secret") for volume in pod(documents)["spec"].get("volumes", ())}
     arguments = container(documents)["args"]
     for mount in container(documents).get("volumeMounts", ()):
@@ -33,22 +54,12 @@ def mount_secrets(documents, folder, secrets):
             content = secrets[secret["secretName"]]
             items = secret.get("items") or [{"key": key, "path": key} for key in content]
             target = folder / mount["name"]
-            target.mkdir()
-            write_secret(target, {item["path"]: content[item["key"]] for item in items})
+            secret_at(target).update({item["path"]: content[item["key"]] for item in items})
             arguments = [argument.replace(f"={mount['mountPath']}/", f"={target}/") for argument in arguments]
+    for variable in container(documents).get("env", ()):
+        if variable.get("valueFrom") == INDEX:
+            arguments = [argument.replace(f"$({variable['name']})", str(index)) for argument in arguments]
     return arguments
-
-
-def write_secret(target, files):
-    """Write or replace the files in a folder atomically, with one rename."""
-    version = target / f"..{len(list(target.iterdir()))}"
-    version.mkdir()
-    for name, text in files.items():
-        (version / name).write_text(text)
-        if not (target / name).is_symlink():
-            (target / name).symlink_to(Path("..data") / name)
-    (target / "..next").symlink_to(version.name)
-    (target / "..next").replace(target / "..data")
 
 
 def web_config(**settings):
@@ -58,9 +69,9 @@ def web_config(**settings):
     return {"web-config.yml": yaml.safe_dump(config), "server.crt": server.pem, "server.key": server.key_pem}
 
 
-def run(documents, folder, secrets):
-    """Run the exporter with the pod's arguments, but on a free port of loopback."""
-    arguments = mount_secrets(documents, folder, secrets)
+def run(documents, folder, secrets, index=0):
+    """Run the exporter with a pod's arguments, but on a free port of loopback."""
+    arguments = mount_secrets(documents, folder, secrets, index)
     command = (sys.executable, "-m", "exporter", *arguments, "--web.listen-address=127.0.0.1:0")
     return running(*command, log=folder / "log")
 
@@ -81,12 +92,23 @@ def status(url):
 
 @pytest.mark.parametrize(
     "values",
-    [SECRET, DEMO, TLS, EVERYTHING, {**SECRET, "settings": SETTINGS}, {**SECRET, "extraArgs": EXTRA}],
-    ids=["key", "demo", "tls", "everything", "settings", "arguments"],
+    [
+        SECRET,
+        SECRETS,
+        SHARDS,
+        SHARDED,
+        DEMO,
+        TLS,
+        EVERYTHING,
+        {**SECRET, "settings": SETTINGS},
+        {**SECRET, "extraArgs": EXTRA},
+    ],
+    ids=["key", "keys", "shards", "all of shards", "demo", "tls", "everything", "settings", "arguments"],
 )
 def test_the_exporter_accepts_the_arguments(tmp_path, values):
     """The files that the arguments name exist, and the exporter accepts the arguments."""
     secrets = {"telnyx": {"api-key": KEY}, "telnyx-web": web_config()}
+    secrets |= {"telnyx-accounts": {"acme": KEY, "beta": KEY}, "the-keys-secret": {"acme": KEY}}
     secrets |= {"the-key-secret": {"the.key": KEY}, "the-web-secret": {"the-web.yml": "http_server_config: {}"}}
     arguments = mount_secrets(render(values), tmp_path, secrets)
     command = [sys.executable, "-m", "exporter", *arguments, "--check-config"]
@@ -142,7 +164,42 @@ def test_a_rotated_key_is_used_without_a_restart(tmp_path):
             ready = f"http://{host}{container(documents)['readinessProbe']['httpGet']['path']}"
             wait_until(lambda: "telnyx_up 0.0" in get(f"http://{host}/metrics"), "the rejection of the old key")
             assert status(ready) == 200
-            write_secret(tmp_path / "api-key", {"token": KEY})
+            secret_at(tmp_path / "api-key").update({"token": KEY})
             wait_until(lambda: "telnyx_up 1.0" in get(f"http://{host}/metrics"), "the use of the new key")
             assert status(ready) == 200
             assert process.poll() is None
+
+
+def accounts_of(host):
+    """Return the accounts that an exporter exposes, each with whether it can read Telnyx."""
+    return dict(re.findall(r'^telnyx_up{account="([^"]*)"} (\S+)$', get(f"http://{host}/metrics"), re.MULTILINE))
+
+
+def test_accounts_follow_the_secret_without_a_restart(tmp_path):
+    """When the Secret changes, an account appears, another disappears, and a third uses its new key."""
+    with sandbox(Account(3, step=None), KEY) as api:
+        documents = render({**SECRETS, "settings": {"telnyx.base-url": api}})
+        before, after = {"acme": "KEY-of-yesterday", "beta": KEY}, {"acme": KEY, "gamma": KEY}
+        with run(documents, tmp_path, {"telnyx-accounts": before}) as process:
+            host = address(tmp_path)
+            wait_until(lambda: accounts_of(host) == {"acme": "0.0", "beta": "1.0"}, "the accounts of the Secret")
+            secret_at(tmp_path / "api-keys").update(after)
+            wait_until(lambda: accounts_of(host) == {"acme": "1.0", "gamma": "1.0"}, "the changed accounts")
+            assert process.poll() is None
+
+
+def test_shards_divide_the_accounts(tmp_path):
+    """Each account of the Secret is in exactly one shard."""
+    names = [f"account-{number}" for number in range(9)]
+    with sandbox(Account(3, step=None), KEY) as api, contextlib.ExitStack() as stack:
+        documents = render({**SHARDS, "settings": {"telnyx.base-url": api}})
+        found = []
+        for index in range(SHARDS["shards"]):
+            folder = tmp_path / str(index)
+            folder.mkdir()
+            stack.enter_context(run(documents, folder, {"telnyx-accounts": dict.fromkeys(names, KEY)}, index))
+            host = address(folder)
+            found += wait_until(lambda host=host: accounts_of(host), "the accounts of a shard")
+            samples = get(f"http://{host}/metrics").splitlines()
+            assert {f"telnyx_exporter_shard_ordinal {index:.1f}", "telnyx_exporter_total_shards 3.0"} <= {*samples}
+    assert sorted(found) == names

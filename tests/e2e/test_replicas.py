@@ -10,18 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 from grafana_files import PANELS, SHOW, TARGETS, VARIABLES, links, substitute_variables
-from programs import ALL_COLLECTORS, exporter, get, get_json, prometheus, sandbox, wait_until
+from programs import exporter, get_json, prometheus, sandbox, wait_until
+from read_once import READ_ONCE, has_read_everything
 
-from exporter.collectors.registry import COLLECTORS
 from exporter.sandbox import Account
 
 KEY = "KEY-of-tests"
-FLAGS = (
-    *ALL_COLLECTORS,
-    *("--cache.ttl=1h", "--cache.max-stale=2h"),
-    *(f"--collector.{collector.name}.ttl=1h" for collector in COLLECTORS),
-)
-"""Flags with which an exporter reads each list once."""
 PROFILES = "/outbound_voice_profiles"
 EXPORTER_PANELS = {
     f"telnyx-exporter: {title}": reason
@@ -46,6 +40,13 @@ EXPORTER_PANELS = {
         "Memory": "a line for each exporter",
         "CPU": "a line for each exporter",
         "File descriptors": "a line for each exporter",
+        "Accounts": "a row for each exporter and account",
+        "Accounts down": "an account counts if any exporter can't read it",
+        "Failed refreshes by account": "the refreshes of all exporters",
+        "API key files": "one exporter without accounts has none",
+        "Total shards": "one exporter without accounts has none",
+        "Shards": "a row for each exporter",
+        "Accounts by exporter": "a line for each exporter",
     }.items()
 } | {
     "telnyx-trunks: Collectors": "a row for each exporter and collector",
@@ -94,7 +95,7 @@ def replicas(tmp_path_factory):
             exporter_folder = folder / str(len(list(folder.iterdir())))
             exporter_folder.mkdir()
             api = running.enter_context(sandbox(account, KEY))
-            flags = (f"--telnyx.base-url={api}", *FLAGS)
+            flags = (f"--telnyx.base-url={api}", *READ_ONCE)
             url = running.enter_context(exporter(exporter_folder, *flags, TELNYX_API_KEY=KEY))
             wait_until(lambda: has_read_everything(url), "the first refreshes")
             return url.removeprefix("http://")
@@ -134,12 +135,6 @@ def replicas(tmp_path_factory):
         wait_until(all_scraped, "a dozen scrapes of each exporter")
         query_time = time.time() - 1
         yield SimpleNamespace(query=query, changed=changed)
-
-
-def has_read_everything(url):
-    """Return whether the exporter at this URL has rows of all collectors."""
-    rows = re.findall(r"(?m)^telnyx_collector_rows{.* (\d+)", get(f"{url}/metrics"))
-    return len(rows) == len(COLLECTORS) and "0" not in rows
 
 
 @pytest.mark.parametrize("name", QUERIES)

@@ -24,6 +24,7 @@ SERVICE, SOCKET = "telnyx-exporter.service", "telnyx-exporter.socket"
 URL = "http://127.0.0.1:10142"
 UNITS = Path("/etc/systemd/system")
 SETTINGS, DOTENV = "/etc/telnyx-exporter/environment", "/etc/telnyx-exporter/.env"
+KEYS = "/etc/telnyx-exporter/keys"
 CREDENTIAL = f"/run/credentials/{SERVICE}/api-key"
 LONG_TIMEOUT = 300
 CLONE_NEWNET = 0x40000000
@@ -353,6 +354,55 @@ def test_a_crash_causes_a_restart(service):
     service.run("kill", "-KILL", service.unit_property(SERVICE, "MainPID"))
     wait_until(lambda: service.unit_property(SERVICE, "SubState") == "auto-restart", "the wait for the restart")
     assert service.unit_property(SERVICE, "Result") == "signal"
+
+
+def is_up(machine, account):
+    return f'telnyx_up{{account="{account}"}} 1.0' in machine.get("/metrics").splitlines()
+
+
+@pytest.fixture
+def accounts(machine):
+    """Yield the machine with the key of one account, `acme`, installed as in the README."""
+    machine.write(SETTINGS, machine.settings)
+    machine.run("systemctl", "reset-failed")
+    machine.run_readme_section("Several accounts", text=f"{KEY}\n")
+    wait_until(lambda: is_up(machine, "acme"), "a scrape")
+    yield machine
+    machine.run("rm", "-r", str(UNITS / f"{SERVICE}.d"), KEYS)
+    machine.run("systemctl", "daemon-reload")
+
+
+def test_the_accounts_are_monitored(accounts):
+    """Each file of the directory is an account, and a restart adds one. The key of the unit is not used."""
+    accounts.run("systemd-analyze", "verify", SERVICE)
+    accounts.run("install", "-m", "600", "/dev/stdin", f"{KEYS}/beta.1", text=f"{KEY}\n")
+    accounts.run("systemctl", "restart", SERVICE)
+    wait_until(lambda: is_up(accounts, "acme") and is_up(accounts, "beta.1"), "a scrape")
+    assert accounts.run("ls", str(Path(CREDENTIAL).parent)).split() == ["key_acme", "key_beta.1"]
+
+
+def test_only_the_service_has_the_keys_of_accounts(accounts):
+    """The API keys are in files of the service only. Its environment names them with a pattern."""
+    pattern = Path(CREDENTIAL).with_name("key_*")
+    environment = accounts.read_proc("environ").split("\0")
+    keys = [variable for variable in environment if "__API_KEY" in variable]
+    assert keys == [f"TELNYX_EXPORTER_TELNYX__API_KEY_FILES={pattern}"]
+    assert accounts.run("cat", str(Path(CREDENTIAL).with_name("key_acme"))) == f"{KEY}\n"
+    assert accounts.run("stat", "--format=%a", KEYS, f"{KEYS}/acme").split() == ["700", "600"]
+    exposed = (*environment, accounts.read_proc("cmdline"), accounts.run("systemctl", "show", SERVICE))
+    assert KEY not in "".join((*exposed, accounts.log(SERVICE)))
+
+
+def test_a_unit_can_use_the_flag(machine):
+    """In a command, systemd replaces the directory of the credentials, and leaves the pattern to the exporter."""
+    (flag,) = re.findall(r"^ExecStart=\S+ (--\S+)$", README, re.MULTILINE)
+    machine.run("install", "-d", "/run/keys")
+    machine.write("/run/keys/acme", f"{KEY}\n")
+    unit = f"[Service]\nType=oneshot\nLoadCredential=key:/run/keys\nExecStart=/usr/bin/printf '%%s\\n' {flag}\n"
+    machine.write(UNITS / "flag.service", f"{unit}StandardOutput=truncate:/run/flag\n")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", "flag")
+    assert machine.run("cat", "/run/flag") == "--telnyx.api-key-files=/run/credentials/flag.service/key_*\n"
 
 
 @pytest.fixture

@@ -14,7 +14,12 @@ CHART = ROOT / "deploy" / "helm" / "telnyx-exporter"
 NEWEST = latest_version()
 OLDEST = re.search(r'^kubeVersion: ">=([\d.]+)-0"', (CHART / "Chart.yaml").read_text(), re.MULTILINE)[1]
 
+OLDEST_FOR_SHARDS = "1.28.0"
+"""The first version of Kubernetes that labels a pod with its index."""
+
 SECRET = {"apiKey": {"existingSecret": "telnyx"}}
+SECRETS = {"apiKeys": {"existingSecret": "telnyx-accounts"}}
+SHARDS = {**SECRETS, "shards": 3}
 DEMO = {"demo": True}
 OPERATOR = {"serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}}
 TLS = {**SECRET, "webConfig": {"existingSecret": "telnyx-web", "tls": True}, "serviceMonitor": {"enabled": True}}
@@ -202,6 +207,14 @@ POD_MONITOR = {
     "podMonitor": {**EVERYTHING["podMonitor"], "enabled": True},
 }
 """The values that `EVERYTHING` excludes, instead of those that exclude them."""
+SHARDED = {
+    **EVERYTHING,
+    "apiKey": {"existingSecret": "", "key": "api-key"},
+    "apiKeys": {"existingSecret": "the-keys-secret"},
+    "replicas": 1,
+    "shards": 29,
+}
+"""The values of several shards, which `EVERYTHING` excludes, too."""
 
 SETS = {
     "key": SECRET,
@@ -218,6 +231,10 @@ SETS = {
         "networkPolicy": {"enabled": True},
         "podDisruptionBudget": {"enabled": True},
     },
+    "accounts": SECRETS,
+    "shards": SHARDS,
+    "everything with shards": SHARDED,
+    "shards with a PodMonitor": {**SHARDED, **{name: POD_MONITOR[name] for name in ("serviceMonitor", "podMonitor")}},
     "default PodMonitor": {**SECRET, "podMonitor": {"enabled": True}},
     "recreate": {**SECRET, "strategy": {"type": "Recreate", "rollingUpdate": None}},
     "no account": {**SECRET, "serviceAccount": {"create": False}},
@@ -266,8 +283,19 @@ def object_of_kind(documents, *kinds):
     return found
 
 
+def workload(documents):
+    """Return the Deployment or the StatefulSet."""
+    return object_of_kind(documents, "Deployment", "StatefulSet")
+
+
 def pod(documents):
-    return object_of_kind(documents, "Deployment")["spec"]["template"]
+    return workload(documents)["spec"]["template"]
+
+
+def service(documents):
+    """Return the Service that is scraped: the one that has a port."""
+    (found,) = (each for each in documents if each["kind"] == "Service" and "ports" in each["spec"])
+    return found
 
 
 def container(documents):

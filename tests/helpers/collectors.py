@@ -4,6 +4,7 @@ from exporter.account.cached_collector import CachedCollector
 from exporter.account.collector_group import CollectorGroup
 from exporter.account.refresh import View
 from exporter.account.status import CollectorStatus
+from exporter.accounts.account_set import AccountSet
 
 
 def view_of(families=(), row_count=0, *, malformed=0, missing=0, refreshed_at=1.7e9, indexes=()):
@@ -47,9 +48,9 @@ class FunctionSource:
         self.events.append("close")
 
 
-def collector_of(refresh, name="credential-connections", **options):
+def collector_of(refresh, name="credential-connections", account="", **options):
     """Return a collector whose data this function returns. It has the options of `CachedCollector`."""
-    status = CollectorStatus(name)
+    status = CollectorStatus(name, account)
     return CachedCollector(FunctionSource(refresh, status), status, **{"ttl": 60.0, "max_stale": 600.0, **options})
 
 
@@ -64,6 +65,11 @@ class ScrapeRecorder:
         self.entries.append(entry)
 
 
-def group_of(*collectors, observer=None):
-    """Return a group of collectors."""
-    return CollectorGroup(collectors, observer or ScrapeRecorder())
+def group_of(*collectors, observer=None, **options):
+    """Return a group of collectors. It has the options of `CollectorGroup`."""
+    return CollectorGroup(collectors, observer or ScrapeRecorder(), **options)
+
+
+def single(group):
+    """Return the accounts of an exporter that reads only one, with these collectors."""
+    return AccountSet({"": group}, tuple(group.collectors))

@@ -34,6 +34,7 @@ SHOW = [
 SUBSTITUTES = {
     "job": ".+",
     "instance": ".+",
+    "account": ".*",
     "show": "all",
     "record_type": ".+",
     "profile": ".+",

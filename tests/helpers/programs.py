@@ -82,11 +82,15 @@ def running(*command, log, **environment):
         process.wait(timeout=START_TIMEOUT)
 
 
-@contextlib.contextmanager
 def sandbox(account, api_key):
-    """Serve an account from a thread of this process, where a test can change it, and yield the base URL."""
-    config = uvicorn.Config(create_app(account, api_key=api_key), log_config=None, log_level="warning", lifespan="off")
-    api = uvicorn.Server(config)
+    """Serve an account as `serve_api` does."""
+    return serve_api(create_app(account, api_key=api_key))
+
+
+@contextlib.contextmanager
+def serve_api(app):
+    """Serve a sandbox from a thread of this process, where a test can change it, and yield the base URL."""
+    api = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="warning", lifespan="off"))
     with listen("127.0.0.1:0") as listener:
         thread = threading.Thread(target=api.run, args=([listener],))
         thread.start()
@@ -98,10 +102,10 @@ def sandbox(account, api_key):
 
 
 @contextlib.contextmanager
-def exporter(folder, *flags, wrapper=(), **environment):
+def exporter(folder, *flags, wrapper=(), port=0, **environment):
     """Run the exporter, or a wrapper program that runs it, and yield its URL."""
     log = folder / "exporter.log"
-    command = (*wrapper, sys.executable, "-m", "exporter", "--web.listen-address=127.0.0.1:0", *flags)
+    command = (*wrapper, sys.executable, "-m", "exporter", f"--web.listen-address=127.0.0.1:{port}", *flags)
     with running(*command, log=log, **environment):
         yield wait_until(lambda: re.search(r"page=(https?://\S+)/", log.read_text()), "listening")[1]
 

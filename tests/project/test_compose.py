@@ -3,9 +3,12 @@ from pathlib import Path
 
 import yaml
 
+from exporter.config.options import OPTIONS
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 SERVICES = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+ACCOUNTS = (DEPLOY / "compose.accounts.yaml").read_text()
 MOUNTS = {
     name: dict(volume.removesuffix(":ro").split(":") for volume in service.get("volumes", ()))
     for name, service in SERVICES.items()
@@ -73,3 +76,26 @@ def test_services_are_hardened():
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
         assert "build" in service or re.search(r":v?\d+\.\d+\.\d+$", service["image"])
         assert not re.search("PASSWORD|SECRET|KEY", str(service))
+
+
+def test_accounts_replace_the_demo():
+    """With the second file, the exporter reads a directory of API keys instead of the demo. Nothing else differs.
+
+    Compose replaces the command and adds the mount. It fails if the directory is not set or doesn't exist.
+    """
+    ((name, changed),) = yaml.safe_load(ACCOUNTS)["services"].items()
+    assert (name, SERVICES[name]["command"]) == ("exporter", ["--demo"])
+    (mount,) = changed.pop("volumes")
+    assert changed == {"command": [f"--telnyx.api-key-files={mount['target']}/*"]}
+    assert "--telnyx.api-key-files" in {option.flag for option in OPTIONS}
+    assert mount["source"].startswith("${KEYS:?")
+    assert (mount["type"], mount["read_only"], mount["bind"]) == ("bind", True, {"create_host_path": False})
+
+
+def test_commands_for_accounts_work():
+    """The command names files that exist, and the keys belong to the user of the image."""
+    files = re.findall(r" -f (\S+)", ACCOUNTS)
+    assert files == ["deploy/compose.yaml", "deploy/compose.accounts.yaml"]
+    assert all((ROOT / file).is_file() for file in files)
+    (user,) = re.findall(r"chown -R (\d+) ", ACCOUNTS)
+    assert f"USER {user}:{user}" in (ROOT / "Dockerfile").read_text().splitlines()

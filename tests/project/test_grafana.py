@@ -23,7 +23,7 @@ SHARED_FAMILIES = {family.name for collector in CONNECTION_COLLECTORS for family
 SELECTOR = re.compile(r"(\w+){([^}]*)}")
 FUNCTIONS = {
     *("avg_over_time", "changes", "clamp_min", "histogram_quantile", "increase", "label_join", "label_replace"),
-    *("max_over_time", "min_over_time"),
+    *("bottomk", "max_over_time", "min_over_time"),
     *("count", "count_values", "end", "group", "max", "min", "rate", "sum", "time", "timestamp", "topk", "vector"),
 }
 
@@ -60,7 +60,14 @@ each_target = pytest.mark.parametrize(("promql", "legend"), TARGETS.values(), id
 @pytest.fixture(scope="module")
 def known_labels():
     """Return the labels of every metric by sample name, with those that Prometheus adds."""
-    return {name: {"job", "instance", *labels} for name, labels in (metric_labels() | ALERT_SERIES).items()}
+    labels = metric_labels() | ALERT_SERIES
+    return {name: {"job", "instance", *names, *account_label(name)} for name, names in labels.items()}
+
+
+def account_label(name):
+    """Return the label `account` for a metric that belongs to an account. A metric of the whole exporter has none."""
+    whole = r"up|(process|python)_.+|telnyx_exporter_(?!cache_(ttl|max|requests|hits)|stale_responses).+"
+    return () if re.fullmatch(whole, name) else ("account",)
 
 
 # The rules of Grafana's dashboard-linter, with their names and without exceptions. Its other rules are about Loki.
@@ -74,13 +81,17 @@ def test_template_datasource(dashboard):
     assert (variable["name"], variable["label"]) == ("datasource", "Data source")
 
 
-@pytest.mark.parametrize("name", ["job", "instance"])
+@pytest.mark.parametrize(("name", "everything"), [("job", ".+"), ("instance", ".+"), ("account", ".*")])
 @each_dashboard
-def test_template_job_and_instance(dashboard, name):
-    """template-job-rule, template-instance-rule: users can select one, several or all jobs and instances."""
+def test_template_job_and_instance(dashboard, name, everything):
+    """template-job-rule, template-instance-rule: users can select one, several or all jobs, instances and accounts.
+
+    All accounts include one without a name: without --telnyx.api-key-files, no series has an account.
+    """
     (variable,) = (variable for variable in dashboard["templating"]["list"] if variable["name"] == name)
     assert (variable["type"], variable["label"]) == ("query", name.title())
-    assert (variable["multi"], variable["includeAll"], variable["allValue"]) == (True, True, ".+")
+    assert (variable["multi"], variable["includeAll"], variable["allValue"]) == (True, True, everything)
+    assert variable["current"]["value"] == ["$__all"]
 
 
 @each_dashboard
@@ -137,12 +148,16 @@ def test_only_numbers_in_a_table_have_a_unit(panel):
 
 @each_target
 def test_target_uses_existing_metrics_and_labels(promql, legend, known_labels):
-    """target-promql-rule, target-job-rule, target-instance-rule: names exist, selectors limit job and instance."""
+    """target-promql-rule, target-job-rule, target-instance-rule: names exist, selectors limit job and instance.
+
+    Selectors of metrics that have an account limit it, too.
+    """
     selectors = SELECTOR.findall(promql)
-    labels = {"job", "instance", "pod"}.union(*(known_labels[name] for name, _ in selectors))
+    labels = {"job", "instance", "account", "pod"}.union(*(known_labels[name] for name, _ in selectors))
     for name, matchers in selectors:
-        # Alerts about a connection or a missing exporter lack these labels.
-        scope = 'job=~"$job|",instance=~"$instance|"' if name in ALERT_SERIES else 'job=~"$job",instance=~"$instance"'
+        # Alerts about a connection or a missing exporter lack some of these labels.
+        end = '|"' if name in ALERT_SERIES else '"'
+        scope = ",".join(f'{label}=~"${label}{end}' for label in ("job", "instance", *account_label(name)))
         assert matchers.endswith(scope)
         assert set(re.findall(r'(\w+)=~?"', matchers)) <= known_labels[name]
     created = set(re.findall(r'(?:count_values\(|, )"(\w+)", ', promql))

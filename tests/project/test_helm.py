@@ -15,10 +15,15 @@ from chart import (
     EVERYTHING,
     NEWEST,
     OLDEST,
+    OLDEST_FOR_SHARDS,
+    OPERATOR,
     POD_MONITOR,
     ROOT,
     SECRET,
+    SECRETS,
     SETS,
+    SHARDED,
+    SHARDS,
     TLS,
     container,
     endpoint,
@@ -27,7 +32,9 @@ from chart import (
     pod,
     render,
     render_error,
+    service,
     template,
+    workload,
 )
 from cloudcoil.models.prometheus_operator import v1 as operator
 
@@ -81,6 +88,8 @@ def test_helm_lint_passes(values):
 @each_set
 def test_manifest_is_valid(values, kubernetes):
     """All objects match the schemas of Kubernetes and the Prometheus operator, and have no unknown fields."""
+    if kubernetes == OLDEST and "shards" in values:
+        kubernetes = OLDEST_FOR_SHARDS
     documents = render(values, kubernetes=kubernetes)
     for document in documents:
         if document["apiVersion"].startswith("monitoring.coreos.com/"):
@@ -129,17 +138,17 @@ def leaves(value, path=()):
 
 
 def test_every_value_is_used():
-    """Every value appears in a manifest. `EVERYTHING` and `POD_MONITOR` have all values, and no two are equal."""
+    """Every value appears in a manifest. The three sets together have all values, and no two values are equal."""
     templates = re.compile("{{.*?}}.?")
-    text = template(EVERYTHING) + template(POD_MONITOR)
-    for path, leaf in itertools.chain(leaves(EVERYTHING), leaves(POD_MONITOR)):
+    text = template(EVERYTHING) + template(POD_MONITOR) + template(SHARDED)
+    for path, leaf in itertools.chain(leaves(EVERYTHING), leaves(POD_MONITOR), leaves(SHARDED)):
         if path[0] == "settings" or leaf in ("", True, False) or str(leaf).startswith(("- {name", "apiVersion:")):
             continue
         found = templates.sub("", str(leaf)) if path[0] == "extraManifests" else str(leaf)
         assert re.search(rf"(?<![\w.]){re.escape(found)}(?![\w.])", text), (path, leaf)
     for name in ("the-init-container", "images.example:5000/the-init-image", "here-object", "the-text", "here-text"):
         assert name in text
-    assert EVERYTHING.keys() | {"demo"} == yaml.safe_load((CHART / "values.yaml").read_text()).keys()
+    assert SHARDED.keys() | {"demo"} == yaml.safe_load((CHART / "values.yaml").read_text()).keys()
 
 
 SWITCHES = [
@@ -202,11 +211,11 @@ def test_selectors_and_ports_match(values):
     """The service, policy and budget select the pod, the monitor selects the service, and their ports exist."""
     documents = render(values)
     template_of_pod, (port,) = pod(documents), container(documents)["ports"]
-    service, deployment = object_of_kind(documents, "Service"), object_of_kind(documents, "Deployment")
+    scraped, owner = service(documents), workload(documents)
     assert f"EXPOSE {port['containerPort']}" in (ROOT / "Dockerfile").read_text().splitlines()
-    assert selects(deployment["spec"]["selector"]["matchLabels"], template_of_pod)
-    assert selects(service["spec"]["selector"], template_of_pod)
-    assert [entry["targetPort"] for entry in service["spec"]["ports"]] == [port["name"]]
+    assert selects(owner["spec"]["selector"]["matchLabels"], template_of_pod)
+    assert selects(scraped["spec"]["selector"], template_of_pod)
+    assert [entry["targetPort"] for entry in scraped["spec"]["ports"]] == [port["name"]]
     for document in documents:
         spec = document.get("spec", {})
         if document["kind"] == "NetworkPolicy":
@@ -216,12 +225,12 @@ def test_selectors_and_ports_match(values):
             assert selects(spec["selector"]["matchLabels"], template_of_pod)
         if document["kind"] in {"ServiceMonitor", "PodMonitor"}:
             selected, ports = (
-                (service, service["spec"]["ports"])
+                (scraped, scraped["spec"]["ports"])
                 if document["kind"] == "ServiceMonitor"
                 else (template_of_pod, container(documents)["ports"])
             )
             assert selects(spec["selector"]["matchLabels"], selected)
-            assert spec["namespaceSelector"] == {"matchNames": [deployment["metadata"]["namespace"]]}
+            assert spec["namespaceSelector"] == {"matchNames": [owner["metadata"]["namespace"]]}
             assert [endpoint(documents)["port"]] == [entry["name"] for entry in ports]
 
 
@@ -231,6 +240,7 @@ NEW = {
     **dict.fromkeys(
         ("extraContainers", "extraInitContainers", "hostAliases", "dnsPolicy", "dnsConfig", "extraManifests")
     ),
+    **dict.fromkeys(("apiKeys", "shards")),
     "image": {"registry": None},
     "service": {"ipDualStack": None},
     "serviceMonitor": {
@@ -260,10 +270,10 @@ def test_objects_have_the_namespace_and_labels(values):
     other = {"app.kubernetes.io/name": "other", "app.kubernetes.io/instance": "other"}
     labels = {"commonLabels": other, "podLabels": other, "deploymentLabels": other}
     documents = render({**values, **labels, "service": {"labels": other}, "extraManifests": []})
-    names = {"Deployment", "Service", "ServiceAccount", "NetworkPolicy", "PodDisruptionBudget"}
+    names = {"Deployment", "StatefulSet", "Service", "ServiceAccount", "NetworkPolicy", "PodDisruptionBudget"}
     namespaces = {each["metadata"]["namespace"] for each in documents if each["kind"] in names}
     assert namespaces == {values.get("namespaceOverride") or "there"}
-    selected = object_of_kind(documents, "Service")["spec"]["selector"]
+    selected = service(documents)["spec"]["selector"]
     assert all(selects(selected, each) for each in (*documents, pod(documents)))
 
 
@@ -276,8 +286,9 @@ def test_two_releases_are_independent():
 
 @each_set
 def test_pods_that_are_not_ready_are_scraped(values):
-    """The service includes pods that are not ready, because their `telnyx_up 0` is what alerts need."""
-    assert object_of_kind(render(values), "Service")["spec"]["publishNotReadyAddresses"] is True
+    """Services include pods that are not ready, because their `telnyx_up 0` is what alerts need."""
+    services = [each["spec"] for each in render(values) if each["kind"] == "Service"]
+    assert [spec["publishNotReadyAddresses"] for spec in services] == [True] * len(services)
 
 
 def test_update_leaves_no_gap():
@@ -301,9 +312,64 @@ def test_key_is_a_file_that_can_be_rotated():
     assert all(document["kind"] != "Secret" for values in SETS.values() for document in render(values))
 
 
-def test_demo_needs_no_key():
+def test_keys_of_accounts_are_files_that_can_be_rotated():
+    """The whole Secret is mounted as a directory, so that accounts appear, disappear and rotate without a restart."""
+    documents = render(SECRETS)
+    (volume,), (mount,) = pod(documents)["spec"]["volumes"], container(documents)["volumeMounts"]
+    assert volume["secret"] == {"secretName": "telnyx-accounts"}
+    assert mount == {"name": volume["name"], "mountPath": mount["mountPath"], "readOnly": True}
+    assert container(documents)["args"] == [f"--telnyx.api-key-files={mount['mountPath']}/*"]
+    assert kinds(documents) == ALWAYS
+
+
+def test_shards_are_pods_of_a_stateful_set():
+    """Each pod learns its shard from its index, and no pod waits for another. All else is as without shards."""
+    documents, others = render({**SHARDS, **OPERATOR}), render({**SECRETS, **OPERATOR})
+    owner = workload(documents)
+    (headless,) = (each for each in documents if each["metadata"]["name"].endswith("-shards"))
+    assert owner["kind"] == "StatefulSet"
+    assert (owner["spec"]["replicas"], owner["spec"]["podManagementPolicy"]) == (3, "Parallel")
+    assert owner["spec"]["serviceName"] == headless["metadata"]["name"]
+    exporter = container(documents)
+    index = {"fieldRef": {"fieldPath": "metadata.labels['apps.kubernetes.io/pod-index']"}}
+    assert exporter.pop("env") == [{"name": "SHARD", "valueFrom": index}]
+    assert [exporter["args"].pop(), exporter["args"].pop()] == ["--total-shards=3", "--shard=$(SHARD)"]
+    assert pod(documents) == pod(others)
+    rest = [each for each in documents if each not in (owner, headless)]
+    assert rest == [each for each in others if each["kind"] != "Deployment"]
+
+
+def test_shards_are_scraped_once():
+    """The monitor also selects the headless Service, but this has no port, so each pod is scraped only once."""
+    documents = render({**SHARDS, **OPERATOR})
+    monitor = object_of_kind(documents, "ServiceMonitor")
+    services = [each for each in documents if each["kind"] == "Service"]
+    assert [selects(monitor["spec"]["selector"]["matchLabels"], each) for each in services] == [True, True]
+    assert sorted("ports" in each["spec"] for each in services) == [False, True]
+    (headless,) = (each["spec"] for each in services if "ports" not in each["spec"])
+    assert headless["clusterIP"] == "None"
+    assert selects(headless["selector"], pod(documents))
+
+
+def test_shards_can_be_stopped():
+    """Without replicas, no shard runs."""
+    assert workload(render({**SHARDS, "replicas": 0}))["spec"]["replicas"] == 0
+
+
+def test_environment_of_a_shard_has_the_extra_variables():
+    """Extra variables stay. The number of the shard is one more."""
+    extra = EVERYTHING["extraEnv"]
+    assert container(render({**SECRETS, "extraEnv": extra}))["env"] == extra
+    assert [each["name"] for each in container(render({**SHARDS, "extraEnv": extra}))["env"]] == [
+        "HTTPS_PROXY",
+        "SHARD",
+    ]
+
+
+@pytest.mark.parametrize("keys", [SECRET, SECRETS], ids=["key", "keys"])
+def test_demo_needs_no_key(keys):
     """A demo mounts no key, even if its Secret is set, and without a web configuration it mounts nothing."""
-    documents = render({**DEMO, **SECRET})
+    documents = render({**DEMO, **keys})
     assert container(documents)["args"] == ["--demo"]
     assert "volumes" not in pod(documents)["spec"]
     assert "volumeMounts" not in container(documents)
@@ -560,6 +626,20 @@ def test_package_is_complete(tmp_path):
         ({**SECRET, "podMonitor": {"enabled": True}}, ["http://localhost:10142/"], "doesn't scrape it yet"),
         ({**SECRET, "replicas": 2}, ["Each of the 2 replicas reads the whole account"], "demo"),
         (
+            {**SECRETS, "replicas": 2},
+            ["one API key for each account from the Secret telnyx-accounts.", "replicas reads every account"],
+            "shard",
+        ),
+        (
+            SHARDS,
+            [
+                "Its 3 shards divide the accounts.",
+                "--namespace there port-forward pod/here-telnyx-exporter-0 10142",
+                "for here-telnyx-exporter-shards.there.svc (dns_sd_configs, type A, port 10142), the scheme http and",
+            ],
+            "the target here",
+        ),
+        (
             {**SECRET, "settings": {"web.external-url": "http://proxy.example/telnyx"}},
             ["http://localhost:10142/telnyx/", "the path /telnyx/metrics."],
             "proxy.example",
@@ -570,7 +650,7 @@ def test_package_is_complete(tmp_path):
             "doesn't scrape it yet",
         ),
     ],
-    ids=["key", "demo", "tls", "pod monitor", "replicas", "prefix", "everything"],
+    ids=["key", "demo", "tls", "pod monitor", "replicas", "accounts", "shards", "prefix", "everything"],
 )
 def test_notes_say_what_to_do_next(tmp_path, values, expected, unexpected):
     """After an installation, the notes say where the exporter is and what is missing."""
@@ -594,6 +674,7 @@ EXAMPLES = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_readme_examples_work(number):
     """Each example is valid and changes the manifest."""
-    values = {**SECRET, **yaml.safe_load(EXAMPLES[number])}
+    example = yaml.safe_load(EXAMPLES[number])
+    values = example if "apiKeys" in example else {**SECRET, **example}
     assert template(values) != template(SECRET)
     test_manifest_is_valid(values, NEWEST)

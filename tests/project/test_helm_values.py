@@ -3,7 +3,22 @@ import json
 
 import pytest
 import yaml
-from chart import CHART, DEMO, NEWEST, SECRET, TLS, container, endpoint, helm, render, render_error, template
+from chart import (
+    CHART,
+    DEMO,
+    NEWEST,
+    OLDEST_FOR_SHARDS,
+    SECRET,
+    SECRETS,
+    SHARDS,
+    TLS,
+    container,
+    endpoint,
+    helm,
+    render,
+    render_error,
+    template,
+)
 
 from exporter.config.options import OPTIONS
 
@@ -23,7 +38,16 @@ FREE_FORM = {
 
 
 RESERVED = {option.flag.removeprefix("--") for option in OPTIONS if option.flag and not option.metavar}
-RESERVED |= {"telnyx.api-key-file", "web.config.file", "web.listen-address", "version", "help"}
+RESERVED |= {
+    "telnyx.api-key-file",
+    "telnyx.api-key-files",
+    "shard",
+    "total-shards",
+    "web.config.file",
+    "web.listen-address",
+    "version",
+    "help",
+}
 RESERVED = sorted(RESERVED - {"web.enable-lifecycle"})
 """Settings that the chart decides: all switches except one, `version`, `help`, and flags that other values set."""
 
@@ -100,6 +124,11 @@ def test_schema_matches_the_values():
         ({"apiKey": {"value": "KEY-of-tests"}}, "'value' not allowed"),
         ({"apiKey": {"key": ""}}, "/apiKey/key"),
         ({"apiKey": {"existingSecret": "Not A Name"}}, "/apiKey/existingSecret"),
+        ({"apiKeys": {"existingSecret": "Not A Name"}}, "/apiKeys/existingSecret"),
+        ({"apiKeys": {"a": "KEY-of-tests"}}, "'a' not allowed"),
+        ({"shards": 0}, "/shards"),
+        ({"shards": 1001}, "/shards"),
+        ({"shards": "3"}, "/shards"),
         ({"settings": {"cache": {"ttl": "1m"}}}, "/settings/cache"),
         ({"webConfig": {"tls": "true"}}, "/webConfig/tls"),
         ({"image": {"digest": "sha256:0"}}, "/image/digest"),
@@ -157,7 +186,48 @@ def test_invalid_value_is_rejected(values, expected):
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, "apiKey.existingSecret is empty: name the Secret that holds the API key, or set demo=true"),
+        (
+            {},
+            (
+                "apiKey.existingSecret is empty: name the Secret that holds the API key, set apiKeys.existingSecret "
+                "for several accounts, or set demo=true"
+            ),
+        ),
+        (
+            {**SECRET, **SECRETS},
+            (
+                "apiKey.existingSecret and apiKeys.existingSecret are set: set the first for one account, "
+                "or the second for several"
+            ),
+        ),
+        *(
+            (
+                {**values, "shards": 3},
+                (
+                    "shards is 3, but there are no accounts to divide: set apiKeys.existingSecret and demo=false, "
+                    "or shards=1"
+                ),
+            )
+            for values in (SECRET, DEMO, {**SECRETS, **DEMO})
+        ),
+        (
+            {**SHARDS, "replicas": 2},
+            (
+                "shards is 3 and replicas is 2: each shard has one pod; for two of each shard, set replicas=1 and "
+                "install two releases"
+            ),
+        ),
+        (
+            {**SHARDS, "fullnameOverride": "n" * 53},
+            (
+                f"shards is 3, but the name {'n' * 53} has 53 characters, and a StatefulSet's can have 52: "
+                "set a shorter fullnameOverride"
+            ),
+        ),
+        (
+            {**SHARDS, "extraEnv": [{"name": "SHARD", "value": "1"}]},
+            "extraEnv: SHARD can't be set: the chart sets it to the number of the shard",
+        ),
         (
             {**TLS, "webConfig": {"tls": True}},
             "webConfig.existingSecret is empty: name the Secret that holds the file, or set webConfig.tls=false",
@@ -179,13 +249,36 @@ def test_invalid_value_is_rejected(values, expected):
         ),
         ({**DEMO, "extraContainers": "name: proxy"}, "extraContainers must be a list of containers: "),
     ],
-    ids=["no key", "TLS without a file", "client certificates without TLS", "two monitors", "dashes", "containers"],
+    ids=[
+        *("no key", "both keys", "shards of an account", "shards of a demo", "shards of a demo with keys"),
+        *("shards with replicas", "long name", "number of the shard"),
+        *("TLS without a file", "client certificates without TLS", "two monitors", "dashes", "containers"),
+    ],
 )
 def test_contradictory_values_are_rejected(values, expected):
     """One line says what is wrong, where, and what to do. The other line comes from Helm."""
     first, *rest = render_error(values).splitlines()
     assert f": {expected}" in first
     assert [line for line in rest if line] == ["Use --debug flag to render out invalid YAML"]
+
+
+@pytest.mark.parametrize("version", ["1.27.99", "v1.27.16-gke.1"])
+def test_shards_need_the_index_of_a_pod(version):
+    """Before Kubernetes 1.28, pods don't have their index. Pre-releases and builds of later versions are accepted."""
+    first, *_ = render_error(SHARDS, version).splitlines()
+    text = (
+        f"needs Kubernetes 1.28 or later, but this is v{version.removeprefix('v')}: set shards=1, or update the cluster"
+    )
+    assert first.endswith(f": shards is 3, which {text}")
+    assert template(SECRETS, kubernetes=version)
+    for later in (OLDEST_FOR_SHARDS, "v1.28.0-eks-1", "1.30.2+k3s1"):
+        assert template(SHARDS, kubernetes=later)
+
+
+def test_name_of_shards_has_a_limit():
+    """A name of 52 characters is accepted, and any name without shards."""
+    assert template({**SHARDS, "fullnameOverride": "n" * 52})
+    assert template({**SECRETS, "fullnameOverride": "n" * 63})
 
 
 @pytest.mark.parametrize("name", RESERVED)
@@ -199,7 +292,9 @@ def test_what_the_chart_decides_is_rejected(name):
         ({"extraEnv": [{"name": variable, "value": "true"}]}, f"extraEnv: {variable}"),
     ):
         first, *_ = render_error({**SECRET, **values}).splitlines()
-        assert first.endswith(f": {text} can't be set: the chart decides it; see apiKey, webConfig, service and demo")
+        assert first.endswith(
+            f": {text} can't be set: the chart decides it; see apiKey, apiKeys, shards, webConfig, service and demo"
+        )
 
 
 @pytest.mark.parametrize("name", ["web.route-prefix", "web.external-url", "web.telemetry-path"])

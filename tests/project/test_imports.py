@@ -14,6 +14,7 @@ ORDER = (
     "cli",
     "commands",
     "web",
+    "accounts",
     "account",
     "telemetry",
     "exposition",

@@ -22,6 +22,7 @@ used_by = runpy.run_path(str(ROOT / ".ci" / "mutate_rules.py"))["used_by"]
 """Returns the recording rules that a rule needs, from a list of rules."""
 RECORDS = [rule for group in GROUPS for rule in group["rules"] if "record" in rule]
 CONNECTION_ALERTS = [name for name, rule in ALERTS.items() if "connection_id" in rule["expr"]]
+FLEET_ALERTS = [name for name, rule in ALERTS.items() if "by (job)" in rule["expr"]]
 PROFILE_ALERTS = [name for name, rule in ALERTS.items() if "on (profile_id)" in rule["expr"]]
 EXPRESSIONS = [rule["expr"] for group in GROUPS for rule in group["rules"]]
 SEVERITIES = {"critical", "warning", "info"}
@@ -32,8 +33,10 @@ KINDS = {"fires", "not yet", "near miss", "resolves", "missing series"}
 MUTED = "connection:telnyx_connection_tag_info:muted"
 LOW_CREDIT = "account:telnyx_account_available_credit:low"
 """A metric whose rule is commented out, because each user needs another threshold."""
-TARGET = {"job", "instance"}
-"""Labels that Prometheus adds to each series."""
+TARGET = {"job", "instance", "account"}
+"""Labels that Prometheus adds to each series, and the one that an exporter of several accounts adds to theirs."""
+ALL_ALERTS = "accounts"
+"""The file of tests of all rules together. Each other file tests the alert whose name it has."""
 ADDED = {"pod", "direction"}
 """Labels that a target in Kubernetes can have, or that a rule adds."""
 
@@ -41,6 +44,13 @@ each_alert = pytest.mark.parametrize("name", ALERTS)
 each_lingering_alert = pytest.mark.parametrize(
     "name", [name for name, rule in ALERTS.items() if "keep_firing_for" in rule]
 )
+
+SCRAPE_CONFIGS = [
+    pytest.param(config, id=f"{page.name}-{number}")
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for number, config in enumerate(re.findall(r"```yaml\n(scrape_configs:.*?)```", page.read_text(), re.DOTALL))
+]
+"""The scrape configurations in documents."""
 
 LEVELS = {
     "connection": {"connection_id", "connection_name"},
@@ -109,6 +119,13 @@ def test_configurations_load():
     assert "SUCCESS" in run(find_program("amtool"), "check-config", str(PROMETHEUS / "alertmanager.yml"))
 
 
+@pytest.mark.parametrize("config", SCRAPE_CONFIGS)
+def test_scrape_configurations_of_documents_load(config, tmp_path):
+    """Prometheus accepts each scrape configuration that a document shows."""
+    (tmp_path / "prometheus.yml").write_text(config)
+    assert "SUCCESS" in run(find_program("promtool"), "check", "config", str(tmp_path / "prometheus.yml"))
+
+
 def test_alertmanager_has_the_severities_and_alerts():
     """Each severity has a receiver, and inhibition rules only name alerts that exist."""
     config = yaml.safe_load((PROMETHEUS / "alertmanager.yml").read_text())
@@ -154,6 +171,8 @@ def test_alert_links_to_its_dashboard(name):
         assert parameters == {"var-connection": "TEMPLATE"}
     elif name in PROFILE_ALERTS:
         assert parameters == {"var-profile": "TEMPLATE"}
+    elif name in FLEET_ALERTS:
+        assert parameters == {"var-job": "TEMPLATE"}
     elif not ALERTS[name]["expr"].startswith("absent("):
         assert parameters == {"var-job": "TEMPLATE", "var-instance": "TEMPLATE"}
 
@@ -162,7 +181,7 @@ def test_alert_links_to_its_dashboard(name):
 def test_text_of_a_lingering_alert_stays_true(name):
     """Prometheus shows the text for minutes after the condition ends, so it says what happened, not what is so now."""
     annotations = ALERTS[name]["annotations"]
-    first, *more = re.split(r"(?<=\.) ", annotations["description"])
+    first, *more = re.split(r"(?<=\.) ", annotations["description"].replace("{{ . }}", "{{ $labels.account }}"))
     for text in (annotations["summary"], first):
         assert re.search(r"\b(was|were|had|did|accepted|encrypted|disappeared)\b", text), text
     for text in (annotations["summary"], annotations["description"]):
@@ -252,8 +271,8 @@ def test_labels_of_annotations_exist(name):
 
 
 def test_every_alert_has_tests():
-    """Each alert has one test file, and there are no others."""
-    assert TESTS.keys() == ALERTS.keys()
+    """Each alert has one test file, and there is one for all rules together."""
+    assert TESTS.keys() == ALERTS.keys() | {ALL_ALERTS}
 
 
 @each_alert

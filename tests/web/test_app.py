@@ -6,19 +6,22 @@ import threading
 
 import httpx
 import pytest
-from collectors import collector_of, group_of, view_of
+from collectors import collector_of, group_of, single, view_of
 from connections import render_families
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.collectors import ip_connections
+from exporter.accounts.account_set import AccountSet
+from exporter.collectors import credential_connections, ip_connections
 from exporter.collectors.connection_rows import Connection
 from exporter.config.web.paths import WebPaths
 from exporter.exposition import response as response_module
 from exporter.exposition.blocks import decompress
 from exporter.exposition.formats import Format
+from exporter.exposition.renderer import Renderer
 from exporter.telemetry import Telemetry
 from exporter.telnyx.errors import Unauthorized
+from exporter.telnyx.lists.snapshots import Snapshot
 from exporter.web import app as app_module
 from exporter.web.app import create_app, scrape_timeout
 
@@ -39,7 +42,8 @@ def app_of(*collectors, own_metrics=None, **options):
     """Return the application with these collectors, by default one that refreshes successfully."""
     own_metrics = own_metrics or Telemetry(process=False)
     group = group_of(*(collectors or [collector_of(refresh_ok)]), observer=own_metrics.account())
-    return create_app(lambda: group, own_metrics, **options)
+    accounts = single(group)
+    return create_app(lambda: accounts, own_metrics, **options)
 
 
 def client_of(*collectors, **options):
@@ -365,10 +369,90 @@ async def test_an_unknown_collector_is_rejected(name):
     assert all(collector.cache.peek().value is None for collector in collectors)
 
 
-async def test_every_request_uses_the_current_group():
+# account
+
+
+async def named(name, *connections):
+    """Return the collectors of an account with a name and these connections."""
+
+    async def refresh():
+        rows = tuple(Connection(id=each, active=True) for each in connections)
+        renderer = Renderer(credential_connections.COLLECTOR, name)
+        pages = (renderer.render_page(rows),)
+        return view_of(renderer.render(Snapshot(pages, len(rows))), len(rows))
+
+    group = group_of(collector_of(refresh, account=name), in_background=True)
+    await group.scrape(5.0)
+    return group
+
+
+async def accounts_client():
+    """Return a client of an exporter of two accounts, of which a third one is in another shard."""
+    telemetry = Telemetry(process=False, accounts=True)
+    groups = {name: await named(name, name.upper()) for name in ("x", "y")}
+    for name in groups:
+        telemetry.account(name)
+    accounts = AccountSet(groups, ("credential-connections",), {"z": 1})
+    transport = httpx.ASGITransport(create_app(lambda: accounts, telemetry))
+    return httpx.AsyncClient(transport=transport, base_url="http://exporter")
+
+
+@pytest.mark.parametrize(
+    ("query", "collected", "own"),
+    [
+        ("", "xy", "xy"),
+        ("?account=x", "x", "x"),
+        ("?account=y&account=x", "xy", "xy"),
+        ("?account=y&collect[]=credential-connections", "y", None),
+        ("?account=y&collect[]=exporter", "", "y"),
+        ("?collect[]=exporter", "", "xy"),
+    ],
+)
+@pytest.mark.parametrize("form", ["text/plain", "application/openmetrics-text"])
+async def test_accounts_can_be_selected(query, collected, own, form):
+    """`account` selects accounts, with all their series. Other metrics of the exporter are not affected."""
+    parse = parse_text if form == "text/plain" else parse_openmetrics
+    async with await accounts_client() as client:
+        response = await client.get(f"/metrics{query}", headers={"accept": form})
+    found = values(response.text, parse)
+    assert response.status_code == 200
+    assert {key[1:3] for key in found if key[0] == "telnyx_connection_active"} == {(x, x.upper()) for x in collected}
+    assert {key[1] for key in found if key[0] == "telnyx_collector_success"} == set(collected)
+    assert {key[1] for key in found if key[0] == "telnyx_up"} == set(own or "")
+    assert any(key[0] == "telnyx_exporter_build_info" for key in found) is (own is not None)
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "text"),
+    [
+        ("?account=w", 404, "there is no account 'w': no API key file has this name\n"),
+        ("?account=x&account=", 404, "there is no account '': no API key file has this name\n"),
+        ("?account=%0d%0aX:%20y", 404, "there is no account '\\r\\nX: y': no API key file has this name\n"),
+        ("?account=z", 404, "account 'z' belongs to shard 1: scrape the exporter with --shard=1\n"),
+        ("?account=x&collect[]=w", 400, "collect[] must be an enabled collector: credential-connections, exporter\n"),
+    ],
+)
+async def test_an_unknown_account_is_rejected(query, status, text):
+    """An unknown account, or one of another shard, gets status 404, and the answer says which of both it is."""
+    async with await accounts_client() as client:
+        response = await client.get(f"/metrics{query}")
+    assert (response.status_code, response.text) == (status, text)
+
+
+async def test_a_single_account_has_no_name():
+    """An exporter of one account says so to a scrape of an account by its name."""
+    async with client_of() as client:
+        response = await client.get("/metrics?account=x")
+    assert (response.status_code, response.text) == (
+        404,
+        "there is no account 'x': the only account has no name, see --telnyx.api-key-files\n",
+    )
+
+
+async def test_every_request_uses_the_current_accounts():
     """If the collectors are replaced between two requests, the second request uses the new ones."""
     groups = [group_of(collector_of(refresh_other)), group_of(collector_of(refresh_ok))]
-    transport = httpx.ASGITransport(create_app(lambda: groups[-1], Telemetry(process=False)))
+    transport = httpx.ASGITransport(create_app(lambda: single(groups[-1]), Telemetry(process=False)))
     async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as client:
         assert 'connection_id="2"' in (await client.get("/metrics")).text
         groups.pop()

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -198,3 +199,23 @@ def test_page_loads_no_other_resources():
     elements = Page(page_of(entry())).elements
     assert {tag for tag, _ in elements}.isdisjoint({"script", "img", "link", "iframe", "object"})
     assert not any({"src", "onclick", "style"} & set(attrs) for _, attrs in elements)
+
+
+def test_accounts():
+    """If accounts have names, each row has the account, and so has each error."""
+    entries = (entry(), entry(error=Unauthorized(401)))
+    states = [replace(state, account=name) for name, state in zip("xy", states_of(*entries), strict=True)]
+    text = Page(render_page(states, NO_PREFIX, VIEW.refreshed_at + 12.4)).text
+    assert text[text.index("Account") : text.index("Last read") + 4] == [
+        *("Account", "Collector", "Rows", "Last read"),
+        *("x", "credential-connections", "55"),
+    ]
+    assert "y ip-connections" in text
+    assert "Next attempt: in 47 s." in text
+
+
+def test_no_account():
+    """Without an account, the page says so."""
+    text = Page(render_page([], NO_PREFIX, 0.0)).text
+    assert "No accounts" in text
+    assert "Account" not in text

@@ -21,8 +21,9 @@ def help_text(options: Iterable[Option]) -> str:
         prog=PROGRAM,
         usage=f"{PROGRAM} [--FLAG=VALUE ...]",
         description="Prometheus exporter for Telnyx SIP trunks.",
-        epilog=f"The API key is read from TELNYX_API_KEY or --telnyx.api-key-file. A {DOTENV} file in the working "
-        "directory may contain any of the variables. Durations are Prometheus durations: 90s, 1m30s, 500ms.",
+        epilog="The API key is read from TELNYX_API_KEY or --telnyx.api-key-file, and those of several accounts from "
+        f"--telnyx.api-key-files. A {DOTENV} file in the working directory may contain any of the variables. Durations "
+        "are Prometheus durations: 90s, 1m30s, 500ms.",
         add_help=False,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=100),
     )

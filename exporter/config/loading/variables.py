@@ -37,6 +37,7 @@ _OF_SDKS = frozenset(
 _INSTEAD_OF_KEY = {
     "TELNYX_API_KEY": "TELNYX_API_KEY",
     "TELNYX_API_KEY_FILE": f"{PREFIX}TELNYX__API_KEY_FILE",
+    "TELNYX_API_KEY_FILES": f"{PREFIX}TELNYX__API_KEY_FILES",
 }
 """What to set instead of a variable that looks like one of these."""
 _SIMILAR = 0.85

@@ -24,7 +24,7 @@ from exporter.sandbox.resources import RESOURCES
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from exporter.sandbox.account import Account
 
@@ -88,7 +88,7 @@ class _Api:
         if "retry-after" in headers:
             raise RequestError(429, "You have exceeded the maximum number of allowed requests.")
         if not hmac.compare_digest(request.headers.get("authorization", "").encode("latin-1"), self._authorization):
-            raise RequestError(401, "Could not find any usable credentials in the request.")
+            raise _unauthorized()
         path, connection_id = _route(request.scope["path"])
         if request.method != "GET" or path not in ENDPOINTS:
             raise RequestError(404, f"The sandbox serves only GET of {', '.join(ENDPOINTS)} below /v2.")
@@ -96,6 +96,25 @@ class _Api:
             raise RequestError(403, "You do not have permission to perform the requested action on this resource.")
         body = ENDPOINTS[path](self._account, {**request.query_params, **connection_id})
         return body if isinstance(body, bytes) else msgspec.json.encode(body)
+
+
+class _Dispatcher:
+    """An ASGI application that passes each request to the API of the account whose key it has."""
+
+    def __init__(self, apis: Mapping[str, ASGIApp]) -> None:
+        self._apis = apis
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        authorization = Request(scope).headers.get("authorization", "").encode("latin-1")
+        api = self._apis.get(authorization.removeprefix(b"Bearer ").decode(errors="replace"))
+        if api is None:
+            error = _unauthorized()
+            api = Response(error.body, error.status, media_type="application/json")
+        await api(scope, receive, send)
+
+
+def _unauthorized() -> RequestError:
+    return RequestError(401, "Could not find any usable credentials in the request.")
 
 
 def _route(path: str) -> tuple[str, dict[str, str]]:
@@ -112,3 +131,11 @@ def create_app(account: Account, *, api_key: str, rate_limit: int = 600, forbidd
     which are keys of `ENDPOINTS`.
     """
     return Starlette(routes=[Route("/{path:path}", _Api(account, api_key, rate_limit, forbidden))])
+
+
+def create_shared_app(apis: Mapping[str, ASGIApp]) -> Starlette:
+    """Return the API of several accounts: `apis` maps the API key of each to what `create_app` returns for it.
+
+    Each account has its own rate limit. Accounts can be added and removed while the application serves.
+    """
+    return Starlette(routes=[Route("/{path:path}", _Dispatcher(apis))])

@@ -38,8 +38,9 @@ def test_misspelt_key_is_an_error_without_a_key(name):
 
 def test_key_file_in_the_style_of_containers_is_an_error_without_a_key():
     """The name that containers often have for a file with a key is an error that suggests the exporter's name."""
-    message = message_for("TELNYX_API_KEY_FILE", needs_key=True)
-    assert message == ("unknown variable TELNYX_API_KEY_FILE; did you mean TELNYX_EXPORTER_TELNYX__API_KEY_FILE?")
+    for name in ("TELNYX_API_KEY_FILE", "TELNYX_API_KEY_FILES"):
+        message = message_for(name, needs_key=True)
+        assert message == f"unknown variable {name}; did you mean {name.replace('TELNYX', 'TELNYX_EXPORTER_TELNYX_')}?"
 
 
 @pytest.mark.parametrize(

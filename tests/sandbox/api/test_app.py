@@ -1,7 +1,7 @@
 import pytest
-from sandbox_client import KEY, PATH, client_of, error_of, get
+from sandbox_client import KEY, PATH, client_of, error_of, get, ids
 
-from exporter.sandbox import create_app
+from exporter.sandbox import Account, create_app, create_shared_app
 from exporter.sandbox.api import ENDPOINTS
 
 ACTIVE_CALLS = "/connections/{connection_id}/active_calls"
@@ -167,3 +167,55 @@ async def test_no_rate_limit(account):
             response = await client.get(PATH, params={"page[size]": 1})
             assert response.status_code == 200
     assert not [name for name in response.headers if name.startswith("x-ratelimit") or name == "retry-after"]
+
+
+# Several accounts
+
+
+@pytest.fixture
+def accounts(clock):
+    """Return two accounts by their keys. Their connections have different ids."""
+    return {key: Account(3, seed, clock=clock, step=0) for seed, key in enumerate((KEY, "clé"))}
+
+
+async def request(app, key, path=PATH):
+    """Send a request with this key and return the response."""
+    async with client_of(app, None) as client:
+        return await client.get(path, headers={"authorization": f"Bearer {key}".encode()})
+
+
+async def test_each_key_reads_its_account(accounts):
+    """A request gets the lists of the account whose key it has. Each account has its own rate limit."""
+    apis = {key: create_app(account, api_key=key, rate_limit=2) for key, account in accounts.items()}
+    app = create_shared_app(apis)
+    for key, account in accounts.items():
+        for remaining in ("1", "0"):
+            response = await request(app, key)
+            assert ids(response) == [row["id"] for row in account.rows]
+            assert limits(response) == ("2", remaining, "40")
+        assert error_of(await request(app, key)) == (429, "10011")
+        assert error_of(await request(app, key, "/v2/unknown")) == (429, "10011")
+
+
+@pytest.mark.parametrize("authorization", [b"", b"Bearer", b"Bearer wrong", b"Basic KEY0123-secret", b"Bearer \xff"])
+async def test_a_key_of_no_account(accounts, authorization):
+    """With another key or none, the response is Telnyx's 401, whatever the path. It doesn't contain the key."""
+    app = create_shared_app({key: create_app(account, api_key=key) for key, account in accounts.items()})
+    async with client_of(app, None) as client:
+        for path in (PATH, "/"):
+            response = await client.get(path, headers={"authorization": authorization})
+            assert error_of(response) == (401, "10009")
+            assert response.headers["content-type"] == "application/json"
+            assert "wrong" not in response.text
+
+
+async def test_accounts_come_and_go(account):
+    """A new account can be read at once. After its key was rotated, only the new key works."""
+    apis = {}
+    app = create_shared_app(apis)
+    statuses = []
+    for keys in ([], ["old"], ["new"]):
+        apis.clear()
+        apis |= {key: create_app(account, api_key=key) for key in keys}
+        statuses.append([(await request(app, key)).status_code for key in ("old", "new")])
+    assert statuses == [[401, 401], [200, 401], [401, 200]]

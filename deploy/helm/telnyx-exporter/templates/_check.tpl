@@ -3,9 +3,14 @@ Reject values that contradict each other or are unsafe, beyond what values.schem
 as in `(.Values.podMonitor).enabled` allow for values that are missing after `helm upgrade --reuse-values`.
 */}}
 {{- define "telnyx-exporter.check" -}}
-{{- if not (or .Values.demo .Values.apiKey.existingSecret) }}
-{{- fail "apiKey.existingSecret is empty: name the Secret that holds the API key, or set demo=true" }}
+{{- $keys := (.Values.apiKeys).existingSecret }}
+{{- if not (or .Values.demo .Values.apiKey.existingSecret $keys) }}
+{{- fail "apiKey.existingSecret is empty: name the Secret that holds the API key, set apiKeys.existingSecret for several accounts, or set demo=true" }}
 {{- end }}
+{{- if and .Values.apiKey.existingSecret $keys }}
+{{- fail "apiKey.existingSecret and apiKeys.existingSecret are set: set the first for one account, or the second for several" }}
+{{- end }}
+{{- include "telnyx-exporter.checkShards" . }}
 {{- if and .Values.webConfig.tls (not .Values.webConfig.existingSecret) }}
 {{- fail "webConfig.existingSecret is empty: name the Secret that holds the file, or set webConfig.tls=false" }}
 {{- end }}
@@ -44,14 +49,39 @@ as in `(.Values.podMonitor).enabled` allow for values that are missing after `he
 {{- end }}
 {{- end }}
 
+{{- /* Reject shards where there is nothing to divide, or where the pods can't learn which shard they are. */}}
+{{- define "telnyx-exporter.checkShards" -}}
+{{- if include "telnyx-exporter.sharded" . }}
+{{- $shards := printf "shards is %d" (int .Values.shards) }}
+{{- if or .Values.demo (not (.Values.apiKeys).existingSecret) }}
+{{- fail (printf "%s, but there are no accounts to divide: set apiKeys.existingSecret and demo=false, or shards=1" $shards) }}
+{{- end }}
+{{- if gt (int .Values.replicas) 1 }}
+{{- fail (printf "%s and replicas is %d: each shard has one pod; for two of each shard, set replicas=1 and install two releases" $shards (int .Values.replicas)) }}
+{{- end }}
+{{- if semverCompare "<1.28-0" .Capabilities.KubeVersion.Version }}
+{{- fail (printf "%s, which needs Kubernetes 1.28 or later, but this is %s: set shards=1, or update the cluster" $shards .Capabilities.KubeVersion.Version) }}
+{{- end }}
+{{- range .Values.extraEnv }}
+{{- if eq .name "SHARD" }}
+{{- fail "extraEnv: SHARD can't be set: the chart sets it to the number of the shard" }}
+{{- end }}
+{{- end }}
+{{- $name := include "telnyx-exporter.fullname" . }}
+{{- if gt (len $name) 52 }}
+{{- fail (printf "%s, but the name %s has %d characters, and a StatefulSet's can have 52: set a shorter fullnameOverride" $shards $name (len $name)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- /* Reject a setting that the chart decides, or that it must know. The arguments are where it is, and its name. */}}
 {{- define "telnyx-exporter.checkDecided" -}}
 {{- $where := first . }}
 {{- $name := last . | lower | replace "__" "." | replace "_" "." | replace "-" "." }}
-{{- $decided := list "telnyx.api-key-file" "web.config.file" "web.listen-address" "web.systemd-socket" "demo" "once" "once.complete" "check-config" "check-access" "version" "help" }}
+{{- $decided := list "telnyx.api-key-file" "telnyx.api-key-files" "shard" "total-shards" "web.config.file" "web.listen-address" "web.systemd-socket" "demo" "once" "once.complete" "check-config" "check-access" "version" "help" }}
 {{- range $decided }}
 {{- if eq $name (replace "-" "." .) }}
-{{- fail (printf "%s can't be set: the chart decides it; see apiKey, webConfig, service and demo" $where) }}
+{{- fail (printf "%s can't be set: the chart decides it; see apiKey, apiKeys, shards, webConfig, service and demo" $where) }}
 {{- end }}
 {{- end }}
 {{- range list "web.route-prefix" "web.external-url" "web.telemetry-path" }}

@@ -80,8 +80,14 @@ annotations:
 {{- define "telnyx-exporter.args" -}}
 {{- if .Values.demo }}
 - --demo
+{{- else if (.Values.apiKeys).existingSecret }}
+- --telnyx.api-key-files=/etc/telnyx-exporter/api-keys/*
 {{- else }}
 - {{ printf "--telnyx.api-key-file=/etc/telnyx-exporter/api-key/%s" .Values.apiKey.key | quote }}
+{{- end }}
+{{- if include "telnyx-exporter.sharded" . }}
+- --shard=$(SHARD)
+- --total-shards={{ .Values.shards }}
 {{- end }}
 {{- if .Values.webConfig.existingSecret }}
 - {{ printf "--web.config.file=/etc/telnyx-exporter/web/%s" .Values.webConfig.key | quote }}
@@ -95,6 +101,45 @@ annotations:
 {{- end }}
 {{- range .Values.extraArgs }}
 - {{ tpl . $ | quote }}
+{{- end }}
+{{- end }}
+
+{{- /* True, as text, if there are several shards. Otherwise empty. */}}
+{{- define "telnyx-exporter.sharded" -}}
+{{- if gt (int (.Values.shards | default 1)) 1 }}true{{ end }}
+{{- end }}
+
+{{- /* The IP families of a Service. */}}
+{{- define "telnyx-exporter.ipFamilies" -}}
+{{- with .Values.service.ipDualStack }}
+{{- if .enabled }}
+ipFamilies:
+  {{- toYaml .ipFamilies | nindent 2 }}
+ipFamilyPolicy: {{ .ipFamilyPolicy }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The headless Service that gives the pods of the shards their DNS names. */}}
+{{- define "telnyx-exporter.headless" -}}
+{{- printf "%s-shards" (include "telnyx-exporter.fullname" .) }}
+{{- end }}
+
+{{- /* The volume of the API keys, and the directory that it is mounted as. */}}
+{{- define "telnyx-exporter.keyVolume" -}}
+{{- if (.Values.apiKeys).existingSecret }}api-keys{{ else }}api-key{{ end }}
+{{- end }}
+
+{{- /* The exporter's environment variables, as a list. */}}
+{{- define "telnyx-exporter.env" -}}
+{{- with .Values.extraEnv }}
+{{- toYaml . }}
+{{- end }}
+{{- if include "telnyx-exporter.sharded" . }}
+- name: SHARD
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.labels['apps.kubernetes.io/pod-index']
 {{- end }}
 {{- end }}
 

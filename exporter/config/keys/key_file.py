@@ -1,4 +1,4 @@
-"""API keys from files."""
+"""The API key of one account, from a file."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class KeyFile:
         self._path = path
         self._observer = observer
         self._clock = clock
-        self._key = self._read()
+        self._key = read_key(path)
         self._problem = ""
 
     def __call__(self) -> str:
         """Read the file again and return the key, or the last valid key if the file is unusable."""
         try:
-            self._key = self._read()
+            self._key = read_key(self._path)
             problem = ""
         except (OSError, ValueError) as error:
             problem = describe_problem(error)
@@ -54,8 +54,10 @@ class KeyFile:
         self._problem = problem
         return self._key
 
-    def _read(self) -> str:
-        return check_key(read_file(self._path, _MAX_BYTES).decode("ascii", "replace").strip())
+
+def read_key(path: Path) -> str:
+    """Read a key from a file. Raises `OSError` or `ValueError` if the file or the key is unusable."""
+    return check_key(read_file(path, _MAX_BYTES).decode("ascii", "replace").strip())
 
 
 def describe_problem(error: OSError | ValueError) -> str:

@@ -1,29 +1,11 @@
-import os
-from pathlib import Path
-
 import pytest
 from config_recorder import Recorder
+from key_mounts import BAD, Secret, put
 from structlog.testing import capture_logs
 
-from exporter.config.api_keys import KeyFile, describe_problem
+from exporter.config.keys.key_file import KeyFile, describe_problem
 
 OLD, NEW = "KEY0123-old", "KEY0123-new"
-
-# Invalid contents and the reason. None means that there is no file, {} means a directory, a function creates the path.
-BAD = [
-    pytest.param(None, "No such file or directory", id="missing"),
-    pytest.param({}, "Is a directory", id="directory"),
-    pytest.param(os.mkfifo, "is not a regular file", id="pipe"),
-    pytest.param(b"", "is empty", id="empty"),
-    pytest.param(b" \t\n", "is empty", id="blank"),
-    pytest.param(b"KEY0123 hush", "contains white space", id="white-space"),
-    pytest.param(b"KEY0123\nhush", "contains white space", id="two-lines"),
-    pytest.param(b"KEY0123\x00hush", "a control character", id="null"),
-    pytest.param("KEY0123-hüsh".encode(), "a character outside ASCII", id="utf-8"),
-    pytest.param(b"\xef\xbb\xbfKEY0123-hush", "a character outside ASCII", id="byte-order-mark"),
-    pytest.param(b"\xff\xfeK\x00E\x00Y\x00", "a character outside ASCII", id="utf-16"),
-    pytest.param(b"KEY0123-hush" * 400, "is larger than 4096 bytes", id="too-large"),
-]
 
 
 def key_file(path, recorder=None):
@@ -36,17 +18,6 @@ def path(tmp_path):
     path = tmp_path / "key"
     path.write_text(OLD, encoding="ascii")
     return path
-
-
-def put(path, content):
-    """Replace the file or directory at a path."""
-    path.rmdir() if path.is_dir() else path.unlink()
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    elif callable(content):
-        content(path)
-    elif content is not None:
-        path.mkdir()
 
 
 @pytest.mark.parametrize("content", [OLD, f"{OLD}\n", f"\r\n {OLD}\t\r\n"], ids=["bare", "line", "white-space"])
@@ -70,17 +41,13 @@ def test_key_is_read_at_each_call(path):
     assert key() == NEW
 
 
-def test_symlink_that_kubernetes_swaps_is_followed(tmp_path):
-    """Kubernetes updates a mounted secret by replacing a symlink to its directory. The new key is used."""
-    for name, content in (("..1", OLD), ("..2", NEW)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "key").write_text(content, encoding="ascii")
-    (tmp_path / "..data").symlink_to("..1")
-    (tmp_path / "key").symlink_to(Path("..data", "key"))
+def test_rotated_secret_of_kubernetes_is_read(tmp_path):
+    """Kubernetes updates a mounted Secret by replacing a symlink to its directory. The new key is used."""
+    secret = Secret(tmp_path)
+    secret.update({"key": OLD})
     key = key_file(tmp_path / "key")
     assert key() == OLD
-    (tmp_path / "..data_tmp").symlink_to("..2")
-    (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+    secret.update({"key": NEW})
     assert key() == NEW
 
 

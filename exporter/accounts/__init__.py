@@ -1,0 +1,1 @@
+"""Several Telnyx accounts, and how exporters share them."""

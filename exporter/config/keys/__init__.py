@@ -1,0 +1,1 @@
+"""API keys from files: one key, or one for each account."""

@@ -1,0 +1,206 @@
+"""Every query of every dashboard, on a real Prometheus, for exporters of one account and of several."""
+
+import contextlib
+import json
+import math
+import re
+import time
+from types import SimpleNamespace
+
+import pytest
+from account_labels import serve_accounts
+from grafana_files import PANELS, TARGETS, VARIABLES, substitute_variables
+from programs import exporter, get_json, prometheus, sandbox, wait_until
+from read_once import READ_ONCE, has_read_everything
+
+from exporter.sandbox import Account
+
+KEY = "KEY-of-tests"
+SELECTIONS = {"All": ".*", "one": "one", "two": "two", "both": "(one|two)", "none": "another"}
+"""How Grafana sends a selection of accounts."""
+
+QUERIES = {name: promql for name, (promql, _) in TARGETS.items()}
+SHARD_QUERIES = {name for name, promql in QUERIES.items() if re.search("telnyx_exporter_(shard|total|acc|api)", promql)}
+"""Queries for metrics that only an exporter of several accounts has."""
+OF_EXPORTERS = {
+    name
+    for name, promql in QUERIES.items()
+    if re.search(r"\b(up|process_\w+|telnyx_exporter_(?!cache|stale)\w+){", promql) and "$account" not in promql
+}
+"""Queries that have nothing to do with accounts."""
+CONNECTION_QUERIES = {name for name, promql in QUERIES.items() if "$connection" in promql}
+BY_EXPORTER = {
+    name for name, promql in QUERIES.items() if name.startswith("telnyx-exporter:") or "instance) (" in promql
+}
+"""Queries about exporters. Their results depend on the number of exporters."""
+QUANTILES = {f"telnyx-exporter: Request duration {ref}" for ref in "ABC"}
+RATIOS = {f"telnyx-exporter: Scrapes by what the cache had {ref}" for ref in "AB"}
+"""A number for all accounts is one of theirs, or their sum. These are neither: they depend on all samples."""
+
+
+@pytest.fixture(scope="module")
+def accounts(tmp_path_factory):
+    """Run two exporters that read different accounts once, and a Prometheus.
+
+    In job `single`, the first exporter has no account names. In `several`, one exporter has both accounts, and in
+    `twice`, one account under two names. In `replicas`, two exporters have both accounts. In `shards`, each of two has
+    one, and a third has none.
+    """
+    folder = tmp_path_factory.mktemp("accounts")
+    with contextlib.ExitStack() as running:
+
+        def start(account):
+            """Start an exporter, wait until it has read this account, and return its URL."""
+            exporter_folder = folder / str(len(list(folder.iterdir())))
+            exporter_folder.mkdir()
+            api = running.enter_context(sandbox(account, KEY))
+            url = running.enter_context(
+                exporter(exporter_folder, f"--telnyx.base-url={api}", *READ_ONCE, TELNYX_API_KEY=KEY)
+            )
+            wait_until(lambda: has_read_everything(url), "the first refreshes")
+            return url
+
+        def serve(urls, **shard):
+            return running.enter_context(serve_accounts(urls, **shard))
+
+        first, second = Account(20, step=None), Account(33, step=None, seed=1)
+        first["/outbound_voice_profiles"].add(id="17", name="the profile", enabled=True)
+        outbound = {"channel_limit": 10, "outbound_voice_profile_id": "17"}
+        connection = first.add(active=False, encrypted_media="SRTP", outbound=outbound, tags=["a"])
+        one, two = start(first), start(second)
+        jobs = {
+            "single": [one.removeprefix("http://")],
+            "several": [serve({"one": one, "two": two})],
+            "twice": [serve({"one": one, "two": one})],
+            "replicas": [serve({"one": one, "two": two}), serve({"one": one, "two": two})],
+            "shards": [
+                serve({"one": one}, ordinal=0, total=3, files=2),
+                serve({"two": two}, ordinal=1, total=3, files=2),
+                serve({}, ordinal=2, total=3, files=2),
+            ],
+        }
+        scrape = [
+            {"job_name": job, "scrape_interval": "1s", "static_configs": [{"targets": targets}]}
+            for job, targets in jobs.items()
+        ]
+        url = running.enter_context(prometheus(folder, json.dumps({"scrape_configs": scrape})))
+
+        def query(promql, job, selection="All", **variables):
+            """Return the values of a query by labels, all at the same time. NaN is no value."""
+            promql = substitute_variables(
+                promql, job=job, account=SELECTIONS[selection], connection=connection["id"], **variables
+            )
+            samples = get_json(f"{url}/api/v1/query", query=promql, time=query_time)["data"]["result"]
+            values = {tuple(sorted(sample["metric"].items())): float(sample["value"][1]) for sample in samples}
+            assert len(values) == len(samples)
+            return {labels: value for labels, value in values.items() if not math.isnan(value)}
+
+        def all_scraped():
+            found = get_json(f"{url}/api/v1/query", query="count(count_over_time(up[1m]) > 13)")["data"]["result"]
+            return found and int(found[0]["value"][1]) == sum(map(len, jobs.values()))
+
+        wait_until(all_scraped, "a dozen scrapes of each exporter")
+        query_time = time.time() - 1
+        yield SimpleNamespace(query=query, jobs=jobs)
+
+
+def without(values, *names):
+    """Return the values without these labels, and without the setting that names the account."""
+    values = {labels: value for labels, value in values.items() if ("setting", "Account") not in labels}
+    stripped = {tuple((name, value) for name, value in labels if name not in names): v for labels, v in values.items()}
+    assert len(stripped) == len(values)
+    return stripped
+
+
+@pytest.mark.parametrize("name", sorted(QUERIES.keys() - SHARD_QUERIES))
+def test_a_selected_account_is_shown_as_if_it_were_the_only_one(accounts, name):
+    """With one account selected, each query returns what it returns for an exporter of only this account."""
+    expected = accounts.query(QUERIES[name], "single")
+    selected = accounts.query(QUERIES[name], "several", "one")
+    assert without(selected, "account", "instance").keys() == without(expected, "instance").keys()
+    if name not in OF_EXPORTERS | QUANTILES | RATIOS:
+        assert without(selected, "account", "instance") == pytest.approx(without(expected, "instance"), rel=1e-6)
+    assert not any("account" in dict(labels) for labels in expected)
+    assert {dict(labels)["account"] for labels in selected if "account" in dict(labels)} <= {"one"}
+
+
+@pytest.mark.parametrize("name", sorted(QUERIES))
+def test_all_accounts_are_shown(accounts, name):
+    """All accounts, or both selected, show the rows of each account, and numbers that are made of theirs."""
+    everything = accounts.query(QUERIES[name], "several")
+    assert accounts.query(QUERIES[name], "several", "both") == everything
+    one, two = (accounts.query(QUERIES[name], "several", selection) for selection in ("one", "two"))
+    if name in OF_EXPORTERS | SHARD_QUERIES:
+        assert one == two == everything
+    by_account = {labels for labels in everything if "account" in dict(labels)}
+    assert {labels: everything[labels] for labels in by_account} == {
+        labels: value for values in (one, two) for labels, value in values.items() if labels in by_account
+    }
+    for labels, value in everything.items():
+        values = [found[labels] for found in (one, two) if labels in found]
+        assert values
+        if name not in QUANTILES | RATIOS:
+            assert value in {*values, sum(values)}
+
+
+@pytest.mark.parametrize("name", sorted(QUERIES.keys() - OF_EXPORTERS - SHARD_QUERIES))
+def test_an_account_that_does_not_exist_shows_nothing(accounts, name):
+    """A query about accounts returns nothing for an account that does not exist, or that has no name."""
+    assert accounts.query(QUERIES[name], "several", "none") == {}
+    assert accounts.query(QUERIES[name], "single", "none") == {}
+
+
+@pytest.mark.parametrize("name", sorted(QUERIES))
+def test_two_keys_of_one_account_break_no_query(accounts, name):
+    """If two files have keys of the same account, every query is valid, and each connection has one row."""
+    rows = accounts.query(QUERIES[name], "twice")
+    ids = [dict(labels).get("connection_id") for labels in rows]
+    if name.startswith("telnyx-connections: Connections"):
+        assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize("job", ["replicas", "shards"])
+@pytest.mark.parametrize("name", sorted(QUERIES.keys() - BY_EXPORTER))
+def test_accounts_are_shown_once(accounts, name, job):
+    """Each account is shown once, whether replicas or shards read them."""
+    assert accounts.query(QUERIES[name], job) == accounts.query(QUERIES[name], "several")
+
+
+def test_the_variable_lists_the_accounts(accounts):
+    """The variable lists the accounts of the selected exporters, and none if no account has a name."""
+    for variable in (variable for name, variable in VARIABLES.items() if name.endswith(": account")):
+        promql, label = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"]).groups()
+        for job, names in {"single": {None}, "several": {"one", "two"}, "shards": {"one", "two"}}.items():
+            assert {dict(labels).get(label) for labels in accounts.query(promql, job)} == names
+
+
+def test_an_empty_shard_can_be_selected(accounts):
+    """The variable for the exporter lists a shard without accounts, too."""
+    promql, label = re.fullmatch(
+        r"label_values\((.+), (\w+)\)", VARIABLES["telnyx-exporter: instance"]["query"]["query"]
+    ).groups()
+    for job, targets in accounts.jobs.items():
+        assert {dict(labels)[label] for labels in accounts.query(promql, job)} == set(targets)
+
+
+def test_shards_are_shown(accounts):
+    """The exporter dashboard shows each shard and its accounts."""
+    columns = [
+        accounts.query(target["expr"], "shards")[(("instance", accounts.jobs["shards"][number]),)]
+        for number in range(3)
+        for target in PANELS["telnyx-exporter: Shards"]["targets"]
+    ]
+    assert columns == [*(0, 3, 1, 2), *(1, 3, 1, 2), *(2, 3, 0, 2)]
+    for title, value in {
+        "API key files": 2,
+        "Accounts with an exporter": 2,
+        "Total shards": 3,
+        "Accounts down": 0,
+    }.items():
+        assert accounts.query(QUERIES[f"telnyx-exporter: {title} B"], "shards") == {(): value}
+
+
+def test_exporters_without_accounts_have_no_shards(accounts):
+    """Without --telnyx.api-key-files, the panels about shards have no data."""
+    for name in SHARD_QUERIES:
+        assert accounts.query(QUERIES[name], "single") == {}

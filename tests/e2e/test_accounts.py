@@ -1,0 +1,159 @@
+"""Several accounts of one exporter, as its user sees them: the commands, the log, the page and the metrics."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from programs import exporter, get, serve_api, wait_until
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.sandbox import Account, create_app, create_shared_app
+
+KEYS = {name: f"KEY-canary-of-{name}" for name in ("apac", "emea")}
+FILES = {**KEYS, "empty": "", "wrong": "KEY-canary-that-Telnyx-rejects"}
+
+
+@pytest.fixture(scope="module")
+def base_url():
+    """Serve a sandbox of two accounts, and yield its URL."""
+    apis = {key: create_app(Account(3, seed, step=0), api_key=key) for seed, key in enumerate(KEYS.values())}
+    with serve_api(create_shared_app(apis)) as base_url:
+        yield base_url
+
+
+@pytest.fixture
+def keys(tmp_path):
+    """Return a folder of key files: two are good, one is empty, and Telnyx rejects one."""
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    for name, key in FILES.items():
+        (folder / name).write_text(key)
+    return folder
+
+
+def flags(keys, base_url):
+    """Return the flags for these files."""
+    return f"--telnyx.api-key-files={keys}/*", f"--telnyx.base-url={base_url}"
+
+
+def run(keys, base_url, *arguments):
+    """Run a command to its end, and check that its output contains no key."""
+    command = (sys.executable, "-m", "exporter", *flags(keys, base_url), *arguments)
+    result = subprocess.run(command, capture_output=True, text=True, cwd=keys.parent, timeout=60, check=False)
+    assert "canary" not in result.stdout + result.stderr
+    return result
+
+
+def samples_of(text):
+    """Return the values of samples by name and labels."""
+    families = text_string_to_metric_families(text)
+    return {(each.name, *each.labels.items()): each.value for family in families for each in family.samples}
+
+
+def accounts_with(text, name, value):
+    """Return the accounts for which this metric has this value."""
+    return {key[1][1] for key, found in samples_of(text).items() if key[0] == name and found == value}
+
+
+def test_all_accounts_are_polled_once(keys, base_url):
+    """`--once` prints the metrics of all accounts. Its status is 1 if one of them fails."""
+    result = run(keys, base_url, "--once")
+    assert result.returncode == 1
+    assert accounts_with(result.stdout, "telnyx_up", 1) == set(KEYS)
+    assert accounts_with(result.stdout, "telnyx_up", 0) == {"empty", "wrong"}
+    for name in KEYS:
+        assert samples_of(result.stdout)["telnyx_collector_rows", ("account", name), NAME] == 3
+    failures = [line for line in result.stderr.splitlines() if "level=warning" in line]
+    assert sorted(re.findall(r"account=(\w+)", "".join(failures))) == ["empty", "wrong"]
+    for name in ("empty", "wrong"):
+        (keys / name).unlink()
+    assert run(keys, base_url, "--once").returncode == 0
+
+
+NAME = ("collector", "credential-connections")
+
+
+def test_access_of_all_accounts(keys, base_url):
+    """`--check-access` prints a table of all accounts and collectors."""
+    result = run(keys, base_url, "--check-access", "--collector.balance")
+    assert result.returncode == 1
+    rows = [re.split(" {2,}", line) for line in result.stdout.splitlines()]
+    assert [row[:3] for row in rows] == [
+        [name, collector, f"GET {path}"]
+        for name in sorted(FILES)
+        for collector, path in (("credential-connections", "/credential_connections"), ("balance", "/balance"))
+    ]
+    assert {row[0]: row[3][:12] for row in rows} == {
+        "apac": "ok",
+        "emea": "ok",
+        "empty": "the API key ",
+        "wrong": "HTTP status ",
+    }
+
+
+def test_configuration_of_all_accounts(keys, base_url):
+    """`--check-config` lists all accounts, and fails if the key of one can't be used."""
+    result = run(keys, base_url, "--check-config")
+    assert result.returncode == 2
+    assert [line.split()[0] for line in result.stdout.splitlines() if f"{keys}/" in line and "/*" not in line] == [
+        "apac",
+        "emea",
+        "empty",
+        "wrong",
+    ]
+    assert "empty: is empty" in result.stderr.splitlines()[-1]
+    (keys / "empty").unlink()
+    result = run(keys, base_url, "--check-config")
+    assert (result.returncode, result.stdout.splitlines()[-1]) == (0, "ok")
+
+
+def test_no_file_matches(tmp_path, base_url):
+    """If no file matches at the start, the command fails with one line."""
+    result = run(tmp_path / "keys", base_url)
+    assert result.returncode == 2
+    assert re.fullmatch(r"telnyx-exporter: --telnyx\.api-key-files='.*': no file .*\n", result.stderr)
+
+
+@pytest.mark.parametrize("flag", ["--telnyx.api-key-file=keys/apac", None], ids=["file", "variable"])
+def test_one_source_of_keys(keys, base_url, monkeypatch, flag):
+    """The files can't be used together with another source of the key."""
+    if flag is None:
+        monkeypatch.setenv("TELNYX_API_KEY", KEYS["apac"])
+    result = run(keys, base_url, *([flag] if flag else []))
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "--telnyx.api-key-files" in result.stderr
+
+
+def test_an_unusable_file_is_the_failure_of_its_account(keys, base_url, tmp_path):
+    """An account whose file can't be used is down, with one line in the log, until the file is good. Others go on."""
+    log = tmp_path / "exporter.log"
+    with exporter(tmp_path, *flags(keys, base_url), "--collector.balance") as url:
+        ready = wait_until(lambda: get(f"{url}/-/ready"), "being ready")
+        assert ready == "ready\n"
+        metrics = get(f"{url}/metrics")
+        assert accounts_with(metrics, "telnyx_up", 1) == set(KEYS)
+        assert accounts_with(metrics, "telnyx_up", 0) == {"empty", "wrong"}
+        labels = (("account", "empty"), ("reason", "unauthorized"))
+        assert samples_of(metrics)["telnyx_refresh_failures_total", *labels] >= 1
+        lines = [line for line in log.read_text().splitlines() if "account=empty" in line]
+        assert [line.split()[1] for line in lines] == ["level=warning"]
+        page = get(url)
+        (keys / "empty").write_text(KEYS["emea"])
+        (keys / "apac").write_text("")
+        wait_until(lambda: "empty" in accounts_with(get(f"{url}/metrics"), "telnyx_up", 1), "the account being up")
+        wait_until(lambda: "apac" in accounts_with(get(f"{url}/metrics"), "telnyx_up", 0), "the account being down")
+        metrics += get(f"{url}/metrics")
+    assert "canary" not in log.read_text() + page + metrics
+    assert {name for name in FILES if f">{name}<" in page} == set(FILES)
+
+
+def test_each_log_line_about_an_account_names_it(keys, base_url, tmp_path):
+    """All lines about requests and refreshes have the name of their account."""
+    log = tmp_path / "exporter.log"
+    with exporter(tmp_path, *flags(keys, base_url), "--log.level=debug", "--collector.registrations") as url:
+        wait_until(lambda: "refresh" in log.read_text() and get(f"{url}/-/ready"), "being ready")
+    lines = [line for line in log.read_text().splitlines() if "msg=request " in line or "collector=" in line]
+    assert {match[1] for line in lines if (match := re.search(r"account=(\w+)", line))} == set(FILES)
+    assert [line for line in lines if "account=" not in line] == []
