@@ -3,14 +3,14 @@ import asyncio
 import certifi
 import pytest
 from connections import text_of
-from fake_api import FakeApi, connections, late, listing, respond, silence, telnyx_error
+from fake_api import FakeApi, connection, connections, late, listing, respond, silence, telnyx_error
 from progress_recorder import ProgressRecorder
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from exporter.account.account import MAX_WAIT, Account
 from exporter.accounts.accounts import Accounts, Configuration
-from exporter.collectors.collector import Collector, ListEndpoint, ObjectEndpoint
+from exporter.collectors.collector import Collector, FanOutEndpoint, ListEndpoint, ObjectEndpoint
 from exporter.collectors.families import gauge, whole_row
 from exporter.collectors.registry import COLLECTORS, PRIMARY
 from exporter.config.options import OPTIONS
@@ -25,6 +25,7 @@ from exporter.config.settings import (
 )
 from exporter.exposition.formats import Format
 from exporter.telemetry import Telemetry
+from exporter.telnyx.errors import KeyUnusable
 from exporter.telnyx.lists.progress import no_progress
 from exporter.telnyx.structs import ApiObject
 
@@ -637,3 +638,57 @@ async def test_reload_releases_waiting_scrapes(api):
     async with asyncio.timeout(5):
         assert (await scrape).value is None
     await current.close()
+
+
+async def test_an_unusable_key_is_a_failure_of_each_collector(api):
+    """If the key can't be used, every collector fails with the reason `unauthorized`, and no request is sent."""
+    telemetry = Telemetry(process=False)
+
+    def api_key():
+        raise KeyUnusable("the API key file is unusable: is empty")
+
+    chosen = {each.name: CollectorSettings(enabled=True) for each in COLLECTORS}
+    settings = Settings(_env_file=None, collectors=chosen)
+    account = Account(settings, api.url, api_key, telemetry.account())
+    with capture_logs() as logs:
+        document = await account.group.refresh_all()
+        found = values(account, document, telemetry)
+        accesses = await account.check_access()
+    assert all(str(access.error).endswith("the API key file is unusable: is empty") for access in accesses)
+    assert len(accesses) == len(COLLECTORS)
+    in_background = {each.name for each in COLLECTORS if isinstance(each.endpoint, FanOutEndpoint)}
+    failed = {name for name in chosen if found["telnyx_collector_failures_total", name, "unauthorized"]}
+    assert failed == chosen.keys() - in_background  # these have no connections to read
+    assert found["telnyx_up",] == 0
+    assert not api.requests
+    assert {entry["log_level"] for entry in logs} == {"debug"}
+    await account.close()
+
+
+async def test_a_key_that_becomes_unusable_keeps_the_data():
+    """If the key can't be used any more, the data expires as in any other outage, also that of single connections."""
+    keys = [KEY]
+
+    def api_key():
+        if not keys:
+            raise KeyUnusable("the API key file is unusable: is empty")
+        return keys[0]
+
+    names = ("registrations", "active-calls")
+    chosen = {name: CollectorSettings(enabled=True, rate=100.0) for name in names}
+    settings = Settings(_env_file=None, collectors=chosen, cache=CacheSettings(ttl=0.0))
+    telemetry = Telemetry(process=False)
+    rows = [connection(number, user_name=f"user{number}", webhook_event_url="https://a.test") for number in range(3)]
+    async with FakeApi(rows) as api:
+        account = Account(settings, api.url, api_key, telemetry.account())
+        api.answer(single_connections())
+        before = values(account, await account.group.refresh_all(), telemetry)
+        keys.clear()
+        after = values(account, await account.group.refresh_all(), telemetry)
+        await account.close()
+    failures = [after["telnyx_collector_failures_total", name, "unauthorized"] for name in names]
+    assert failures == [3, 3]
+    assert (before["telnyx_up",], after["telnyx_up",]) == (1, 0)
+    shown = {name: before[name] for name in before if name[0].startswith("telnyx_connection_")}
+    assert {name for name, *_ in shown} >= {"telnyx_connection_registered", "telnyx_connection_active_calls"}
+    assert shown == {name: after.get(name) for name in shown}
