@@ -181,8 +181,8 @@ class Unauthorized(StatusError):
 
     reason = "unauthorized"
     advice = (
-        "Check the API key in TELNYX_API_KEY, --telnyx.api-key-file or --telnyx.api-key-files; Telnyx does not accept this "
-        "key."
+        "Check the API key in TELNYX_API_KEY, --telnyx.api-key-file or --telnyx.api-key-files; "
+        "Telnyx does not accept it."
     )
 
 
