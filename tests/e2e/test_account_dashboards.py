@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from account_labels import serve_accounts
+from grafana_display import grafana_display
 from grafana_files import PANELS, TARGETS, VARIABLES, substitute_variables
 from programs import exporter, get_json, prometheus, sandbox, wait_until
 from read_once import READ_ONCE, has_read_everything
@@ -28,7 +29,12 @@ OF_EXPORTERS = {
     if re.search(r"\b(up|process_\w+|telnyx_exporter_(?!cache|stale)\w+){", promql) and "$account" not in promql
 }
 """Queries that have nothing to do with accounts."""
-CONNECTION_QUERIES = {name for name, promql in QUERIES.items() if "$connection" in promql}
+WITH_ACCOUNTS = {
+    name
+    for name, panel in PANELS.items()
+    if panel["type"] == "table" and "account" in panel["transformations"][-1]["options"]["renameByName"]
+}
+"""Tables with a column for the account."""
 BY_EXPORTER = {
     name for name, promql in QUERIES.items() if name.startswith("telnyx-exporter:") or "instance) (" in promql
 }
@@ -48,6 +54,7 @@ def accounts(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("accounts")
     with contextlib.ExitStack() as running:
+        display = running.enter_context(grafana_display())
 
         def start(account):
             """Start an exporter, wait until it has read this account, and return its URL."""
@@ -101,7 +108,19 @@ def accounts(tmp_path_factory):
 
         wait_until(all_scraped, "a dozen scrapes of each exporter")
         query_time = time.time() - 1
-        yield SimpleNamespace(query=query, jobs=jobs)
+
+        def render(panel, job, selection="All"):
+            """Return the rows of a table, or the values of another panel, as Grafana shows them."""
+            results = {
+                target["refId"]: [
+                    {"metric": dict(labels), "value": [query_time, str(value)]}
+                    for labels, value in query(target["expr"], job, selection).items()
+                ]
+                for target in panel["targets"]
+            }
+            return display(panel, results, query_time, account=selection)
+
+        yield SimpleNamespace(query=query, render=render, jobs=jobs)
 
 
 def without(values, *names):
@@ -204,3 +223,31 @@ def test_exporters_without_accounts_have_no_shards(accounts):
     """Without --telnyx.api-key-files, the panels about shards have no data."""
     for name in SHARD_QUERIES:
         assert accounts.query(QUERIES[name], "single") == {}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in WITH_ACCOUNTS if not name.endswith(": Alerts")))
+def test_a_table_names_the_accounts(accounts, name):
+    """A table shows the account of each row, and has no such column if the accounts have no names."""
+    panel = PANELS[name]
+    shown = {row["Account"]["text"] for row in accounts.render(panel, "several")}
+    if shown or QUERIES[f"{name} A"].count("changes("):
+        assert shown <= {"one", "two"}
+    else:
+        assert "Account" not in str(accounts.render(panel, "several"))
+    for row in accounts.render(panel, "single"):
+        assert "Account" not in row
+
+
+def test_the_lowest_credit_names_its_account(accounts):
+    """The credit at the top is the lowest of the selected accounts, with its name, and without one if there is none."""
+    panel = PANELS["telnyx-money: Available credit"]
+    table = PANELS["telnyx-money: Balance"]
+    for selection, names in {"All": {"one", "two"}, "two": {"two"}}.items():
+        rows = accounts.render(table, "several", selection)
+        assert {row["Account"]["text"] for row in rows} == names
+        lowest = min(rows, key=lambda row: float(row["Available credit"]["text"].replace(",", "")))
+        (value,) = accounts.render(panel, "several", selection)
+        assert value["text"] == lowest["Available credit"]["text"]
+        assert value["name"] == f"{lowest['Currency']['text']} {lowest['Account']['text']}"
+    (value,) = accounts.render(panel, "single")
+    assert re.fullmatch(r"[A-Z]{3}", value["name"].strip())
