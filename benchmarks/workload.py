@@ -43,7 +43,7 @@ from exporter.sandbox import Account
 from exporter.sandbox import create_app as create_api
 from exporter.server.listeners import listen, local_url
 from exporter.server.serving import serving
-from exporter.telemetry import Telemetry
+from exporter.telemetry import AccountTelemetry, Telemetry
 from exporter.telnyx.http.client import Client
 from exporter.telnyx.lists.reader import ListReader
 from exporter.web.app import create_app
@@ -55,12 +55,12 @@ if TYPE_CHECKING:
 QUERY = COLLECTOR.endpoint.query(COLLECTOR.row_type, FilterSettings(), page_size=250)
 
 
-def create_client(base_url: str, telemetry: Telemetry) -> Client:
+def create_client(base_url: str, telemetry: AccountTelemetry) -> Client:
     """Return a client that waits long enough for the largest list."""
     return Client(base_url, lambda: KEY, telemetry, timeout=300.0)
 
 
-def create_refresher(base_url: str, telemetry: Telemetry) -> tuple[Client, Refresher]:
+def create_refresher(base_url: str, telemetry: AccountTelemetry) -> tuple[Client, Refresher]:
     """Return a client and a refresher with empty caches."""
     client, renderer = create_client(base_url, telemetry), Renderer(COLLECTOR)
     return client, Refresher(COLLECTOR.name, ListReader(client, QUERY, renderer), renderer, telemetry)
@@ -118,7 +118,7 @@ def post(base_url: str, action: str) -> None:
 async def refresh(base_url: str) -> None:
     """Refresh with empty caches, with an unchanged list, and with one changed connection, and print the results."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))  # as the command does
-    client, refresher = create_refresher(base_url, Telemetry())
+    client, refresher = create_refresher(base_url, Telemetry().account())
     measurements: dict[str, float] = {}
 
     async def refresh_and_encode() -> None:
@@ -149,9 +149,9 @@ async def serve(base_url: str) -> None:
     """
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     telemetry = Telemetry()
-    client, refresher = create_refresher(base_url, telemetry)
+    client, refresher = create_refresher(base_url, telemetry.account())
     collector = CachedCollector(refresher, CollectorStatus(COLLECTOR.name), ttl=1e6, max_stale=1e6)
-    group = CollectorGroup([collector], telemetry)
+    group = CollectorGroup([collector], telemetry.account())
     await group.refresh_all()
     await client.close()
     lines: asyncio.Queue[str] = asyncio.Queue()
@@ -162,7 +162,7 @@ async def serve(base_url: str) -> None:
         while await lines.get():
             print("busy", flush=True)
             while lines.empty():
-                client, refresher = create_refresher(base_url, Telemetry(process=False))
+                client, refresher = create_refresher(base_url, Telemetry(process=False).account())
                 await refresher()
                 await client.close()
             if not lines.get_nowait():

@@ -40,6 +40,10 @@ Text that Telnyx does not send is an empty label, a bool is `true` or `false`, a
 sample. Timestamps are Unix seconds. Labels in *italics* are sensitive: they exist only if `--metrics.sensitive-labels`
 names them.
 
+With `--telnyx.api-key-files`, the first label of every metric of an account is `account`, the name of the account. Only
+`telnyx_exporter_build_info`, the metrics of the process, and those of the exporter's configuration, clients and shards
+don't have it.
+
 The metrics of a collector come from the list that it last read. They disappear when that list is older than
 `--cache.max-stale`, or than three times the collector's TTL if that is longer. Each value of `registrations` and
 `active-calls` disappears when it is older than two cycles, even if Telnyx is down. A page of a list has 250 rows
@@ -88,12 +92,15 @@ From prometheus-client, as in every exporter in Python.
 def observed_metrics() -> dict[str, Metric]:
     """Return the metrics of Telnyx, the exporter and the process by name. Each has a sample, to show its labels."""
     telemetry = Telemetry()
-    telemetry.record_cache_settings(1, 1)
-    telemetry.record_request("200", 0.1)
-    telemetry.record_rate_limit(RateLimit(1, 1, 1))
-    telemetry.record_refresh(1, 1)
+    account = telemetry.account()
+    account.record_cache_settings(1, 1)
+    account.record_request("200", 0.1)
+    account.record_rate_limit(RateLimit(1, 1, 1))
+    account.record_refresh(1, 1)
     telemetry.record_config_loaded("settings", 1)
-    telemetry.record_scrape(Entry(None, None, stale=False, error=None, hit=False))
+    telemetry.record_shard(0, 1)
+    telemetry.record_key_files(1, 1)
+    account.record_scrape(Entry(None, None, stale=False, error=None, hit=False))
     return {family_name(metric): metric for metric in telemetry.collect()}
 
 

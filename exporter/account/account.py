@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from exporter.account.refresh import RefreshObserver
     from exporter.collectors.collector import Collector
     from exporter.config.settings import CollectorSettings, Settings
-    from exporter.telemetry import Telemetry
+    from exporter.telemetry import AccountTelemetry
     from exporter.telnyx.http.client import Transport
     from exporter.telnyx.lists.progress import CreateProgress
 
@@ -70,7 +70,7 @@ class Account:
         settings: Settings,
         base_url: str,
         api_key: Callable[[], str],
-        telemetry: Telemetry,
+        telemetry: AccountTelemetry,
         *,
         collectors: Sequence[Collector[Any]] = COLLECTORS,
         transport: Transport | None = None,

@@ -25,10 +25,11 @@ class _StatusFamily(Family):
 
 
 class CollectorStatus:
-    """Records the results of a collector's refreshes."""
+    """Records the results of a collector's refreshes. An account without a name is no label."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, account: str = "") -> None:
         self.name = name
+        self._account = account
         self.success: bool | None = None
         """Whether the last refresh succeeded. None before the first one ends."""
         self.duration: float | None = None
@@ -59,7 +60,9 @@ class CollectorStatus:
     def render(self, view: View | None, is_exposed: Callable[[str], bool]) -> Sequence[FamilyBlocks]:
         """Render the exposed metrics. `view` is the collector's current data."""
         return [
-            render_family(family, family.samples(self, view)) for family in STATUS_FAMILIES if is_exposed(family.name)
+            render_family(family, family.samples(self, view), self._account)
+            for family in STATUS_FAMILIES
+            if is_exposed(family.name)
         ]
 
 

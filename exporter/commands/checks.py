@@ -27,7 +27,7 @@ async def check_config(
 ) -> int:
     """Check what the settings refer to, print it and `ok`, and return the exit status. Raises `UsageError`."""
     if not settings.demo:  # a demo uses neither proxy nor CAs, not even those of the environment
-        await Account(settings, settings.base_url, api_key, telemetry).close()
+        await Account(settings, settings.base_url, api_key, telemetry.account()).close()
     lines = describe(settings, given, () if web_config is None else web_config.files)
     write_stdout([f"{line}\n".encode(errors="backslashreplace") for line in (*lines, "ok")])
     return 0
@@ -35,7 +35,7 @@ async def check_config(
 
 async def check_access(settings: Settings, api_key: Callable[[], str], telemetry: Telemetry) -> int:
     """Print a table of what the API key may read, and return the exit status: 1 if anything is refused or fails."""
-    async with open_account(settings, api_key, telemetry) as account:
+    async with open_account(settings, api_key, telemetry.account()) as account:
         results = await account.check_access()
     width = max(len(result.collector) for result in results)
     path_width = max(len(result.path) for result in results)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from exporter.config.flags import Loaded
     from exporter.config.loading.sources import Given
     from exporter.config.settings import Settings
-    from exporter.telemetry import Telemetry
+    from exporter.telemetry import AccountTelemetry, Telemetry
 
 ONLY_FOR_TELNYX = frozenset({"api_key", "base_url", "telnyx.api_key_file", "telnyx.ca_file", "telnyx.proxy_url"})
 """Settings of the connection to Telnyx, which a demo does not use."""
@@ -81,7 +81,7 @@ async def api_server(settings: Settings) -> AsyncIterator[str]:
 async def open_account(
     settings: Settings,
     api_key: Callable[[], str],
-    telemetry: Telemetry,
+    telemetry: AccountTelemetry,
     collectors: Sequence[Collector[Any]] = COLLECTORS,
 ) -> AsyncIterator[Account]:
     """Provide the account to a command that reads it and ends. A terminal shows the progress. Raises `UsageError`."""

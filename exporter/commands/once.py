@@ -38,7 +38,7 @@ async def poll_once(settings: Settings, api_key: Callable[[], str], telemetry: T
                 collectors=", ".join(skipped),
             )
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # end when the terminal is closed
-    async with open_account(settings, api_key, telemetry, collectors) as account:
+    async with open_account(settings, api_key, telemetry.account(), collectors) as account:
         document = await account.group.refresh_all()
     write_stdout(response_body(document, Format.TEXT, telemetry.render(Format.TEXT), gzip=False).pieces)
     return 1 if any(collector.has_failed for collector in account.group.collectors.values()) else 0

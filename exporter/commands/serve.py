@@ -111,7 +111,7 @@ async def serve(
         stack.enter_context(on_signals((signal.SIGHUP,), reload_requested.set))
         base_url = await stack.enter_async_context(api_server(settings))
         account = CurrentAccount(
-            Account(settings, base_url, api_key, telemetry),
+            Account(settings, base_url, api_key, telemetry.account()),
             rebuild=lambda: _rebuild_account(arguments, settings, base_url, telemetry),
         )
         sources: dict[str, Source] = {"settings": account}
@@ -155,7 +155,7 @@ def _rebuild_account(arguments: Sequence[str], first: Settings, base_url: str, t
     settings = read_settings(arguments).settings
     check_reloadable(first, settings)
     api_key = open_api_key(settings, telemetry)
-    account = Account(settings, base_url if settings.demo else settings.base_url, api_key, telemetry)
+    account = Account(settings, base_url if settings.demo else settings.base_url, api_key, telemetry.account())
     configure_logging(settings.log.level, settings.log.format)
     telemetry.set_filter(metric_filter(settings))
     return account

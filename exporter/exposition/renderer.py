@@ -2,11 +2,13 @@
 
 A line has three parts: the family's name, the identity labels, which all series of a row share, and a suffix with the
 other labels and the number. Identity labels are rendered once per row; a resource that is a single object has none.
-Suffixes are cached, because most families have few distinct combinations of values.
+Suffixes are cached, because most families have few distinct combinations of values. If the account has a name, the
+label `account` comes first. It is a constant part of the templates of labels.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -51,15 +53,16 @@ _BATCH_PAGES = 16
 
 
 class Renderer:
-    """Renders the pages of a collector's list, and joins them."""
+    """Renders the pages of a collector's list, and joins them. An account without a name is no label."""
 
-    def __init__(self, collector: Collector[Any]) -> None:
+    def __init__(self, collector: Collector[Any], account: str = "") -> None:
         self._collector = collector
+        self._account = account
         labels = collector.identity_labels
-        self._suffixes = {family.name: _SuffixCache(family, labels) for family in collector.row_families}
+        self._suffixes = {family.name: _SuffixCache(family, labels, account) for family in collector.row_families}
         self._batches: dict[tuple[int, ...], _Batch] = {}
         """The joined pages of the last snapshot by the identities of the pages."""
-        self._identity_template = _label_template(labels).removesuffix("}")
+        self._identity_template = _label_template(labels, account).removesuffix("}")
         self._identity = attributes_getter(labels.values())
 
     def render_page(self, rows: Sequence[Any]) -> RenderedPage:
@@ -69,9 +72,10 @@ class Renderer:
     def remove_rows(self, page: RenderedPage, ids: Collection[str]) -> RenderedPage:
         """Return the page as if it had been rendered without the rows that have these ids."""
         label = next(iter(self._collector.identity_labels), "")  # a collector without row families can have none
+        template = _label_template((label,), self._account).removesuffix("}")
         texts = []
         for family, block in zip(self._collector.row_families, page.blocks, strict=True):
-            starts = tuple(f'{family.name}{{{label}="{escape(row_id)}"'.encode() for row_id in ids)
+            starts = tuple((family.name + template % escape(row_id)).encode() for row_id in ids)
             lines = b"".join(decompress(block)).split(b"\n")
             texts.append(b"\n".join([line for line in lines if not line.startswith(starts)]))
         return self._page(texts, [record for record in page.index.records if record.id not in ids])
@@ -84,7 +88,8 @@ class Renderer:
         `connections` are those that other collectors have read.
         """
         families, row_families = self._collector.snapshot_families, self._collector.row_families
-        blocks = compress(*(_render_samples(family, _samples_of(family, snapshot, connections)) for family in families))
+        samples = [_samples_of(family, snapshot, connections) for family in families]
+        blocks = compress(*map(_render_samples, families, samples, itertools.repeat(self._account)))
         self._batches = dict(map(self._batch, _slices(snapshot.pages, _BATCH_PAGES)))
         return [
             *(FamilyBlocks(family, (block,)) for family, block in zip(families, blocks, strict=True)),
@@ -149,10 +154,10 @@ class _SuffixCache(dict[Any, bytes]):
     The key is the number of a gauge, the label values of an info, or a sample with both.
     """
 
-    def __init__(self, family: RowFamily, identity_labels: Collection[str]) -> None:
+    def __init__(self, family: RowFamily, identity_labels: Collection[str], account: str) -> None:
         self._family = family
-        identity = _label_template(identity_labels).removesuffix("}")
-        labels = _label_template((*identity_labels, *family.labels))
+        identity = _label_template(identity_labels, account).removesuffix("}")
+        labels = _label_template((*identity_labels, *family.labels), account)
         self._template = labels.removeprefix(identity) + " %s\n"
 
     def __missing__(self, key: Any) -> bytes:
@@ -195,20 +200,21 @@ def _samples_of(
     return counts.items()
 
 
-def render_family(family: Family, samples: Iterable[Sample]) -> FamilyBlocks:
+def render_family(family: Family, samples: Iterable[Sample], account: str = "") -> FamilyBlocks:
     """Render a family without identity labels."""
-    return FamilyBlocks(family, compress(_render_samples(family, samples)))
+    return FamilyBlocks(family, compress(_render_samples(family, samples, account)))
 
 
-def _render_samples(family: Family, samples: Iterable[Sample]) -> bytes:
+def _render_samples(family: Family, samples: Iterable[Sample], account: str) -> bytes:
     """Return the lines of a family without identity labels."""
-    template = f"{family.name}{_label_template(family.labels)} %s\n"
+    template = f"{family.name}{_label_template(family.labels, account)} %s\n"
     return "".join([template % (*map(_label_text, values), number) for values, number in samples]).encode()
 
 
-def _label_template(labels: Iterable[str]) -> str:
-    """Return a template for labels in braces, or an empty text if there are none."""
-    pairs = ",".join(f'{label}="%s"' for label in labels)
+def _label_template(labels: Iterable[str], account: str = "") -> str:
+    """Return a template for labels in braces, after that of the account. Without any, it is an empty text."""
+    first = [f'account="{escape(account).replace("%", "%%")}"'] if account else []
+    pairs = ",".join([*first, *(f'{label}="%s"' for label in labels)])
     return f"{{{pairs}}}" if pairs else ""
 
 

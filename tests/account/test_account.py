@@ -53,7 +53,7 @@ def account_of(api, *, on=(), off=(), telemetry=TELEMETRY, ttl=None, create_prog
     chosen = {name: CollectorSettings(enabled=True, ttl=ttl) for name in on}
     chosen |= {name: CollectorSettings(enabled=False) for name in off}
     settings = Settings(_env_file=None, collectors=chosen, **settings)
-    return Account(settings, api.url, lambda: KEY, telemetry, create_progress=create_progress)
+    return Account(settings, api.url, lambda: KEY, telemetry.account(), create_progress=create_progress)
 
 
 def single_connections():
@@ -127,7 +127,7 @@ async def test_account_uses_its_ca_file_and_proxy(tmp_path):
         telnyx = TelnyxSettings(ca_file=tmp_path / "ca.pem", proxy_url=proxy.url_for("me:secret"))
         assert "secret" not in repr(telnyx)
         settings = Settings(_env_file=None, telnyx=telnyx)
-        account = Account(settings, "https://api.telnyx.test/v2", lambda: KEY, TELEMETRY)
+        account = Account(settings, "https://api.telnyx.test/v2", lambda: KEY, TELEMETRY.account())
         assert (await account.check_access())[0].error is None
         await account.close()
     assert proxy.targets == ["api.telnyx.test:443"]
@@ -340,7 +340,7 @@ async def test_a_collector_can_read_an_object(api):
     """A collector of an object reads it with one request, and exposes it like a list of one row."""
     api.answer(respond(body=b'{"data": {"balance": "12.5", "credit_limit": "100"}}'))
     telemetry = Telemetry(process=False)
-    account = Account(Settings(_env_file=None), api.url, lambda: KEY, telemetry, collectors=[BALANCE])
+    account = Account(Settings(_env_file=None), api.url, lambda: KEY, telemetry.account(), collectors=[BALANCE])
     found = values(account, await account.group.scrape(10.0), telemetry)
     assert found["telnyx_balance_usd",] == 12.5
     assert found["telnyx_collector_rows", "balance"] == 1
@@ -353,7 +353,9 @@ async def test_a_collector_can_read_an_object(api):
 async def test_access_to_something_else_than_an_object(api):
     """The access check of an object reports a response that is not one."""
     api.answer(respond(body=b'{"data": []}'))
-    account = Account(Settings(_env_file=None), api.url, lambda: KEY, Telemetry(process=False), collectors=[BALANCE])
+    account = Account(
+        Settings(_env_file=None), api.url, lambda: KEY, Telemetry(process=False).account(), collectors=[BALANCE]
+    )
     (access,) = await account.check_access()
     assert str(access.error).startswith("the object can't be decoded")
     await account.close()
@@ -436,7 +438,7 @@ FAST = {name: CollectorSettings(enabled=True, rate=100) for name in ("registrati
 def account_with_fan_outs(api, collectors=FAST, **settings):
     """Return an account that reads single connections quickly."""
     settings = Settings(_env_file=None, collectors=collectors, cache=CacheSettings(ttl=0), **settings)
-    return Account(settings, api.url, lambda: KEY, TELEMETRY)
+    return Account(settings, api.url, lambda: KEY, TELEMETRY.account())
 
 
 async def test_single_connections_are_read_in_the_background(api):

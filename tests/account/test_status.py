@@ -61,6 +61,17 @@ def test_failure(status):
     ]
 
 
+def test_an_account_with_a_name_is_the_first_label():
+    """The name of the account comes first on every line. Nothing else changes."""
+    texts = []
+    for account in ("", "emea"):
+        status = CollectorStatus("ip-connections", account)
+        status.record_refresh(1.5, 1.7e9)
+        texts.append(text_of(Document(status.render(view_of(row_count=7), lambda _: True))).decode())
+    assert texts[1] == texts[0].replace('{collector="', '{account="emea",collector="')
+    assert texts[0].count("{") == 6 + len(REASONS)
+
+
 def test_metrics_can_be_hidden(status):
     """Only exposed metrics are rendered."""
     status.record_refresh(1.5, 1.7e9)

@@ -152,7 +152,8 @@ class SharedServer:
     @contextlib.asynccontextmanager
     async def exporter(self, base_url, *, key="KEY-of-tests", timeout=TIMEOUT, page_size=250, sensitive=()):  # noqa: ASYNC109 -- a setting
         """Build an exporter as `exporter.cli` does, except for its clock, and serve it."""
-        clock, telemetry = Clock(), Telemetry(process=False)
+        clock, own_metrics = Clock(), Telemetry(process=False)
+        telemetry = own_metrics.account()
         client = Client(base_url, lambda: key, telemetry, timeout=timeout, clock=clock.time)
         collector = COLLECTOR.select(sensitive_labels=sensitive)
         renderer = Renderer(collector)
@@ -162,7 +163,7 @@ class SharedServer:
         refresh = Refresher(collector.name, reader, renderer, status, telemetry, clock=clock.time)
         cached = CachedCollector(refresh, status, ttl=TTL, max_stale=MAX_STALE, clock=clock.monotonic)
         group = CollectorGroup([cached], telemetry)
-        self.app = create_app(lambda: group, telemetry)
+        self.app = create_app(lambda: group, own_metrics)
         try:
             yield Exporter(self.http, self.address, cached.cache, client, refresh, clock)
         finally:

@@ -41,7 +41,7 @@ async def test_requests_per_minute_are_as_documented(size, numbers):
         telnyx=TelnyxSettings(max_requests_per_second=100_000.0),
     )
     async with FakeApi(connections(size)) as api:
-        account = Account(settings, api.url, lambda: "KEY", Telemetry(process=False), clock=lambda: now)
+        account = Account(settings, api.url, lambda: "KEY", Telemetry(process=False).account(), clock=lambda: now)
         for _ in range(2 * MINUTES):
             await account.group.scrape(10.0)
             await account.group.refresh_all()  # those that a scrape does not wait for
@@ -122,7 +122,7 @@ async def test_requests_of_all_collectors_are_as_documented():
         Settings(_env_file=None, collectors={each.name: CollectorSettings(enabled=True) for each in COLLECTORS}),
         "https://api.telnyx.test/v2",
         lambda: "KEY",
-        Telemetry(process=False),
+        Telemetry(process=False).account(),
         transport=httpx.MockTransport(peer),
         clock=clock,
     )

@@ -11,7 +11,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.exposition.formats import Format
-from exporter.exposition.own_metrics import OwnMetricsRenderer
+from exporter.exposition.own_metrics import AccountMetrics, OwnMetricsRenderer
+from exporter.telemetry.latest_value import LatestValue
 
 FORMATS = pytest.mark.parametrize("form", Format, ids=lambda form: form.name)
 TEXT = st.text(st.sampled_from(('"', "\\", "\n", "\r", "{", "}", ",", " ", "é", "☎")) | st.characters(codec="utf-8"))
@@ -34,7 +35,8 @@ def check(form, collectors, renderer=None):
     registry = CollectorRegistry()
     for collector in collectors:
         registry.register(collector)
-    rendered = (renderer or OwnMetricsRenderer(collectors)).render(form, lambda _: True)
+    renderer = renderer or OwnMetricsRenderer([collectors])
+    rendered = renderer.render(form, lambda _: True)
     generate = generate_openmetrics if form is Format.OPENMETRICS else generate_text
     assert parse(rendered, form) == parse(generate(registry), form)
 
@@ -78,7 +80,7 @@ def test_rendering_matches_prometheus_client(form, texts, numbers, help_text):
 def test_special_numbers(form, number):
     """Infinities are read back, and so are the largest and the smallest numbers. NaN is `NaN`."""
     family = GaugeMetricFamily("a", "A.", number)
-    rendered = OwnMetricsRenderer([Values(family)]).render(form, lambda _: True)
+    rendered = OwnMetricsRenderer([[Values(family)]]).render(form, lambda _: True)
     ((sample,),) = (parsed.samples for parsed in parse(rendered, form))
     assert sample.value == number or (math.isnan(number) and rendered.splitlines()[2] == b"a NaN")
 
@@ -87,7 +89,7 @@ def test_special_numbers(form, number):
 def test_new_values_are_rendered(form):
     """A cached text of labels has no effect on numbers. New label values and other formats are rendered, too."""
     counter, gauge = Counter("a_total", "A.", ["x"], registry=None), Gauge("b", "B.", ["x"], registry=None)
-    renderer = OwnMetricsRenderer([counter, gauge])
+    renderer = OwnMetricsRenderer([[counter, gauge]])
     for number in range(3):
         counter.labels("first").inc()
         counter.labels(str(number)).inc(number)
@@ -126,6 +128,126 @@ def test_only_exposed_families_are_rendered(form):
         Info("c", "C.", registry=None),
     ]
     names = []
-    rendered = OwnMetricsRenderer(collectors).render(form, lambda name: names.append(name) or name == "b")
+    rendered = OwnMetricsRenderer([collectors]).render(form, lambda name: names.append(name) or name == "b")
     assert names == ["a_total", "b", "c_info"]
     assert [family.name for family in parse(rendered, form)] == ["b"]
+
+
+# Accounts
+
+
+class Merged:
+    """The families of a renderer, with the labels of the accounts, for prometheus-client's own rendering."""
+
+    def __init__(self, renderer, accounts):
+        self._renderer, self._accounts = renderer, accounts
+
+    def collect(self):
+        """Return the families."""
+        return self._renderer.collect(self._accounts)
+
+
+def check_accounts(form, renderer, accounts):
+    """Check that prometheus-client reads the same as from its own rendering, and return what it reads."""
+    rendered = renderer.render(form, lambda _: True, accounts)
+    generate = generate_openmetrics if form is Format.OPENMETRICS else generate_text
+    found = parse(rendered, form)
+    assert found == parse(generate(Merged(renderer, accounts)), form)
+    return found
+
+
+def account_metrics(account, number=1.0, label="x"):
+    """Return the metrics of an account: a counter with labels, one without, a histogram, and two gauges."""
+    counter = Counter("a_total", "A.", ["x"], registry=None)
+    plain = Counter("b_total", "B.", registry=None)
+    histogram = Histogram("c_seconds", "C.", buckets=(0.1, 5.0), registry=None)
+    gauge = LatestValue("d", "D.", number)
+    absent = LatestValue("e", "E.")
+    counter.labels(label).inc(number)
+    plain.inc(number)
+    histogram.observe(number)
+    return AccountMetrics(account, (counter, plain, histogram, gauge, absent))
+
+
+SECTIONS = (slice(2), [Values(GaugeMetricFamily("middle", "Middle.", 5))], slice(2, None))
+
+
+@FORMATS
+@given(
+    accounts=st.dictionaries(TEXT.filter(bool), st.tuples(NUMBERS, TEXT), max_size=3).map(dict.items),
+)
+@settings(max_examples=60)
+def test_each_account_has_its_lines(form, accounts):
+    """Whatever accounts, labels and numbers there are, each parser reads back each family once, with all accounts."""
+    metrics = [account_metrics(account, *values) for account, values in accounts]
+    found = check_accounts(form, OwnMetricsRenderer(SECTIONS), metrics)
+    names = [family.name for family in found]
+    assert names == (["a", "b", "middle", "c_seconds", "d"] if metrics else ["middle"])
+    for family in found:
+        read = [sample.labels.get("account") for sample in family.samples]
+        expected = [None] if family.name == "middle" else [account for account, _ in accounts]
+        assert list(dict.fromkeys(read)) == expected
+
+
+@FORMATS
+def test_the_account_is_the_first_label(form):
+    """The label `account` comes before all others. An account without a name is no label."""
+    metrics = [account_metrics("emea"), account_metrics("")]
+    rendered = OwnMetricsRenderer([slice(None)]).render(form, lambda _: True, metrics)
+    assert [line for line in rendered.decode().splitlines() if line[0] != "#"][:5] == [
+        'a_total{account="emea",x="x"} 1.0',
+        'a_total{x="x"} 1.0',
+        'b_total{account="emea"} 1.0',
+        "b_total 1.0",
+        'c_seconds_bucket{account="emea",le="0.1"} 0.0',
+    ]
+
+
+@FORMATS
+def test_lines_are_kept_until_a_change_is_recorded(form):
+    """A recorded change is rendered. Without one, the text of the last time is used."""
+    metrics = account_metrics("emea")
+    renderer = OwnMetricsRenderer([slice(None)])
+    counter, plain, histogram, gauge, absent = metrics.collectors
+    check_accounts(form, renderer, [metrics])
+    plain.inc()
+    assert b'b_total{account="emea"} 1.0\n' in renderer.render(form, lambda _: True, [metrics])
+    counter.labels("y").inc()
+    histogram.observe(7)
+    gauge.value = None
+    absent.value = 1
+    for collector in metrics.collectors:
+        metrics.record_change(collector)
+    check_accounts(form, renderer, [metrics])
+
+
+@FORMATS
+def test_a_family_that_only_some_accounts_have(form):
+    """A family has the accounts that have a value, and no header if there are none."""
+    metrics = [account_metrics(account) for account in ("first", "second", "third")]
+    *_, gauge, absent = metrics[1].collectors
+    absent.value = 3
+    gauge.value = None
+    renderer = OwnMetricsRenderer([slice(3, None)])
+    found = check_accounts(form, renderer, metrics)
+    assert [(sample.name, sample.labels["account"]) for family in found for sample in family.samples] == [
+        ("d", "first"),
+        ("d", "third"),
+        ("e", "second"),
+    ]
+    assert [family.name for family in check_accounts(form, renderer, metrics[:1])] == ["d"]
+
+
+def test_only_exposed_families_of_accounts_are_rendered():
+    """The filter gets the name of each family of the accounts in Prometheus text, once, and hides its lines."""
+    names = []
+    rendered = OwnMetricsRenderer([slice(None)]).render(
+        Format.TEXT,
+        lambda name: names.append(name) or name == "b_total",
+        [account_metrics("first"), account_metrics("second")],
+    )
+    assert names == ["a_total", "b_total", "c_seconds", "d", "e"]
+    assert [line for line in rendered.decode().splitlines() if line[0] != "#"] == [
+        'b_total{account="first"} 1.0',
+        'b_total{account="second"} 1.0',
+    ]

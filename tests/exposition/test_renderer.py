@@ -2,7 +2,15 @@ import zlib
 from dataclasses import replace
 
 import pytest
-from connections import arbitrary_connections, collector_with, render, text_of
+from connections import (
+    INDEPENDENT_COLLECTORS,
+    arbitrary_connections,
+    collector_with,
+    decode,
+    documented_row,
+    render,
+    text_of,
+)
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace as replace_fields
@@ -12,7 +20,7 @@ from exporter.collectors.credential_connections import COLLECTOR
 from exporter.collectors.families import Gauge, MultiGauge, SnapshotGauge, gauge, info, whole_row
 from exporter.exposition import renderer as renderer_module
 from exporter.exposition.blocks import decompress
-from exporter.exposition.renderer import Renderer
+from exporter.exposition.renderer import Renderer, render_family
 from exporter.exposition.response import Document
 from exporter.telnyx.lists.snapshots import Snapshot
 
@@ -170,6 +178,52 @@ def test_rows_with_one_identity_label_can_be_removed():
     assert content_of(renderer.remove_rows(page, {ROW.id})) == content_of(renderer.render_page([OTHER_ROW]))
 
 
+# The account
+
+ACCOUNTS = pytest.mark.parametrize(
+    ("account", "escaped"),
+    [("emea", "emea"), ('a"b\\\n', r"a\"b\\\n"), ("100%s", "100%s"), ("%(x)d%%", "%(x)d%%"), ("é", "é")],
+)
+
+
+def labelled(line, escaped):
+    """Return a line whose first label is the account."""
+    name, brace, rest = line.partition("{")
+    if brace and line.index("{") < line.index(" "):
+        return f'{name}{{account="{escaped}",{rest}'
+    name, number = line.split(" ")
+    return f'{name}{{account="{escaped}"}} {number}'
+
+
+@ACCOUNTS
+@pytest.mark.parametrize("collector", INDEPENDENT_COLLECTORS, ids=lambda collector: collector.name)
+def test_the_account_is_the_first_label_of_every_line(collector, account, escaped):
+    """An account's name comes first on every line of every collector. Nothing else changes."""
+    rows = decode(documented_row(collector.name), collector=collector)
+    plain = lines(render(rows, collector=collector))
+    document = render(rows, renderer=Renderer(collector, account))
+    assert lines(document) == [labelled(line, escaped) for line in plain]
+
+
+@ACCOUNTS
+@pytest.mark.parametrize("identity_labels", [{}, {"id": "id"}, {"id": "id", "name": "connection_name"}])
+def test_the_account_comes_before_any_identity_labels(identity_labels, account, escaped):
+    """The account comes first, whether or not a line has identity labels or other labels."""
+    collector = replace(collector_with(*FAMILIES), identity_labels=identity_labels)
+    plain = lines(render([ROW], renderer=Renderer(collector)))
+    assert lines(render([ROW], renderer=Renderer(collector, account))) == [labelled(line, escaped) for line in plain]
+
+
+@ACCOUNTS
+def test_the_account_of_a_family_without_identity_labels(account, escaped):
+    """A family that is rendered by itself has the account, too."""
+    for labels, values in (((), ()), (("x",), ("1",))):
+        family = SnapshotGauge("telnyx_size", "Size.", labels, lambda _: ())
+        plain = lines(Document([render_family(family, [(values, 5)])]))
+        found = lines(Document([render_family(family, [(values, 5)], account)]))
+        assert found == [labelled(line, escaped) for line in plain]
+
+
 # What remains of a page
 
 
@@ -188,13 +242,19 @@ IDS = st.text(st.sampled_from('a"\\\n,}= 1é'), min_size=1, max_size=3)
 ROWS = st.lists(arbitrary_connections(IDS), max_size=4, unique_by=lambda row: row.id)
 
 
-@given(rows=ROWS, removed=st.lists(IDS, max_size=3), chosen=st.sets(st.integers(0, 3)))
+@given(
+    rows=ROWS,
+    removed=st.lists(IDS, max_size=3),
+    chosen=st.sets(st.integers(0, 3)),
+    account=st.just("") | st.text(st.sampled_from('a"\\\n,}= 1é%s'), min_size=1, max_size=3),
+)
 @ANY
-def test_removed_rows_leave_no_trace(rows, removed, chosen):
+def test_removed_rows_leave_no_trace(rows, removed, chosen, account):
     """A page whose rows were removed is the same as one that was rendered without them, whatever the rows contain."""
+    renderer = Renderer(COLLECTOR, account)
     ids = {*removed, *(row.id for number, row in enumerate(rows) if number in chosen)}
-    page = RENDERER.remove_rows(RENDERER.render_page(rows), ids)
-    assert content_of(page) == content_of(RENDERER.render_page([row for row in rows if row.id not in ids]))
+    page = renderer.remove_rows(renderer.render_page(rows), ids)
+    assert content_of(page) == content_of(renderer.render_page([row for row in rows if row.id not in ids]))
 
 
 def test_rows_can_be_removed_from_a_joined_page():

@@ -38,7 +38,7 @@ async def refresh_failed():
 def app_of(*collectors, own_metrics=None, **options):
     """Return the application with these collectors, by default one that refreshes successfully."""
     own_metrics = own_metrics or Telemetry(process=False)
-    group = group_of(*(collectors or [collector_of(refresh_ok)]), observer=own_metrics)
+    group = group_of(*(collectors or [collector_of(refresh_ok)]), observer=own_metrics.account())
     return create_app(lambda: group, own_metrics, **options)
 
 

@@ -47,6 +47,10 @@ FAMILIES = {
     "telnyx_api_rate_limit_reset_timestamp_seconds": ("gauge", ()),
     "telnyx_exporter_config_last_reload_successful": ("gauge", ()),
     "telnyx_exporter_config_last_reload_success_timestamp_seconds": ("gauge", ()),
+    "telnyx_exporter_shard_ordinal": ("gauge", ()),
+    "telnyx_exporter_total_shards": ("gauge", ()),
+    "telnyx_exporter_accounts": ("gauge", ()),
+    "telnyx_exporter_api_key_files": ("gauge", ()),
     "telnyx_exporter_cache_ttl_seconds": ("gauge", ()),
     "telnyx_exporter_cache_max_stale_seconds": ("gauge", ()),
     "telnyx_list_restarts_total": ("counter", ()),
@@ -107,14 +111,17 @@ def test_initial_values(telemetry):
     }
 
 
-def populated_telemetry():
-    """Return telemetry with enough recorded events that every family has a sample."""
-    telemetry = Telemetry(process=False)
-    telemetry.record_request("200", 0.3)
-    telemetry.record_refresh(1.5, 1_517_610_327.5)
-    telemetry.record_rate_limit(RateLimit(100.0, 99.0, 1_517_610_400.0))
+def populated_telemetry(*accounts):
+    """Return telemetry with enough recorded events that every family has a sample, by default of the only account."""
+    telemetry = Telemetry(process=False, accounts=bool(accounts))
+    for account in accounts or ("",):
+        telemetry.account(account).record_request("200", 0.3)
+        telemetry.account(account).record_refresh(1.5, 1_517_610_327.5)
+        telemetry.account(account).record_rate_limit(RateLimit(100.0, 99.0, 1_517_610_400.0))
+        telemetry.account(account).record_cache_settings(30.0, 600.0)
     telemetry.record_config_loaded("settings", 1_517_610_300.0)
-    telemetry.record_cache_settings(30.0, 600.0)
+    telemetry.record_shard(1, 3)
+    telemetry.record_key_files(7, 2)
     return telemetry
 
 
@@ -130,7 +137,7 @@ def test_families():
 
 def test_success(telemetry):
     """A successful refresh is counted. It sets `telnyx_up`, its time and its duration."""
-    assert changes(telemetry, lambda: telemetry.record_refresh(1.5, 1_517_610_327.5)) == {
+    assert changes(telemetry, lambda: telemetry.account().record_refresh(1.5, 1_517_610_327.5)) == {
         ("telnyx_up",): 1,
         ("telnyx_last_success_timestamp_seconds",): 1_517_610_327.5,
         ("telnyx_refresh_duration_seconds",): 1.5,
@@ -141,8 +148,8 @@ def test_success(telemetry):
 @pytest.mark.parametrize("reason", REASONS)
 def test_failure(telemetry, reason):
     """A failed refresh is counted in total and by reason. It clears `telnyx_up`, but not the last success time."""
-    telemetry.record_refresh(1.5, 1_517_610_327.5)
-    assert changes(telemetry, lambda: telemetry.record_refresh_failure(2.5, reason)) == {
+    telemetry.account().record_refresh(1.5, 1_517_610_327.5)
+    assert changes(telemetry, lambda: telemetry.account().record_refresh_failure(2.5, reason)) == {
         ("telnyx_up",): 0,
         ("telnyx_refresh_duration_seconds",): 2.5,
         ("telnyx_refreshes_total",): 2,
@@ -184,7 +191,7 @@ def test_configuration_is_valid_if_all_sources_are(telemetry):
 
 def test_cache_settings(telemetry):
     """The cache settings are exposed in seconds, so that alerts and dashboards can use them instead of a copy."""
-    assert changes(telemetry, lambda: telemetry.record_cache_settings(30.0, 1800.0)) == {
+    assert changes(telemetry, lambda: telemetry.account().record_cache_settings(30.0, 1800.0)) == {
         ("telnyx_exporter_cache_ttl_seconds",): 30.0,
         ("telnyx_exporter_cache_max_stale_seconds",): 1800.0,
     }
@@ -193,12 +200,12 @@ def test_cache_settings(telemetry):
 def test_reset_of_refresh_metrics(telemetry):
     """A reset clears the metrics of the last refresh. Counters and configuration metrics keep their values."""
     telemetry.record_config_loaded("settings", 1e9)
-    telemetry.record_cache_settings(30.0, 600.0)
-    telemetry.record_rate_limit(RateLimit(1.0, 1.0, 1.0))
+    telemetry.account().record_cache_settings(30.0, 600.0)
+    telemetry.account().record_rate_limit(RateLimit(1.0, 1.0, 1.0))
     telemetry.record_config_error("web")
     before = series(telemetry)
-    telemetry.record_refresh(1.0, 1e9)
-    telemetry.reset_refresh_metrics()
+    telemetry.account().record_refresh(1.0, 1e9)
+    telemetry.account().reset_refresh_metrics()
     after = series(telemetry)
     assert after.pop(("telnyx_refreshes_total",)) == 1
     excluded = {("telnyx_api_rate_limit",), ("telnyx_api_rate_limit_remaining",)}
@@ -209,27 +216,27 @@ def test_reset_of_refresh_metrics(telemetry):
 def test_filter_can_change():
     """A new filter changes which metrics are exposed. Counters keep their values."""
     telemetry = Telemetry(process=False)
-    telemetry.record_refresh(1.0, 1e9)
+    telemetry.account().record_refresh(1.0, 1e9)
     telemetry.set_filter("telnyx_refreshes_total".__eq__)
     assert series(telemetry) == {("telnyx_up",): 1, ("telnyx_refreshes_total",): 1, BUILD: 1}
 
 
 def test_failure_before_the_first_success(telemetry):
     """Until a refresh succeeds, the time of the last success is not exposed."""
-    telemetry.record_refresh_failure(2.5, "timeout")
+    telemetry.account().record_refresh_failure(2.5, "timeout")
     assert ("telnyx_last_success_timestamp_seconds",) not in series(telemetry)
 
 
 def test_request(telemetry):
     """A request is counted by its status code, and its duration is observed."""
-    assert changes(telemetry, lambda: telemetry.record_request("200", 0.3)) == {
+    assert changes(telemetry, lambda: telemetry.account().record_request("200", 0.3)) == {
         ("telnyx_api_requests_total", ("code", "200")): 1,
         ("telnyx_api_request_duration_seconds_count",): 1,
         ("telnyx_api_request_duration_seconds_sum",): 0.3,
         **{("telnyx_api_request_duration_seconds_bucket", ("le", bound)): 1 for bound in BUCKETS[3:]},
     }
-    telemetry.record_request("none", 20.0)
-    telemetry.record_request("200", 0.0)
+    telemetry.account().record_request("none", 20.0)
+    telemetry.account().record_request("200", 0.0)
     assert {name: value for name, value in series(telemetry).items() if name[0] == "telnyx_api_requests_total"} == {
         ("telnyx_api_requests_total", ("code", "200")): 2,
         ("telnyx_api_requests_total", ("code", "none")): 1,
@@ -253,12 +260,12 @@ def test_request(telemetry):
 )
 def test_rate_limit_is_exposed_once_known(telemetry, limit, expected):
     """Only the parts of the rate limit that Telnyx has stated are exposed."""
-    assert changes(telemetry, lambda: telemetry.record_rate_limit(limit)) == expected
+    assert changes(telemetry, lambda: telemetry.account().record_rate_limit(limit)) == expected
 
 
 def test_list_restart(telemetry):
     """A restart of reading the list is counted."""
-    assert changes(telemetry, telemetry.record_list_restart) == single_series("telnyx_list_restarts_total", 1)
+    assert changes(telemetry, telemetry.account().record_list_restart) == single_series("telnyx_list_restarts_total", 1)
 
 
 REQUEST = single_series("telnyx_exporter_cache_requests_total", 1)
@@ -283,12 +290,12 @@ REQUEST = single_series("telnyx_exporter_cache_requests_total", 1)
 )
 def test_scrape(telemetry, entry, expected):
     """A query of a cache is counted: as a hit if it found fresh data, and as stale if it got stale data."""
-    assert changes(telemetry, lambda: telemetry.record_scrape(entry)) == expected
+    assert changes(telemetry, lambda: telemetry.account().record_scrape(entry)) == expected
 
 
 def test_instances_are_independent(telemetry):
     """Two telemetry instances in one process share no state."""
-    Telemetry(process=False).record_list_restart()
+    Telemetry(process=False).account().record_list_restart()
     assert series(telemetry)["telnyx_list_restarts_total",] == 0
 
 
@@ -336,11 +343,12 @@ def test_filter(name, expected):
 # Formats
 
 
+@pytest.mark.parametrize("accounts", [(), ("emea", "us.west-2_b")], ids=["one", "several"])
 @pytest.mark.parametrize("form", Format, ids=lambda form: form.name)
-def test_formats_parse(form):
+def test_formats_parse(form, accounts):
     """Each format can be read by its own parser, and all formats have the same content."""
     parse = parse_openmetrics if form is Format.OPENMETRICS else parse_text
-    telemetry = populated_telemetry()
+    telemetry = populated_telemetry(*accounts)
     found = {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in parse(telemetry.render(form).decode())
@@ -361,5 +369,125 @@ def test_no_created_series(form):
     """No format has `_created` series, even if other code enabled them. They would double the number of counters."""
     prometheus_client.enable_created_metrics()
     telemetry = Telemetry()
-    telemetry.record_request("200", 0.3)
+    telemetry.account().record_request("200", 0.3)
     assert b"_created" not in telemetry.render(form)
+
+
+# Accounts
+
+EXPORTER_WIDE = {
+    name for name in FAMILIES if name.startswith("telnyx_exporter_") and "cache" not in name and "stale" not in name
+}
+
+
+def test_the_order_of_families():
+    """The order of the families is fixed. Those of the fleet exist only if they are recorded."""
+    names = [
+        line.split()[2] for line in populated_telemetry().render(Format.TEXT).decode().splitlines() if "# TYPE" in line
+    ]
+    telemetry = Telemetry(process=False)
+    telemetry.record_config_loaded("settings", 1.0)
+    assert names[:16] == [
+        "telnyx_up",
+        "telnyx_last_success_timestamp_seconds",
+        "telnyx_refresh_duration_seconds",
+        "telnyx_api_rate_limit",
+        "telnyx_api_rate_limit_remaining",
+        "telnyx_api_rate_limit_reset_timestamp_seconds",
+        "telnyx_exporter_config_last_reload_successful",
+        "telnyx_exporter_config_last_reload_success_timestamp_seconds",
+        "telnyx_exporter_shard_ordinal",
+        "telnyx_exporter_total_shards",
+        "telnyx_exporter_accounts",
+        "telnyx_exporter_api_key_files",
+        "telnyx_exporter_cache_ttl_seconds",
+        "telnyx_exporter_cache_max_stale_seconds",
+        "telnyx_refreshes_total",
+        "telnyx_refresh_failures_total",
+    ]
+    assert names[-1] == "telnyx_exporter_build_info"
+    assert not {name for name, *_ in series(telemetry)} & set(names[8:12])
+
+
+def test_the_label_account():
+    """Every series of an account has the label `account`, and no series of the exporter has it."""
+    telemetry = populated_telemetry("emea", "apac")
+    for family in parse_openmetrics(telemetry.render(Format.OPENMETRICS).decode()):
+        expected = {None} if family_name(family) in EXPORTER_WIDE else {"emea", "apac"}
+        assert {sample.labels.get("account") for sample in family.samples} == expected
+
+
+def test_accounts_are_independent():
+    """What one account records changes no series of another one."""
+    telemetry = populated_telemetry("emea", "apac")
+    assert changes(telemetry, lambda: telemetry.account("apac").record_refresh_failure(2.5, "tls")) == {
+        ("telnyx_up", ("account", "apac")): 0,
+        ("telnyx_refresh_duration_seconds", ("account", "apac")): 2.5,
+        ("telnyx_refreshes_total", ("account", "apac")): 2,
+        ("telnyx_refresh_failures_total", ("account", "apac"), ("reason", "tls")): 1,
+    }
+
+
+def test_the_fleet():
+    """The number of the shard, the shards, the accounts and the key files are exposed without an account."""
+    telemetry = Telemetry(process=False, accounts=True)
+    assert changes(telemetry, lambda: telemetry.record_shard(1, 3)) == {
+        ("telnyx_exporter_shard_ordinal",): 1,
+        ("telnyx_exporter_total_shards",): 3,
+    }
+    assert changes(telemetry, lambda: telemetry.record_key_files(7, 2)) == {
+        ("telnyx_exporter_api_key_files",): 7,
+        ("telnyx_exporter_accounts",): 2,
+    }
+
+
+def test_a_fleet_without_accounts():
+    """Before the first account, no family of accounts exists, not even its header."""
+    telemetry = Telemetry(process=False, accounts=True)
+    text = telemetry.render(Format.TEXT).decode()
+    assert {line.split()[2] for line in text.splitlines() if "# TYPE" in line} == {*INCIDENTS, BUILD[0]}
+
+
+def test_a_removed_account():
+    """All series of a removed account disappear. If it comes back, its counters begin at 0."""
+    telemetry = populated_telemetry("emea", "apac")
+    alone = series(populated_telemetry("apac"))
+    removed = telemetry.account("emea")
+    telemetry.remove_account("emea")
+    removed.record_refresh(1.0, 1e9)
+    assert series(telemetry) == alone
+    telemetry.remove_account("unknown")
+    telemetry.account("emea").record_list_restart()
+    assert series(telemetry)["telnyx_refreshes_total", ("account", "emea")] == 0
+    assert series(telemetry)["telnyx_list_restarts_total", ("account", "emea")] == 1
+
+
+@pytest.mark.parametrize(
+    ("accounts", "expected"),
+    [
+        (None, {"emea", "apac"}),
+        (["apac"], {"apac"}),
+        ({"apac", "emea", "unknown"}, {"emea", "apac"}),
+        ((), set()),
+    ],
+)
+def test_selected_accounts(accounts, expected):
+    """A selection has the series of these accounts, and those of the exporter."""
+    telemetry = populated_telemetry("emea", "apac")
+    found = list(parse_openmetrics(telemetry.render(Format.OPENMETRICS, accounts).decode()))
+    labels = {sample.labels.get("account") for family in found for sample in family.samples}
+    assert labels == expected | {None}
+    assert {family_name(family) for family in found} == (FAMILIES.keys() if expected else EXPORTER_WIDE)
+
+
+def test_collected_metrics_have_the_label_account():
+    """The collected metrics are the rendered ones: each family once, with all accounts."""
+    telemetry = populated_telemetry("emea", "apac")
+    collected = {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in telemetry.collect()
+        for sample in family.samples
+    }
+    assert collected == series(telemetry)
+    names = [family_name(family) for family in telemetry.collect()]
+    assert sorted(names) == sorted(FAMILIES)
