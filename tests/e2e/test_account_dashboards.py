@@ -8,10 +8,10 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from account_labels import serve_accounts
+from account_labels import merge_accounts, serve_metrics
 from grafana_display import grafana_display
 from grafana_files import PANELS, TARGETS, VARIABLES, substitute_variables
-from programs import exporter, get_json, prometheus, sandbox, wait_until
+from programs import exporter, get, get_json, prometheus, sandbox, wait_until
 from read_once import READ_ONCE, has_read_everything
 
 from exporter.sandbox import Account
@@ -56,8 +56,8 @@ def accounts(tmp_path_factory):
     with contextlib.ExitStack() as running:
         display = running.enter_context(grafana_display())
 
-        def start(account):
-            """Start an exporter, wait until it has read this account, and return its URL."""
+        def read(account):
+            """Return the metrics of an exporter that has read this account."""
             exporter_folder = folder / str(len(list(folder.iterdir())))
             exporter_folder.mkdir()
             api = running.enter_context(sandbox(account, KEY))
@@ -65,25 +65,28 @@ def accounts(tmp_path_factory):
                 exporter(exporter_folder, f"--telnyx.base-url={api}", *READ_ONCE, TELNYX_API_KEY=KEY)
             )
             wait_until(lambda: has_read_everything(url), "the first refreshes")
-            return url
+            return get(f"{url}/metrics")
 
-        def serve(urls, **shard):
-            return running.enter_context(serve_accounts(urls, **shard))
+        def serve(text):
+            return running.enter_context(serve_metrics(lambda: text))
+
+        def serve_accounts(*, ordinal=0, total=1, files=2, **texts):
+            return serve(merge_accounts(texts, ordinal=ordinal, total=total, files=files))
 
         first, second = Account(20, step=None), Account(33, step=None, seed=1)
         first["/outbound_voice_profiles"].add(id="17", name="the profile", enabled=True)
         outbound = {"channel_limit": 10, "outbound_voice_profile_id": "17"}
         connection = first.add(active=False, encrypted_media="SRTP", outbound=outbound, tags=["a"])
-        one, two = start(first), start(second)
+        one, two = read(first), read(second)
         jobs = {
-            "single": [one.removeprefix("http://")],
-            "several": [serve({"one": one, "two": two})],
-            "twice": [serve({"one": one, "two": one})],
-            "replicas": [serve({"one": one, "two": two}), serve({"one": one, "two": two})],
+            "single": [serve(one)],
+            "several": [serve_accounts(one=one, two=two)],
+            "twice": [serve_accounts(one=one, two=one)],
+            "replicas": [serve_accounts(one=one, two=two) for _ in range(2)],
             "shards": [
-                serve({"one": one}, ordinal=0, total=3, files=2),
-                serve({"two": two}, ordinal=1, total=3, files=2),
-                serve({}, ordinal=2, total=3, files=2),
+                serve_accounts(ordinal=0, total=3, one=one),
+                serve_accounts(ordinal=1, total=3, two=two),
+                serve_accounts(ordinal=2, total=3),
             ],
         }
         scrape = [

@@ -5,9 +5,9 @@ import sys
 import urllib.error
 
 import pytest
-from account_labels import serve_accounts
+from account_labels import merge_accounts, serve_metrics
 from grafana_files import DASHBOARDS, TARGETS, VARIABLES, substitute_variables
-from programs import ALL_COLLECTORS, exporter, find_program, get_json, prometheus, running, wait_until
+from programs import ALL_COLLECTORS, exporter, find_program, get, get_json, prometheus, running, wait_until
 from quick_rules import quick_config
 
 QUERIES = {name: promql for name, (promql, _) in TARGETS.items()} | {
@@ -50,7 +50,7 @@ def query(tmp_path_factory):
         with exporter(folder, *flags, TELNYX_API_KEY="sandbox", TELNYX_BASE_URL=upstream) as url:
             target = url.removeprefix("http://")
             with (
-                serve_accounts({"main": url}) as several,
+                serve_metrics(lambda: merge_accounts({"main": get(f"{url}/metrics")})) as several,
                 prometheus(folder, quick_config(folder, target, "127.0.0.1:1", several)) as server,
             ):
 
