@@ -84,8 +84,9 @@ def test_a_variable_has_values(query, name):
     function, argument = re.fullmatch(r"(\w+)\((.+)\)", variable["query"]["query"]).groups()
     if function == "label_values":
         promql, label = argument.rsplit(", ", 1)
-        listed = wait_until(lambda: query(substitute_variables(promql)), name)
-        assert any(sample["metric"].get(label) for sample in listed)
+        assert wait_until(
+            lambda: any(sample["metric"].get(label) for sample in query(substitute_variables(promql))), name
+        )
         return
     pattern = re.compile(variable["regex"].strip("/").replace("(?<", "(?P<"))
     for sample in wait_until(lambda: query(substitute_variables(argument)), name):
