@@ -24,6 +24,8 @@ from exporter.config.keys.key_files import KeyFiles
 from exporter.server.listeners import listen, local_url
 from exporter.server.serving import serving
 from exporter.telemetry import Telemetry
+from exporter.telnyx.concurrency import UNLIMITED, RequestSlots
+from exporter.telnyx.http.transport import prepare_routes
 from exporter.telnyx.lists.progress import no_progress
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from exporter.config.flags import Loaded
     from exporter.config.loading.sources import Given
     from exporter.config.settings import Settings
+    from exporter.telnyx.http.transport import Route
     from exporter.telnyx.lists.progress import CreateProgress, Progress
 
 ReadKeys: TypeAlias = "Callable[[], Mapping[str, ApiKey]]"
@@ -139,7 +142,9 @@ def configure_accounts(
     collectors: Sequence[Collector[Any]] = COLLECTORS,
     create_progress: CreateProgress = no_progress,
 ) -> Configuration:
-    """Return what accounts are created from. Raises `UsageError`."""
+    """Return what accounts are created from. They share what is expensive or limited. Raises `UsageError`."""
+    routes = _prepare_routes(settings, base_url)
+    slots = RequestSlots(settings.telnyx.max_concurrency) if reads_key_files(settings) else None
 
     def create(name: str, api_key: ApiKey) -> Account:
         return Account(
@@ -149,11 +154,22 @@ def configure_accounts(
             telemetry.account(name),
             name=name,
             collectors=collectors,
+            routes=routes,
+            slots=UNLIMITED if slots is None else slots.share(),
             create_progress=create_progress,
         )
 
     names = tuple(collector.name for collector, _ in enabled_collectors(settings, collectors))
     return Configuration(read_keys, create, names, settings.shard, settings.total_shards)
+
+
+def _prepare_routes(settings: Settings, base_url: str) -> Callable[[], Route]:
+    """Prepare how requests reach the API. That of a demo is on this machine's loopback, without TLS."""
+    telnyx = settings.telnyx
+    if settings.demo:
+        return prepare_routes(base_url)
+    proxy_url = None if telnyx.proxy_url is None else telnyx.proxy_url.get_secret_value()
+    return prepare_routes(base_url, telnyx.ca_file, proxy_url)
 
 
 class OpenAccounts(NamedTuple):

@@ -2,10 +2,7 @@ import asyncio
 
 import certifi
 import pytest
-from certificates import authority, identity, server_context
-from connect_proxy import ConnectProxy
 from connections import text_of
-from cryptography import x509
 from fake_api import FakeApi, connections, late, listing, respond, silence, telnyx_error
 from progress_recorder import ProgressRecorder
 from prometheus_client.parser import text_string_to_metric_families
@@ -144,29 +141,6 @@ async def test_account_uses_its_settings(api):
     assert b"telnyx_collector" not in text_of(document)
     assert {request.query["page[size]"] for request in api.requests} == {"2"}
     assert {request.query["filter[fqdn]"] for request in api.requests} == {"sip.example"}
-    await account.close()
-
-
-async def test_account_uses_its_ca_file_and_proxy(tmp_path):
-    """The account trusts the CA file of the settings, and sends its requests through their proxy."""
-    ca = authority("ca")
-    (tmp_path / "ca.pem").write_text(ca.pem)
-    tls = server_context(identity("server", x509.DNSName("api.telnyx.test"), by=ca))
-    async with FakeApi(connections(3), tls=tls) as api, ConnectProxy(api.port, credentials="me:secret") as proxy:
-        telnyx = TelnyxSettings(ca_file=tmp_path / "ca.pem", proxy_url=proxy.url_for("me:secret"))
-        assert "secret" not in repr(telnyx)
-        settings = Settings(_env_file=None, telnyx=telnyx)
-        account = Account(settings, "https://api.telnyx.test/v2", lambda: KEY, TELEMETRY.account())
-        assert (await account.check_access())[0].error is None
-        await account.close()
-    assert proxy.targets == ["api.telnyx.test:443"]
-
-
-async def test_a_demo_ignores_the_proxy(api):
-    """The API of a demo is on this machine's loopback, without TLS, so the CA file and the proxy are not used."""
-    telnyx = TelnyxSettings(ca_file="nowhere", proxy_url="http://proxy.test:3128")
-    account = account_of(api, off=set(ALL) - {PRIMARY}, demo=True, telnyx=telnyx)
-    assert (await account.check_access())[0].error is None
     await account.close()
 
 

@@ -122,6 +122,21 @@ async def test_a_slow_request_in_flight_makes_an_account_slow():
     await asyncio.gather(*first, *second, return_exceptions=True)
 
 
+async def test_only_requests_in_flight_are_slow():
+    """A request that has ended within 1 s does not make an account slow later, while another one is in flight."""
+    load = Load(4)
+    first = load.start(("a", 0.75))
+    await asyncio.sleep(0.5)
+    second = load.start(("a", 1e6))
+    await asyncio.sleep(0.75)
+    third = load.start(*[("a", 1e6)] * 3)
+    await settle()
+    assert load.in_flight == {"a": 4}
+    for task in (*second, *third):
+        task.cancel()
+    await asyncio.gather(*first, *second, *third, return_exceptions=True)
+
+
 async def test_a_fast_success_ends_the_restriction():
     """After a request that succeeds within 1 s, an account can have all slots again."""
     load = Load(4)

@@ -7,7 +7,7 @@ import contextlib
 import ssl
 import time
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import httpx
 import stamina
@@ -20,15 +20,15 @@ from exporter.telnyx.deadline import Deadline
 from exporter.telnyx.errors import Malformed, RateLimited, RequestTimeout, TelnyxError, proxy_error, status_error
 from exporter.telnyx.http.failures import PeerTrace, translate_error
 from exporter.telnyx.http.responses import error_code, rate_limit, read_body, retry_after
-from exporter.telnyx.http.transport import Route, open_route
+from exporter.telnyx.http.transport import prepare_routes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from pathlib import Path
 
     from exporter.telnyx.budget import Limiter
     from exporter.telnyx.concurrency import Slot, Slots
     from exporter.telnyx.http.responses import RateLimit
+    from exporter.telnyx.http.transport import Route
 
 MAX_BODY_BYTES = 32 * 2**20
 """Maximum size of a response in bytes: far more than a page needs, and little enough to hold in memory."""
@@ -40,9 +40,6 @@ _READ_TIMEOUT = 20.0
 _log = structlog.get_logger()
 
 _ResultT = TypeVar("_ResultT")
-
-Transport: TypeAlias = httpx.AsyncBaseTransport
-"""Sends requests. Tests replace it."""
 
 
 class RequestObserver(Protocol):
@@ -62,7 +59,7 @@ class Client:
     `timeout` is the time for a whole refresh, in seconds. Each read and write takes at most that, or 20 s if that is
     less, and connecting at most 5 s. `concurrency` is the maximum number of requests that one list sends at a time.
     `slots` limits the requests in flight, together with those of other clients.
-    `ca_file` and `proxy_url` take precedence over the environment. Raises `UsageError` if one of them is invalid.
+    `route` is how requests reach the API. By default, the environment decides. Raises `UsageError` if it is invalid.
     """
 
     def __init__(
@@ -74,9 +71,7 @@ class Client:
         timeout: float = 60.0,
         concurrency: int = 4,
         slots: Slots = UNLIMITED_SLOTS,
-        ca_file: Path | None = None,
-        proxy_url: str | None = None,
-        transport: Transport | None = None,
+        route: Route | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.timeout = timeout
@@ -86,7 +81,7 @@ class Client:
         self._api_key = api_key
         self._observer = observer
         self._clock = clock
-        route = open_route(base_url, ca_file, proxy_url) if transport is None else Route(transport)
+        route = route or prepare_routes(base_url)()
         self._is_proxied = route.is_proxied
         self._http = httpx.AsyncClient(
             transport=route.transport,

@@ -37,6 +37,7 @@ from exporter.telnyx.errors import (
 )
 from exporter.telnyx.http.client import MAX_BODY_BYTES, Client
 from exporter.telnyx.http.responses import RateLimit
+from exporter.telnyx.http.transport import Route
 
 CANARY = "canary-7f3a"
 NOW = 1_790_000_000.0
@@ -544,7 +545,7 @@ async def test_a_single_request_ends(recorder, configured, seconds):
             yield b" "
 
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=parts()))
-    client = Client(BASE_URL, lambda: KEY, recorder, timeout=configured, transport=transport)
+    client = Client(BASE_URL, lambda: KEY, recorder, timeout=configured, route=Route(transport))
     started = asyncio.get_running_loop().time()
     with pytest.raises(RequestTimeout, match=rf"^the request took longer than {seconds} s$"):
         await client.send_once("/balance", {})
@@ -604,7 +605,7 @@ async def session(respond, *, tokens, seconds, slots=UNLIMITED):
     if not tokens:
         await budget.acquire()
     transport = httpx.MockTransport(handle)
-    client = Client(BASE_URL, lambda: KEY, Recorder(), timeout=seconds, slots=slots, transport=transport)
+    client = Client(BASE_URL, lambda: KEY, Recorder(), timeout=seconds, slots=slots, route=Route(transport))
     yield client.session(budget.limiter("test")), times
     await client.close()
 
@@ -782,7 +783,7 @@ async def test_the_wait_for_a_slot_is_not_part_of_the_duration():
 
     start = asyncio.get_running_loop().time()
     transport = httpx.MockTransport(lambda _: response())
-    client = Client(BASE_URL, lambda: KEY, Durations(), slots=slots.share(), transport=transport)
+    client = Client(BASE_URL, lambda: KEY, Durations(), slots=slots.share(), route=Route(transport))
     await client.send_once("/x", {})
     await client.close()
     ((code, seconds, at),) = durations
