@@ -5,7 +5,8 @@
 `100+100` is one exporter with 100 good accounts, and 100 accounts whose API fails in one of six ways: it refuses the
 connection, responds after 10 seconds, with the status 500, 401 or 429, or with garbage. All exporters run at the same
 time, each in its own process. They are scraped in turn, so that noise of the machine affects all of them. All traffic
-is on loopback. The measurement begins when all exporters have read all good accounts.
+is on loopback. The measurement begins when all exporters have read all good accounts. For two minutes, they are scraped
+as often as Prometheus does. Then they are scraped often, to measure the duration of many scrapes.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ START_TIMEOUT = 120.0
 """Seconds."""
 BURST = 50
 """Scrapes without a pause, whose CPU time is measured."""
-SCRAPES_PER_MINUTE = 2
-"""Scrapes of Prometheus at its interval of 30 s."""
+LOAD_MINUTES = 2
+SCRAPE_INTERVAL = 30.0
+"""Seconds between two scrapes of Prometheus."""
 
 
 class Api:
@@ -86,9 +88,11 @@ class Fleet:
     """Connected when the measurement begins, because the exporter closes connections that it gets no request on."""
     seconds: list[float] = field(default_factory=list)
     cpu_of_scrape: float = 0.0
+    """CPU time of a scrape when no account has been refreshed since the last one."""
     cpu: float = 0.0
-    """CPU time of the whole measurement."""
-    requests: int = 0
+    """CPU time per minute, with a scrape every 30 s."""
+    requests: float = 0.0
+    """API requests per minute."""
 
     def metrics(self) -> str:
         """Return the metrics as text."""
@@ -130,28 +134,30 @@ def start(running: contextlib.ExitStack, api: Api, fleet: str, ttl: str) -> Flee
     return Fleet(fleet, url, pid, time.perf_counter() - started)
 
 
-def measure(api: Api, fleets: list[Fleet], seconds: float, interval: float) -> None:
-    """Scrape all fleets in turn, in another order each time."""
+def scrape_in_turn(fleets: list[Fleet], seconds: float, interval: float) -> None:
+    """Scrape all fleets at this interval, in another order each time."""
     for fleet in fleets:
         fleet.scrape = Scraper(fleet.url.removesuffix("/metrics"), "gzip")
-    requests, cpu = api.requests(), {fleet.name: cpu_seconds(fleet.pid) for fleet in fleets}
     end = time.monotonic() + seconds
     while (now := time.monotonic()) < end:
         for fleet in random.sample(fleets, len(fleets)):
             fleet.seconds.append(fleet.scrape())
-        time.sleep(max(0.0, now + interval - time.monotonic()))
+        time.sleep(max(0.0, min(now + interval, end) - time.monotonic()))
+
+
+def measure_load(api: Api, fleets: list[Fleet]) -> None:
+    """Scrape all fleets as often as Prometheus does, and measure their CPU time and API requests."""
+    requests, cpu = api.requests(), {fleet.name: cpu_seconds(fleet.pid) for fleet in fleets}
+    scrape_in_turn(fleets, LOAD_MINUTES * 60, SCRAPE_INTERVAL)
+    requests = api.requests() - requests
     for fleet in fleets:
-        fleet.cpu = cpu_seconds(fleet.pid) - cpu[fleet.name]
-        fleet.requests = (api.requests() - requests)[fleet.name]
-        fleet.measure_burst()
+        fleet.cpu = (cpu_seconds(fleet.pid) - cpu[fleet.name]) / LOAD_MINUTES
+        fleet.requests = requests[fleet.name] / LOAD_MINUTES
+        fleet.seconds.clear()
 
 
-def print_table(fleets: list[Fleet], minutes: float) -> None:
+def print_table(fleets: list[Fleet]) -> None:
     """Print a row for each measurement, and a column for each fleet."""
-
-    def cpu_per_minute(fleet: Fleet) -> float:
-        more_scrapes = len(fleet.seconds) - SCRAPES_PER_MINUTE * minutes
-        return (fleet.cpu - more_scrapes * fleet.cpu_of_scrape) / minutes
 
     def series(fleet: Fleet) -> int:
         return len(re.findall("(?m)^[^#]", fleet.metrics()))
@@ -161,8 +167,8 @@ def print_table(fleets: list[Fleet], minutes: float) -> None:
         "scrape, p99 (ms)": lambda fleet: f"{fleet.quantile(99) * 1e3:.2f}",
         "scrape, slowest (ms)": lambda fleet: f"{max(fleet.seconds) * 1e3:.2f}",
         "CPU time of a scrape (ms)": lambda fleet: f"{fleet.cpu_of_scrape * 1e3:.2f}",
-        "CPU time per minute, with two scrapes (s)": lambda fleet: f"{cpu_per_minute(fleet):.2f}",
-        "API requests per minute": lambda fleet: f"{fleet.requests / minutes:.1f}",
+        "CPU time per minute, with a scrape every 30 s (s)": lambda fleet: f"{fleet.cpu:.2f}",
+        "API requests per minute": lambda fleet: f"{fleet.requests:.0f}",
         "resident memory (MiB)": lambda fleet: f"{process_memory(fleet.pid, 'VmRSS'):.0f}",
         "series": lambda fleet: str(series(fleet)),
         "scrape with gzip (KiB)": lambda fleet: f"{fleet.scrape.size / 2**10:.0f}",
@@ -202,8 +208,11 @@ def main() -> None:
     )
     with Api(arguments.connections, most, arguments.fleets) as api, contextlib.ExitStack() as running:
         fleets = [start(running, api, fleet, arguments.ttl) for fleet in arguments.fleets]
-        measure(api, fleets, arguments.minutes * 60, arguments.interval)
-        print_table(fleets, arguments.minutes)
+        measure_load(api, fleets)
+        scrape_in_turn(fleets, arguments.minutes * 60, arguments.interval)
+        for fleet in fleets:
+            fleet.measure_burst()
+        print_table(fleets)
         print_ratios(fleets)
 
 
