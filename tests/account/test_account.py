@@ -517,6 +517,72 @@ async def test_a_reload_that_switches_registrations_on(api):
     await current.close()
 
 
+# Several accounts
+
+
+def named(api, name, now, **settings):
+    """Return one of several accounts. Its clock shows the first element of `now`."""
+    return Account(
+        Settings(_env_file=None, **settings),
+        api.url,
+        lambda: KEY,
+        Telemetry(process=False, accounts=True).account(name),
+        name=name,
+        clock=lambda: now[0],
+    )
+
+
+async def test_every_series_of_an_account_has_its_name(api):
+    """The name of an account is the first label of all its series, in each family."""
+    account = named(api, "emea", [0.0])
+    lines = text_of(await account.group.scrape(10.0)).decode().splitlines()
+    samples = [line for line in lines if not line.startswith("#")]
+    assert len(samples) > 50
+    assert [line for line in samples if '{account="emea"' not in line] == []
+    await account.close()
+
+
+async def test_refreshes_of_several_accounts_are_spread(api):
+    """All accounts are read at the start. After that, each is read once in each TTL, at its own time."""
+    now = [0.0]
+    accounts = [named(api, f"account-{number}", now) for number in range(20)]
+    for account in accounts:
+        await account.group.scrape(10.0)
+    counts = []
+    for second in range(1, 59):
+        now[0], before = float(second), len(api.requests)
+        for account in accounts:
+            account.group.refresh_in_background()
+        await asyncio.gather(*(primary(account).cache.get(None) for account in accounts))
+        counts.append(len(api.requests) - before)
+    assert 40 <= sum(counts) <= 44
+    assert max(counts) <= 4
+    for account in accounts:
+        await account.close()
+
+
+async def test_several_accounts_have_a_minimum_ttl(api):
+    """A short TTL does not make the refreshes in the background one request after the other."""
+    now = [0.0]
+    account = named(api, "emea", now, cache=CacheSettings(ttl=0.0))
+    await account.group.scrape(10.0)
+    for _ in range(100):
+        now[0] += 1.0
+        account.group.refresh_in_background()
+        await primary(account).cache.get(None)
+    assert 15 <= len(api.requests) <= 22
+    await account.close()
+
+
+async def test_a_scrape_waits_for_one_of_several_accounts_for_a_moment(api):
+    """A scrape waits for the first data of an account for 1 s, and for no other."""
+    api.answer(silence)
+    account = named(api, "emea", [0.0])
+    async with asyncio.timeout(5 * MAX_WAIT):
+        assert "telnyx_connection_active{" not in text_of(await account.group.scrape(60.0)).decode()
+    await account.close()
+
+
 SAME = {
     "cache.ttl": {"cache": CacheSettings(ttl=1.0)},
     "cache.max_stale": {"cache": CacheSettings(max_stale=9000.0)},
