@@ -13,13 +13,12 @@ import uvloop
 
 from exporter.build import PROGRAM
 from exporter.commands.checks import check_access, check_config
-from exporter.commands.components import metric_filter, open_keys, read_settings, reads_key_files, warn_of_ignored
+from exporter.commands.components import create_telemetry, open_keys, read_settings, warn_of_ignored
 from exporter.commands.once import poll_once
 from exporter.commands.output import discard
 from exporter.commands.serve import listening_sockets, open_web_config, serve
 from exporter.config.flags import UsageError
 from exporter.logs import configure_logging
-from exporter.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
@@ -37,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
         settings, given = read_settings(arguments)
         once = settings.once or settings.once_complete
         configure_logging(settings.log.level, settings.log.format)
-        telemetry = Telemetry(is_exposed=metric_filter(settings), process=not once, accounts=reads_key_files(settings))
+        telemetry = create_telemetry(settings, process=not once)
         read_keys, web_config = open_keys(settings, telemetry), open_web_config(settings)
         if settings.check_config:
             return _run(check_config(settings, given, read_keys, web_config, telemetry))

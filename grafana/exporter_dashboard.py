@@ -94,23 +94,15 @@ def accounts() -> tuple[Panel, ...]:
     )
 
 
-def account_numbers() -> tuple[Panel, ...]:
-    """Return the numbers of accounts, files and shards."""
+def shards() -> tuple[Panel, ...]:
+    """Return the panels about the API key files, and how exporters share the accounts."""
     return (
-        stat_panel(
-            "Accounts down",
-            "Accounts whose last refresh failed on at least one exporter.",
-            "count(group by (job, account) (telnyx_up == 0)) or 0 * max(telnyx_up)",
-            limits=WARN_ABOVE_ZERO,
-            width=6,
-            trend=True,
-        ),
         stat_panel(
             "Accounts with an exporter",
             "Accounts that an exporter reads. If there are fewer than API key files, a shard has no exporter, or not"
             " the same files.",
             "count(group by (job, account) (telnyx_up))",
-            width=6,
+            width=8,
             trend=True,
         ),
         stat_panel(
@@ -119,7 +111,7 @@ def account_numbers() -> tuple[Panel, ...]:
             " number. With 0, no account is monitored.",
             "sum(max by (job) (telnyx_exporter_api_key_files))",
             limits=thresholds((1, "text"), base=RED),
-            width=6,
+            width=8,
             no_value=NEEDS_KEY_FILES,
             trend=True,
         ),
@@ -127,16 +119,10 @@ def account_numbers() -> tuple[Panel, ...]:
             "Total shards",
             "How many exporters share the accounts. Replicas do not count.",
             "max(telnyx_exporter_total_shards)",
-            width=6,
+            width=8,
             no_value=NEEDS_KEY_FILES,
             trend=True,
         ),
-    )
-
-
-def shards() -> tuple[Panel, ...]:
-    """Return the panels about how exporters share the accounts."""
-    return (
         table_panel(
             "Shards",
             "How the exporters share the accounts. Replicas have the same shard. All exporters must have the same total"
@@ -243,7 +229,7 @@ def exporter() -> Dashboard:
                     " previous one, and its log says what is wrong.",
                     "min(telnyx_exporter_config_last_reload_successful)",
                     mappings=map_values({"1": ("Valid", GREEN), "0": ("Invalid", RED)}),
-                    width=6,
+                    width=5,
                     trend=True,
                 ),
                 stat_panel(
@@ -252,7 +238,7 @@ def exporter() -> Dashboard:
                     " several exporters, the one that did so first.",
                     "1000 * min(telnyx_exporter_config_last_reload_success_timestamp_seconds)",
                     unit="dateTimeFromNow",
-                    width=6,
+                    width=5,
                 ),
                 stat_panel(
                     "Uptime",
@@ -260,7 +246,7 @@ def exporter() -> Dashboard:
                     " last.",
                     "time() - max(process_start_time_seconds)",
                     unit="s",
-                    width=6,
+                    width=5,
                     trend=True,
                 ),
                 stat_panel(
@@ -269,12 +255,20 @@ def exporter() -> Dashboard:
                     "1000 * max(telnyx_api_rate_limit_reset_timestamp_seconds)",
                     unit="dateTimeFromNow",
                     no_value="not told",
-                    width=6,
+                    width=5,
+                ),
+                stat_panel(
+                    "Accounts down",
+                    "Accounts whose last refresh failed on at least one exporter.",
+                    "count(group by (job, account) (telnyx_up == 0)) or 0 * max(telnyx_up)",
+                    limits=WARN_ABOVE_ZERO,
+                    width=4,
+                    trend=True,
                 ),
                 exporter_alerts(),
             ),
         ),
-        ("Accounts", (*account_numbers(), *accounts(), *shards())),
+        ("Accounts", accounts()),
         (
             "Telnyx's API",
             (
@@ -401,5 +395,6 @@ def exporter() -> Dashboard:
                 ),
             ),
         ),
+        ("API key files and shards", shards()),
         annotations=(mark_alerts(ABOUT_EXPORTERS), mark_configurations()),
     )

@@ -20,6 +20,7 @@ from exporter.collectors.families import name_filter
 from exporter.collectors.registry import COLLECTORS, PRIMARY, enabled_collectors
 from exporter.exposition.renderer import Renderer
 from exporter.telnyx.budget import RequestBudget
+from exporter.telnyx.concurrency import UNLIMITED
 from exporter.telnyx.errors import TelnyxError
 from exporter.telnyx.http.client import Client
 from exporter.telnyx.lists.progress import no_progress
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from exporter.collectors.collector import Collector
     from exporter.config.settings import CollectorSettings, Settings
     from exporter.telemetry import AccountTelemetry
-    from exporter.telnyx.http.client import Transport
+    from exporter.telnyx.concurrency import Slots
+    from exporter.telnyx.http.transport import Route
     from exporter.telnyx.lists.progress import CreateProgress
 
 TTL_TOLERANCE = 0.95
@@ -70,7 +72,9 @@ class Account:
     An account with a name is one of several. All its series have its name as the label `account`. Its refreshes run in
     the background, each at its own time, so that no scrape waits for a slow account.
 
-    Raises `UsageError` if the collectors, the CA file or the proxy can't be used.
+    `routes` and `slots` are shared with other accounts. By default, the environment decides how requests reach the API.
+
+    Raises `UsageError` if the collectors, or the CAs or the proxy of the environment, can't be used.
     """
 
     def __init__(
@@ -82,7 +86,8 @@ class Account:
         *,
         name: str = "",
         collectors: Sequence[Collector[Any]] = COLLECTORS,
-        transport: Transport | None = None,
+        routes: Callable[[], Route] | None = None,
+        slots: Slots = UNLIMITED,
         create_progress: CreateProgress = no_progress,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -101,10 +106,8 @@ class Account:
             telemetry,
             timeout=telnyx.timeout,
             concurrency=telnyx.concurrency,
-            # The API of a demo is on this machine's loopback, without TLS.
-            ca_file=None if settings.demo else telnyx.ca_file,
-            proxy_url=telnyx.proxy_url.get_secret_value() if telnyx.proxy_url and not settings.demo else None,
-            transport=transport,
+            slots=slots,
+            route=None if routes is None else routes(),
         )
         self._budget = RequestBudget(telnyx.max_requests_per_second, clock=clock)
         self._enabled = enabled_collectors(settings, collectors)

@@ -128,7 +128,8 @@ class Accounts:
             started_at=self._started_at,
             clock=self._clock,
         )
-        self._telemetry.record_key_files(len(keys), len(own))
+        if "" not in keys:
+            self._telemetry.record_key_files(len(keys), len(own))
         for name, account in closing.items():
             await account.close()
             if name not in own:

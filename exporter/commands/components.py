@@ -23,6 +23,9 @@ from exporter.config.keys.key_file import KeyFile, describe_problem
 from exporter.config.keys.key_files import KeyFiles
 from exporter.server.listeners import listen, local_url
 from exporter.server.serving import serving
+from exporter.telemetry import Telemetry
+from exporter.telnyx.concurrency import UNLIMITED, RequestSlots
+from exporter.telnyx.http.transport import prepare_routes
 from exporter.telnyx.lists.progress import no_progress
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from exporter.config.flags import Loaded
     from exporter.config.loading.sources import Given
     from exporter.config.settings import Settings
-    from exporter.telemetry import Telemetry
+    from exporter.telnyx.http.transport import Route
     from exporter.telnyx.lists.progress import CreateProgress, Progress
 
 ReadKeys: TypeAlias = "Callable[[], Mapping[str, ApiKey]]"
@@ -62,6 +65,15 @@ def read_settings(arguments: Sequence[str]) -> Loaded:
 def reads_key_files(settings: Settings) -> bool:
     """Return whether the accounts have names, which are those of their API key files."""
     return settings.telnyx.api_key_files is not None and not settings.demo
+
+
+def create_telemetry(settings: Settings, *, process: bool) -> Telemetry:
+    """Return the exporter's metrics about itself, with those about the process or without."""
+    has_names = reads_key_files(settings)
+    telemetry = Telemetry(is_exposed=metric_filter(settings), process=process, accounts=has_names)
+    if has_names:
+        telemetry.record_shard(settings.shard, settings.total_shards)
+    return telemetry
 
 
 def is_owned(settings: Settings, account: str) -> bool:
@@ -130,7 +142,9 @@ def configure_accounts(
     collectors: Sequence[Collector[Any]] = COLLECTORS,
     create_progress: CreateProgress = no_progress,
 ) -> Configuration:
-    """Return what accounts are created from. Raises `UsageError`."""
+    """Return what accounts are created from. They share what is expensive or limited. Raises `UsageError`."""
+    routes = _prepare_routes(settings, base_url)
+    slots = RequestSlots(settings.telnyx.max_concurrency) if reads_key_files(settings) else None
 
     def create(name: str, api_key: ApiKey) -> Account:
         return Account(
@@ -140,11 +154,22 @@ def configure_accounts(
             telemetry.account(name),
             name=name,
             collectors=collectors,
+            routes=routes,
+            slots=UNLIMITED if slots is None else slots.share(),
             create_progress=create_progress,
         )
 
     names = tuple(collector.name for collector, _ in enabled_collectors(settings, collectors))
     return Configuration(read_keys, create, names, settings.shard, settings.total_shards)
+
+
+def _prepare_routes(settings: Settings, base_url: str) -> Callable[[], Route]:
+    """Prepare how requests reach the API. That of a demo is on this machine's loopback, without TLS."""
+    telnyx = settings.telnyx
+    if settings.demo:
+        return prepare_routes(base_url)
+    proxy_url = None if telnyx.proxy_url is None else telnyx.proxy_url.get_secret_value()
+    return prepare_routes(base_url, telnyx.ca_file, proxy_url)
 
 
 class OpenAccounts(NamedTuple):
@@ -192,7 +217,10 @@ async def open_accounts(
                 collectors=collectors,
                 create_progress=create_progress if is_single else no_progress,
             )
-            accounts = configuration.create_all(read_keys())
+            keys = read_keys()
+            accounts = configuration.create_all(keys)
+            if not is_single:
+                telemetry.record_key_files(len(keys), len(accounts))
             try:
                 yield OpenAccounts(accounts, of_accounts("accounts", "accounts"))
             finally:

@@ -176,15 +176,13 @@ def _check_path(value: Any) -> Any:
     return value
 
 
-def _check_glob(value: Any) -> Any:
-    value = _check_path(value)
-    if isinstance(value, str):
-        directory, _, name = value.rpartition("/")
-        if "*" in directory or name.count("*") != 1:
-            raise ValueError("must have exactly one *, in the last part of the path, as in /keys/*")
-        if {"?", "[", "]", "\0"} & set(value):
-            raise ValueError("must not contain ?, [, ] or a null character: only * is a wildcard")
-    return value
+def _check_glob(text: str) -> str:
+    directory, _, name = text.rpartition("/")
+    if "*" in directory or name.count("*") != 1:
+        raise ValueError("must have exactly one *, in the last part of the path, as in /keys/*")
+    if {"?", "[", "]", "\0"} & set(text):
+        raise ValueError("must not contain ?, [, ] or a null character: only * is a wildcard")
+    return text
 
 
 Duration = Annotated[float, BeforeValidator(_parse_duration)]
@@ -194,5 +192,5 @@ Regex = Annotated[str, AfterValidator(check_regex)]
 CommaSeparated = Annotated[tuple[str, ...], BeforeValidator(_split)]
 """A list, given as text with commas."""
 FilePath = Annotated[Path, BeforeValidator(_check_path)]
-Glob = Annotated[str, BeforeValidator(_check_glob)]
+Glob = Annotated[str, BeforeValidator(_check_path), AfterValidator(_check_glob)]
 """A path whose last part has one `*`."""

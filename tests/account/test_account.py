@@ -2,18 +2,15 @@ import asyncio
 
 import certifi
 import pytest
-from certificates import authority, identity, server_context
-from connect_proxy import ConnectProxy
 from connections import text_of
-from cryptography import x509
-from fake_api import FakeApi, connections, late, listing, respond, silence, telnyx_error
+from fake_api import FakeApi, connection, connections, late, listing, respond, silence, telnyx_error
 from progress_recorder import ProgressRecorder
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
 from exporter.account.account import MAX_WAIT, Account
 from exporter.accounts.accounts import Accounts, Configuration
-from exporter.collectors.collector import Collector, ListEndpoint, ObjectEndpoint
+from exporter.collectors.collector import Collector, FanOutEndpoint, ListEndpoint, ObjectEndpoint
 from exporter.collectors.families import gauge, whole_row
 from exporter.collectors.registry import COLLECTORS, PRIMARY
 from exporter.config.options import OPTIONS
@@ -28,6 +25,7 @@ from exporter.config.settings import (
 )
 from exporter.exposition.formats import Format
 from exporter.telemetry import Telemetry
+from exporter.telnyx.errors import KeyUnusable
 from exporter.telnyx.lists.progress import no_progress
 from exporter.telnyx.structs import ApiObject
 
@@ -144,29 +142,6 @@ async def test_account_uses_its_settings(api):
     assert b"telnyx_collector" not in text_of(document)
     assert {request.query["page[size]"] for request in api.requests} == {"2"}
     assert {request.query["filter[fqdn]"] for request in api.requests} == {"sip.example"}
-    await account.close()
-
-
-async def test_account_uses_its_ca_file_and_proxy(tmp_path):
-    """The account trusts the CA file of the settings, and sends its requests through their proxy."""
-    ca = authority("ca")
-    (tmp_path / "ca.pem").write_text(ca.pem)
-    tls = server_context(identity("server", x509.DNSName("api.telnyx.test"), by=ca))
-    async with FakeApi(connections(3), tls=tls) as api, ConnectProxy(api.port, credentials="me:secret") as proxy:
-        telnyx = TelnyxSettings(ca_file=tmp_path / "ca.pem", proxy_url=proxy.url_for("me:secret"))
-        assert "secret" not in repr(telnyx)
-        settings = Settings(_env_file=None, telnyx=telnyx)
-        account = Account(settings, "https://api.telnyx.test/v2", lambda: KEY, TELEMETRY.account())
-        assert (await account.check_access())[0].error is None
-        await account.close()
-    assert proxy.targets == ["api.telnyx.test:443"]
-
-
-async def test_a_demo_ignores_the_proxy(api):
-    """The API of a demo is on this machine's loopback, without TLS, so the CA file and the proxy are not used."""
-    telnyx = TelnyxSettings(ca_file="nowhere", proxy_url="http://proxy.test:3128")
-    account = account_of(api, off=set(ALL) - {PRIMARY}, demo=True, telnyx=telnyx)
-    assert (await account.check_access())[0].error is None
     await account.close()
 
 
@@ -542,6 +517,72 @@ async def test_a_reload_that_switches_registrations_on(api):
     await current.close()
 
 
+# Several accounts
+
+
+def named(api, name, now, **settings):
+    """Return one of several accounts. Its clock shows the first element of `now`."""
+    return Account(
+        Settings(_env_file=None, **settings),
+        api.url,
+        lambda: KEY,
+        Telemetry(process=False, accounts=True).account(name),
+        name=name,
+        clock=lambda: now[0],
+    )
+
+
+async def test_every_series_of_an_account_has_its_name(api):
+    """The name of an account is the first label of all its series, in each family."""
+    account = named(api, "emea", [0.0])
+    lines = text_of(await account.group.scrape(10.0)).decode().splitlines()
+    samples = [line for line in lines if not line.startswith("#")]
+    assert len(samples) > 50
+    assert [line for line in samples if '{account="emea"' not in line] == []
+    await account.close()
+
+
+async def test_refreshes_of_several_accounts_are_spread(api):
+    """All accounts are read at the start. After that, each is read once in each TTL, at its own time."""
+    now = [0.0]
+    accounts = [named(api, f"account-{number}", now) for number in range(20)]
+    for account in accounts:
+        await account.group.scrape(10.0)
+    counts = []
+    for second in range(1, 59):
+        now[0], before = float(second), len(api.requests)
+        for account in accounts:
+            account.group.refresh_in_background()
+        await asyncio.gather(*(primary(account).cache.get(None) for account in accounts))
+        counts.append(len(api.requests) - before)
+    assert 38 <= sum(counts) <= 44
+    assert max(counts) <= 4
+    for account in accounts:
+        await account.close()
+
+
+async def test_several_accounts_have_a_minimum_ttl(api):
+    """A short TTL does not make the refreshes in the background one request after the other."""
+    now = [0.0]
+    account = named(api, "emea", now, cache=CacheSettings(ttl=0.0))
+    await account.group.scrape(10.0)
+    for _ in range(100):
+        now[0] += 1.0
+        account.group.refresh_in_background()
+        await primary(account).cache.get(None)
+    assert 15 <= len(api.requests) <= 22
+    await account.close()
+
+
+async def test_a_scrape_waits_for_one_of_several_accounts_for_a_moment(api):
+    """A scrape waits for the first data of an account for 1 s, and for no other."""
+    api.answer(silence)
+    account = named(api, "emea", [0.0])
+    async with asyncio.timeout(5 * MAX_WAIT):
+        assert "telnyx_connection_active{" not in text_of(await account.group.scrape(60.0)).decode()
+    await account.close()
+
+
 SAME = {
     "cache.ttl": {"cache": CacheSettings(ttl=1.0)},
     "cache.max_stale": {"cache": CacheSettings(max_stale=9000.0)},
@@ -663,3 +704,57 @@ async def test_reload_releases_waiting_scrapes(api):
     async with asyncio.timeout(5):
         assert (await scrape).value is None
     await current.close()
+
+
+async def test_an_unusable_key_is_a_failure_of_each_collector(api):
+    """If the key can't be used, every collector fails with the reason `unauthorized`, and no request is sent."""
+    telemetry = Telemetry(process=False)
+
+    def api_key():
+        raise KeyUnusable("the API key file is unusable: is empty")
+
+    chosen = {each.name: CollectorSettings(enabled=True) for each in COLLECTORS}
+    settings = Settings(_env_file=None, collectors=chosen)
+    account = Account(settings, api.url, api_key, telemetry.account())
+    with capture_logs() as logs:
+        document = await account.group.refresh_all()
+        found = values(account, document, telemetry)
+        accesses = await account.check_access()
+    assert all(str(access.error).endswith("the API key file is unusable: is empty") for access in accesses)
+    assert len(accesses) == len(COLLECTORS)
+    in_background = {each.name for each in COLLECTORS if isinstance(each.endpoint, FanOutEndpoint)}
+    failed = {name for name in chosen if found["telnyx_collector_failures_total", name, "unauthorized"]}
+    assert failed == chosen.keys() - in_background  # these have no connections to read
+    assert found["telnyx_up",] == 0
+    assert not api.requests
+    assert {entry["log_level"] for entry in logs} == {"debug"}
+    await account.close()
+
+
+async def test_a_key_that_becomes_unusable_keeps_the_data():
+    """If the key can't be used any more, the data expires as in any other outage, also that of single connections."""
+    keys = [KEY]
+
+    def api_key():
+        if not keys:
+            raise KeyUnusable("the API key file is unusable: is empty")
+        return keys[0]
+
+    names = ("registrations", "active-calls")
+    chosen = {name: CollectorSettings(enabled=True, rate=100.0) for name in names}
+    settings = Settings(_env_file=None, collectors=chosen, cache=CacheSettings(ttl=0.0))
+    telemetry = Telemetry(process=False)
+    rows = [connection(number, user_name=f"user{number}", webhook_event_url="https://a.test") for number in range(3)]
+    async with FakeApi(rows) as api:
+        account = Account(settings, api.url, api_key, telemetry.account())
+        api.answer(single_connections())
+        before = values(account, await account.group.refresh_all(), telemetry)
+        keys.clear()
+        after = values(account, await account.group.refresh_all(), telemetry)
+        await account.close()
+    failures = [after["telnyx_collector_failures_total", name, "unauthorized"] for name in names]
+    assert failures == [3, 3]
+    assert (before["telnyx_up",], after["telnyx_up",]) == (1, 0)
+    shown = {name: before[name] for name in before if name[0].startswith("telnyx_connection_")}
+    assert {name for name, *_ in shown} >= {"telnyx_connection_registered", "telnyx_connection_active_calls"}
+    assert shown == {name: after.get(name) for name in shown}

@@ -7,6 +7,7 @@ from collectors import collector_of, group_of, view_of
 from structlog.testing import capture_logs
 
 from exporter.accounts import accounts as accounts_module
+from exporter.accounts.account_set import MAX_STARTUP
 from exporter.accounts.accounts import Accounts, Configuration
 from exporter.accounts.shards import owner_of
 from exporter.exposition.formats import Format
@@ -27,7 +28,8 @@ class FakeAccount:
         return view_of()
 
     def adopt(self, previous):
-        """Record the previous account."""
+        """Record the previous account. Its refreshes have ended before."""
+        assert previous.group.collectors["credential-connections"]._source.events == ["close"]
         self.events.append(("adopt", previous))
 
     async def close(self):
@@ -112,6 +114,7 @@ async def test_changed_keys(keys, telemetry):
     accounts = accounts_of(keys, telemetry)
     await accounts.open()
     a, b, c = keys.created
+    telemetry.account("b").record_list_restart()
     del keys.keys["a"]
     keys.keys |= {"b": "new", "d": "key of d"}
     with capture_logs() as logs:
@@ -129,6 +132,32 @@ async def test_changed_keys(keys, telemetry):
     text = "\n".join(metrics(telemetry))
     assert 'account="a"' not in text
     assert 'telnyx_up{account="d"} 0.0' in text
+    assert 'telnyx_list_restarts_total{account="b"} 1.0' in text
+    await accounts.close()
+
+
+async def test_a_single_account(keys):
+    """A single account has no name, and the metrics about several are not there."""
+    telemetry, keys.keys = Telemetry(process=False), {"": "key"}
+    accounts = accounts_of(keys, telemetry)
+    await accounts.open()
+    assert list(accounts.current.groups) == [""]
+    assert "telnyx_up 0.0" in metrics(telemetry)
+    assert "telnyx_exporter_accounts" not in "".join(metrics(telemetry))
+    await accounts.close()
+
+
+async def test_a_new_account_does_not_change_readiness(keys, telemetry):
+    """The exporter stays ready when an account is added that can't be read yet."""
+    now = 0.0
+    configuration = Configuration(keys.read, keys.create, ("credential-connections",))
+    accounts = Accounts(configuration, lambda: configuration, telemetry, clock=lambda: now)
+    await accounts.open()
+    assert not accounts.current.is_ready
+    now = MAX_STARTUP + 1
+    keys.keys["d"] = "key of d"
+    await accounts.update()
+    assert accounts.current.is_ready
     await accounts.close()
 
 

@@ -140,6 +140,15 @@ def test_demo_uses_no_settings_of_telnyx():
     assert "files:" not in lines
 
 
+@pytest.mark.parametrize("unused", [True, False])
+def test_limit_of_several_accounts(monkeypatch, unused):
+    """Without `--telnyx.api-key-files`, the report says that the limit on their requests is not used."""
+    monkeypatch.delenv("TELNYX_API_KEY", raising=False)
+    lines = report("--telnyx.max-concurrency=9", "--telnyx.api-key-file=a" if unused else "--telnyx.api-key-files=k*")
+    (line,) = [line for line in lines if line.startswith("--telnyx.max-concurrency=9")]
+    assert line.endswith(" (not used: it limits the accounts of --telnyx.api-key-files)") is unused
+
+
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
 def test_proxy_of_the_environment_is_named(monkeypatch, name):
     """If the environment sets the proxy, the report names the variable, but does not show its value."""

@@ -8,9 +8,10 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from account_labels import serve_accounts
+from account_labels import merge_accounts, serve_metrics
+from grafana_display import grafana_display
 from grafana_files import PANELS, TARGETS, VARIABLES, substitute_variables
-from programs import exporter, get_json, prometheus, sandbox, wait_until
+from programs import exporter, get, get_json, prometheus, sandbox, wait_until
 from read_once import READ_ONCE, has_read_everything
 
 from exporter.sandbox import Account
@@ -28,7 +29,12 @@ OF_EXPORTERS = {
     if re.search(r"\b(up|process_\w+|telnyx_exporter_(?!cache|stale)\w+){", promql) and "$account" not in promql
 }
 """Queries that have nothing to do with accounts."""
-CONNECTION_QUERIES = {name for name, promql in QUERIES.items() if "$connection" in promql}
+WITH_ACCOUNTS = {
+    name
+    for name, panel in PANELS.items()
+    if panel["type"] == "table" and "account" in panel["transformations"][-1]["options"]["renameByName"]
+}
+"""Tables with a column for the account."""
 BY_EXPORTER = {
     name for name, promql in QUERIES.items() if name.startswith("telnyx-exporter:") or "instance) (" in promql
 }
@@ -48,9 +54,10 @@ def accounts(tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("accounts")
     with contextlib.ExitStack() as running:
+        display = running.enter_context(grafana_display())
 
-        def start(account):
-            """Start an exporter, wait until it has read this account, and return its URL."""
+        def read(account):
+            """Return the metrics of an exporter that has read this account."""
             exporter_folder = folder / str(len(list(folder.iterdir())))
             exporter_folder.mkdir()
             api = running.enter_context(sandbox(account, KEY))
@@ -58,25 +65,28 @@ def accounts(tmp_path_factory):
                 exporter(exporter_folder, f"--telnyx.base-url={api}", *READ_ONCE, TELNYX_API_KEY=KEY)
             )
             wait_until(lambda: has_read_everything(url), "the first refreshes")
-            return url
+            return get(f"{url}/metrics")
 
-        def serve(urls, **shard):
-            return running.enter_context(serve_accounts(urls, **shard))
+        def serve(text):
+            return running.enter_context(serve_metrics(lambda: text))
+
+        def serve_accounts(*, ordinal=0, total=1, files=2, **texts):
+            return serve(merge_accounts(texts, ordinal=ordinal, total=total, files=files))
 
         first, second = Account(20, step=None), Account(33, step=None, seed=1)
         first["/outbound_voice_profiles"].add(id="17", name="the profile", enabled=True)
         outbound = {"channel_limit": 10, "outbound_voice_profile_id": "17"}
         connection = first.add(active=False, encrypted_media="SRTP", outbound=outbound, tags=["a"])
-        one, two = start(first), start(second)
+        one, two = read(first), read(second)
         jobs = {
-            "single": [one.removeprefix("http://")],
-            "several": [serve({"one": one, "two": two})],
-            "twice": [serve({"one": one, "two": one})],
-            "replicas": [serve({"one": one, "two": two}), serve({"one": one, "two": two})],
+            "single": [serve(one)],
+            "several": [serve_accounts(one=one, two=two)],
+            "twice": [serve_accounts(one=one, two=one)],
+            "replicas": [serve_accounts(one=one, two=two) for _ in range(2)],
             "shards": [
-                serve({"one": one}, ordinal=0, total=3, files=2),
-                serve({"two": two}, ordinal=1, total=3, files=2),
-                serve({}, ordinal=2, total=3, files=2),
+                serve_accounts(ordinal=0, total=3, one=one),
+                serve_accounts(ordinal=1, total=3, two=two),
+                serve_accounts(ordinal=2, total=3),
             ],
         }
         scrape = [
@@ -101,7 +111,19 @@ def accounts(tmp_path_factory):
 
         wait_until(all_scraped, "a dozen scrapes of each exporter")
         query_time = time.time() - 1
-        yield SimpleNamespace(query=query, jobs=jobs)
+
+        def render(panel, job, selection="All"):
+            """Return the rows of a table, or the values of another panel, as Grafana shows them."""
+            results = {
+                target["refId"]: [
+                    {"metric": dict(labels), "value": [query_time, str(value)]}
+                    for labels, value in query(target["expr"], job, selection).items()
+                ]
+                for target in panel["targets"]
+            }
+            return display(panel, results, query_time, account=selection)
+
+        yield SimpleNamespace(query=query, render=render, jobs=jobs)
 
 
 def without(values, *names):
@@ -121,6 +143,7 @@ def test_a_selected_account_is_shown_as_if_it_were_the_only_one(accounts, name):
     if name not in OF_EXPORTERS | QUANTILES | RATIOS:
         assert without(selected, "account", "instance") == pytest.approx(without(expected, "instance"), rel=1e-6)
     assert not any("account" in dict(labels) for labels in expected)
+    assert not any(("setting", "Account") in labels for labels in expected)
     assert {dict(labels)["account"] for labels in selected if "account" in dict(labels)} <= {"one"}
 
 
@@ -204,3 +227,31 @@ def test_exporters_without_accounts_have_no_shards(accounts):
     """Without --telnyx.api-key-files, the panels about shards have no data."""
     for name in SHARD_QUERIES:
         assert accounts.query(QUERIES[name], "single") == {}
+
+
+@pytest.mark.parametrize("name", sorted(name for name in WITH_ACCOUNTS if not name.endswith(": Alerts")))
+def test_a_table_names_the_accounts(accounts, name):
+    """A table shows the account of each row, and has no such column if the accounts have no names."""
+    panel = PANELS[name]
+    shown = {row["Account"]["text"] for row in accounts.render(panel, "several")}
+    if shown or QUERIES[f"{name} A"].count("changes("):
+        assert shown <= {"one", "two"}
+    else:
+        assert "Account" not in str(accounts.render(panel, "several"))
+    for row in accounts.render(panel, "single"):
+        assert "Account" not in row
+
+
+def test_the_lowest_credit_names_its_account(accounts):
+    """The credit at the top is the lowest of the selected accounts, with its name, and without one if there is none."""
+    panel = PANELS["telnyx-money: Available credit"]
+    table = PANELS["telnyx-money: Balance"]
+    for selection, names in {"All": {"one", "two"}, "two": {"two"}}.items():
+        rows = accounts.render(table, "several", selection)
+        assert {row["Account"]["text"] for row in rows} == names
+        lowest = min(rows, key=lambda row: float(row["Available credit"]["text"].replace(",", "")))
+        (value,) = accounts.render(panel, "several", selection)
+        assert value["text"] == lowest["Available credit"]["text"]
+        assert value["name"] == f"{lowest['Currency']['text']} {lowest['Account']['text']}"
+    (value,) = accounts.render(panel, "single")
+    assert re.fullmatch(r"[A-Z]{3}", value["name"].strip())

@@ -135,13 +135,10 @@ def test_an_unusable_file_is_the_failure_of_its_account(keys, base_url, tmp_path
         metrics = get(f"{url}/metrics")
         assert accounts_with(metrics, "telnyx_up", 1) == set(KEYS)
         assert accounts_with(metrics, "telnyx_up", 0) == {"empty", "wrong"}
-        failures = samples_of(metrics)[
-            "telnyx_refresh_failures_total", ("account", "empty"), ("reason", "unauthorized")
-        ]
-        assert failures >= 1
-        assert [line.split()[1] for line in log.read_text().splitlines() if "account=empty" in line] == [
-            "level=warning"
-        ]
+        labels = (("account", "empty"), ("reason", "unauthorized"))
+        assert samples_of(metrics)["telnyx_refresh_failures_total", *labels] >= 1
+        lines = [line for line in log.read_text().splitlines() if "account=empty" in line]
+        assert [line.split()[1] for line in lines] == ["level=warning"]
         page = get(url)
         (keys / "empty").write_text(KEYS["emea"])
         (keys / "apac").write_text("")

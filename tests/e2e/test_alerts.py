@@ -34,7 +34,10 @@ NEVER_FIRING = {
     "TelnyxExporterAbsent": "exporters are running",
     "TelnyxExporterClientsRefused": "its clients are well-behaved",
     "TelnyxExporterMisconfigured": "their configuration is valid",
+    "TelnyxNoAccounts": "each exporter has one key",
     "TelnyxRateLimited": "the tests stay below the rate limit of the sandbox",
+    "TelnyxShardMissing": "there are no shards",
+    "TelnyxShardsDisagree": "there are no shards",
     "TelnyxSnapshotStale": "it takes ten minutes to fire",
 }
 """Alerts that don't fire in this stack, with the reason."""
@@ -252,9 +255,10 @@ def test_inhibition(tmp_path):
     with alertmanager(tmp_path, INHIBITION) as url:
 
         def subject(found):
-            """Return the name of an alert, and the exporter or connection that it is about."""
+            """Return the name of an alert, and the exporter, its account, or the connection that it is about."""
             labels = found["labels"]
-            return labels["alertname"].removeprefix("Telnyx"), labels.get("instance") or labels.get("connection_id")
+            of_exporter = "/".join(labels[name] for name in ("instance", "account") if name in labels)
+            return labels["alertname"].removeprefix("Telnyx"), of_exporter or labels.get("connection_id")
 
         def send(*alerts):
             """Send alerts and return those that are inhibited."""
@@ -281,6 +285,8 @@ def test_inhibition(tmp_path):
             alert("SpendNearLimit", **instance_c, product="voice", period="daily"),
             alert("CreditLow", **instance_b, currency="USD"),
             alert("CreditLow", **instance_c, currency="USD"),
+            *(alert("ApiDown", **instance_c, account=account) for account in ("acme", "zebra")),
+            *(alert("CollectorFailing", **instance_a, account=account) for account in ("acme", "zebra")),
         ]
         assert send(*independent) == set()
         inhibited = {("ApiDown", "b")}
@@ -291,6 +297,10 @@ def test_inhibition(tmp_path):
         wait_until_inhibited(inhibited, alert("KeyRejected", **instance_c))
         inhibited |= {(f"Connection{what}", "17") for what in ("Disabled", "RegistrationLost", "Changed")}
         wait_until_inhibited(inhibited, alert("ConnectionBecameDisabled", **connection))
+        inhibited |= {("ApiDown", "c/acme")}
+        wait_until_inhibited(inhibited, alert("KeyRejected", **instance_c, account="acme"))
+        inhibited |= {("CollectorFailing", "a/zebra")}
+        wait_until_inhibited(inhibited, alert("ApiDown", **instance_a, account="zebra"))
         inhibited |= {("SpendNearLimit", "b")}
         other_period = alert("SpendBlocked", **instance_c, product="voice", period="monthly")
         wait_until_inhibited(
@@ -298,6 +308,7 @@ def test_inhibition(tmp_path):
         )
         inhibited |= {("CreditLow", "b")}
         wait_until_inhibited(inhibited, alert("CreditRunsOut", **instance_b, currency="USD"))
-        wait_until_inhibited(inhibited | {("ApiDown", "a")}, alert("ExporterDown", **instance_a))
+        inhibited |= {("ApiDown", "a"), ("ApiDown", "a/zebra"), ("CollectorFailing", "a/acme")}
+        wait_until_inhibited(inhibited, alert("ExporterDown", **instance_a))
         everything = set(map(subject, firing(url)))
         wait_until_inhibited(everything, alert("ExporterAbsent"))

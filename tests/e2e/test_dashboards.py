@@ -5,8 +5,9 @@ import sys
 import urllib.error
 
 import pytest
+from account_labels import merge_accounts, serve_metrics
 from grafana_files import DASHBOARDS, TARGETS, VARIABLES, substitute_variables
-from programs import ALL_COLLECTORS, exporter, find_program, get_json, prometheus, running, wait_until
+from programs import ALL_COLLECTORS, exporter, find_program, get, get_json, prometheus, running, wait_until
 from quick_rules import quick_config
 
 QUERIES = {name: promql for name, (promql, _) in TARGETS.items()} | {
@@ -36,7 +37,7 @@ OTHER_CONNECTIONS = {
 def query(tmp_path_factory):
     """Yield a function that queries a Prometheus, which scrapes all lists of an account that changes every second.
 
-    An exporter is down, and alerts fire at once.
+    An exporter is down, and alerts fire at once. Another exporter shows the account with a name.
     """
     folder = tmp_path_factory.mktemp("dashboards")
     log = folder / "sandbox.log"
@@ -48,7 +49,10 @@ def query(tmp_path_factory):
         flags = (*ttls, *ALL_COLLECTORS)
         with exporter(folder, *flags, TELNYX_API_KEY="sandbox", TELNYX_BASE_URL=upstream) as url:
             target = url.removeprefix("http://")
-            with prometheus(folder, quick_config(folder, target, "127.0.0.1:1")) as server:
+            with (
+                serve_metrics(lambda: merge_accounts({"main": get(f"{url}/metrics")})) as several,
+                prometheus(folder, quick_config(folder, target, "127.0.0.1:1", several)) as server,
+            ):
 
                 def run_query(promql):
                     try:
@@ -80,7 +84,9 @@ def test_a_variable_has_values(query, name):
     function, argument = re.fullmatch(r"(\w+)\((.+)\)", variable["query"]["query"]).groups()
     if function == "label_values":
         promql, label = argument.rsplit(", ", 1)
-        assert wait_until(lambda: query(substitute_variables(promql)), name)[0]["metric"][label]
+        assert wait_until(
+            lambda: any(sample["metric"].get(label) for sample in query(substitute_variables(promql))), name
+        )
         return
     pattern = re.compile(variable["regex"].strip("/").replace("(?<", "(?P<"))
     for sample in wait_until(lambda: query(substitute_variables(argument)), name):
@@ -151,6 +157,11 @@ def credit(values, instance="a"):
     return {"series": f"telnyx_account_available_credit{{{labels}}}", "values": values}
 
 
+def of_account(name, *series):
+    """Return the series with the label of an account."""
+    return [{**one, "series": one["series"].replace("{", f'{{account="{name}",', 1)} for one in series]
+
+
 def account(metric, values, instance="a", **labels):
     """Return a series of an account."""
     text = ",".join(f'{name}="{value}"' for name, value in {**labels, "instance": instance, "job": "j"}.items())
@@ -176,12 +187,22 @@ def limited_connection(connection, calls, profile_id="p", inbound=None, outbound
     )
 
 
-LAST_SUCCESS = [
-    {
-        "series": "telnyx_collector_last_success_timestamp_seconds"
-        f'{{collector="{collector}",instance="{instance}",job="j"}}',
+def refreshed(collector, instance, offset):
+    """Return the series of the time of a collector's last refresh."""
+    labels = f'collector="{collector}",instance="{instance}",job="j"'
+    return {
+        "series": f"telnyx_collector_last_success_timestamp_seconds{{{labels}}}",
         "values": f"{offset}+60x60",
     }
+
+
+def refreshed_balance(**offsets):
+    """Return the series of the times at which replicas refreshed the balance."""
+    return [refreshed("balance", instance, offset) for instance, offset in offsets.items()]
+
+
+LAST_SUCCESS = [
+    refreshed(collector, instance, offset)
     for collector, instance, offset in (
         ("credential-connections", "a", 15),
         ("credential-connections", "b", 0),
@@ -409,6 +430,82 @@ CASES = {
     "telnyx-money: Credit lasts A, with a payment": (
         [credit("100-1x29 1000-1x29"), credit("100-1x29 1000-1x29", "b")],
         {'{currency="EUR"}': 971 / (54 / 12 / 300)},
+    ),
+    "telnyx-money: Available credit A, with accounts": (
+        [
+            *of_account("rich", credit("90x60"), credit("10x60", "b")),
+            *of_account("poor", credit("70x60"), credit("95x60", "b")),
+            *of_account("rich", *refreshed_balance(a=30, b=0)),
+            *of_account("poor", *refreshed_balance(a=0, b=30)),
+            *of_account("empty", credit("80x60", "c")),
+        ],
+        {'{account="empty", currency="EUR"}': 80},
+    ),
+    "telnyx-money: Credit lasts A, with accounts": (
+        [
+            *of_account("slow", credit("1000-1x60")),
+            *of_account("fast", credit("1000-5x60")),
+            *of_account("constant", credit("1x60")),
+            *of_account("new", credit("_x58 5 4 3")),
+        ],
+        {'{account="fast", currency="EUR"}': 700 / (25 / 300)},
+    ),
+    "telnyx-money: Credit lasts A, with accounts that spend nothing": (
+        [*of_account("constant", credit("1x60")), *of_account("new", credit("_x58 5 4 3"))],
+        {'{account="constant", currency="EUR"}': -1},
+    ),
+    "telnyx-money: Blocked products A, with accounts": (
+        [
+            series
+            for name, blocked in (("one", 1), ("two", 1), ("three", 0))
+            for instance in ("c", "d")
+            for series in of_account(
+                name, account("telnyx_spend_blocked", f"{blocked}x60", instance, product="voice", period="daily")
+            )
+        ],
+        {"{}": 2},
+    ),
+    "telnyx-money: Limits of connections C, with accounts": (
+        [
+            series
+            for name, number in (("one", 2), ("two", 7))
+            for series in of_account(
+                name,
+                *counted("c", ip_connections=number, uac_connections=1),
+                account("telnyx_account_connections_limit", "10x60", "c", scope="global"),
+            )
+        ],
+        {'{account="one", scope="global"}': 0.3, '{account="two", scope="global"}': 0.8},
+    ),
+    "telnyx-connections: Off A, with accounts": (
+        [
+            *of_account("one", *active("off", "0x60", instance="c"), *active("on", "1x60", instance="c")),
+            *of_account("two", *active("other", "0x60", instance="c"), *active("other", "0x60", instance="d")),
+            *of_account("two", *active("enabled-again", "0x60", instance="c")),
+            *of_account("two", *active("enabled-again", "1x60", instance="d")),
+            *of_account(
+                "one", refreshed("credential-connections", "c", 0), refreshed("credential-connections", "d", 9)
+            ),
+            *of_account(
+                "two", refreshed("credential-connections", "c", 0), refreshed("credential-connections", "d", 9)
+            ),
+        ],
+        {
+            '{account="one", connection_id="off", connection_name="off"}': 0,
+            '{account="two", connection_id="other", connection_name="other"}': 0,
+        },
+    ),
+    "telnyx-exporter: Alerts A, with accounts": (
+        [
+            *alert("TelnyxKeyRejected", "600x60", instance="a", account="one"),
+            *alert("TelnyxKeyRejected", "600x60", instance="a", account="two"),
+            *alert("TelnyxExporterDown", "600x60", instance="a"),
+        ],
+        {
+            '{alertname="TelnyxKeyRejected", account="one", instance="a", severity="warning"}': 6e5,
+            '{alertname="TelnyxKeyRejected", account="two", instance="a", severity="warning"}': 6e5,
+            '{alertname="TelnyxExporterDown", instance="a", severity="warning"}': 6e5,
+        },
     ),
     "telnyx-money: Credit lasts A, with nothing spent": ([credit("100x30 200x29")], {'{currency="EUR"}': -1}),
     "telnyx-money: Credit lasts A, with no credit": ([credit("-5x60")], {'{currency="EUR"}': 0}),

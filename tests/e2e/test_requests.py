@@ -14,6 +14,7 @@ from exporter.account.account import Account
 from exporter.collectors.registry import COLLECTORS
 from exporter.config.settings import CollectorSettings, Settings, TelnyxSettings
 from exporter.telemetry import Telemetry
+from exporter.telnyx.http.transport import Route
 
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 MINUTES = 4
@@ -123,7 +124,7 @@ async def test_requests_of_all_collectors_are_as_documented():
         "https://api.telnyx.test/v2",
         lambda: "KEY",
         Telemetry(process=False).account(),
-        transport=httpx.MockTransport(peer),
+        routes=lambda: Route(httpx.MockTransport(peer)),
         clock=clock,
     )
     start = clock()

@@ -10,6 +10,7 @@ from exporter.config.settings import FilterSettings
 from exporter.telnyx.budget import UNLIMITED
 from exporter.telnyx.http.client import Client
 from exporter.telnyx.http.responses import RateLimit
+from exporter.telnyx.http.transport import Route, prepare_routes
 from exporter.telnyx.lists.progress import NO_PROGRESS
 from exporter.telnyx.lists.reader import ListReader
 
@@ -65,13 +66,17 @@ async def connected(
     filters=NO_FILTER,
     page_size=250,
     processor=ROWS,
+    transport=None,
+    ca_file=None,
+    proxy_url=None,
     limiter=UNLIMITED,
     progress=NO_PROGRESS,
     **options,
 ):
     """Yield a reader of the list of connections that has its own client."""
     recorder = recorder or Recorder()
-    client = Client(base_url, key, recorder, **options)
+    route = Route(transport) if transport else prepare_routes(base_url, ca_file, proxy_url)()
+    client = Client(base_url, key, recorder, route=route, **options)
     try:
         query = COLLECTOR.endpoint.query(COLLECTOR.row_type, filters, page_size)
         restart = recorder.record_list_restart

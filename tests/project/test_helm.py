@@ -138,16 +138,20 @@ def leaves(value, path=()):
 
 
 def test_every_value_is_used():
-    """Every value appears in a manifest. The three sets together have all values, and no two values are equal."""
+    """Every value appears in a manifest. The sets together have all values, and no two values are equal."""
     templates = re.compile("{{.*?}}.?")
-    text = template(EVERYTHING) + template(POD_MONITOR) + template(SHARDED)
-    for path, leaf in itertools.chain(leaves(EVERYTHING), leaves(POD_MONITOR), leaves(SHARDED)):
+    text = template(EVERYTHING) + template(POD_MONITOR)
+    text_of_shards = template(SHARDED) + template(SETS["shards with a PodMonitor"])
+    used = [(text, path, leaf) for path, leaf in itertools.chain(leaves(EVERYTHING), leaves(POD_MONITOR))]
+    used += [(text_of_shards, path, leaf) for path, leaf in leaves(SHARDED) if path[0] not in {"apiKey", "strategy"}]
+    for manifest, path, leaf in used:
         if path[0] == "settings" or leaf in ("", True, False) or str(leaf).startswith(("- {name", "apiVersion:")):
             continue
         found = templates.sub("", str(leaf)) if path[0] == "extraManifests" else str(leaf)
-        assert re.search(rf"(?<![\w.]){re.escape(found)}(?![\w.])", text), (path, leaf)
+        assert re.search(rf"(?<![\w.]){re.escape(found)}(?![\w.])", manifest), (path, leaf)
     for name in ("the-init-container", "images.example:5000/the-init-image", "here-object", "the-text", "here-text"):
         assert name in text
+        assert name in text_of_shards
     assert SHARDED.keys() | {"demo"} == yaml.safe_load((CHART / "values.yaml").read_text()).keys()
 
 
@@ -349,6 +353,20 @@ def test_shards_are_scraped_once():
     (headless,) = (each["spec"] for each in services if "ports" not in each["spec"])
     assert headless["clusterIP"] == "None"
     assert selects(headless["selector"], pod(documents))
+
+
+def test_services_of_shards_have_the_same_ip_families():
+    """The IP families of the Service are those of the headless Service, too."""
+    services = [each["spec"] for each in render(SHARDED) if each["kind"] == "Service"]
+    expected = {name: value for name, value in SHARDED["service"]["ipDualStack"].items() if name != "enabled"}
+    assert [{name: spec[name] for name in expected} for spec in services] == [expected] * 2
+
+
+def test_every_shard_knows_how_many_there_are():
+    """The number of pods is the number that the exporter gets."""
+    documents = render(SHARDED)
+    assert workload(documents)["spec"]["replicas"] == SHARDED["shards"]
+    assert f"--total-shards={SHARDED['shards']}" in container(documents)["args"]
 
 
 def test_shards_can_be_stopped():

@@ -10,6 +10,7 @@ from virtual_time import in_virtual_time
 from exporter.telnyx.budget import UNLIMITED, RequestBudget
 from exporter.telnyx.errors import Forbidden, Malformed, NotFound, RequestTimeout
 from exporter.telnyx.http.client import Client
+from exporter.telnyx.http.transport import Route
 from exporter.telnyx.lists.snapshots import Snapshot
 from exporter.telnyx.objects import ObjectReader
 from exporter.telnyx.structs import ApiObject, Int
@@ -50,7 +51,7 @@ class Harness:
         self.processor = Recording()
         self.recorder = Recorder()
         transport = httpx.MockTransport(self._respond)
-        self._client = Client(BASE_URL, lambda: KEY, self.recorder, transport=transport, **options)
+        self._client = Client(BASE_URL, lambda: KEY, self.recorder, route=Route(transport), **options)
         self.progress = ProgressRecorder()
         self._reader = ObjectReader(
             self._client, "/connections/count", Counts, self.processor, limiter=limiter, progress=self.progress

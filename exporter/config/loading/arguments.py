@@ -69,6 +69,8 @@ def _unknown(name: str, previous: Option | None, known: dict[str, Option]) -> st
     """Describe an unknown argument, of which `name` is the part before `=`."""
     if name.startswith("-") and _FLAG_OF_KEY.fullmatch(name):
         return f"unknown flag {name}: every user can see flags, so set TELNYX_API_KEY or --telnyx.api-key-file instead"
+    if previous and previous.metavar == "GLOB" and not name.startswith("-"):
+        return f"unknown argument after {previous.flag}: put its value in quotes, or the shell replaces the *"
     if name.upper().startswith("KEY") or contains_api_key(name):
         return "unknown argument, which looks like an API key: set TELNYX_API_KEY or --telnyx.api-key-file instead"
     if "://" in name or "@" in name:
@@ -76,11 +78,9 @@ def _unknown(name: str, previous: Option | None, known: dict[str, Option]) -> st
     shown = shorten(printable(name)) or "''"
     if name.startswith("-"):
         return f"unknown flag {shown}{suggestion(name, known, '--')}"
+    advice = "; see --help"
     if name.startswith("TELNYX_") and name.isprintable():
-        return f"unknown argument {name}, which looks like a variable: set it in the environment or in {DOTENV}"
-    if previous and name.lower() in {"true", "false"}:
-        return f"unknown argument {name}; did you mean {previous.flag}={name}?"
-    advice = "see --help"
-    if previous and previous.metavar == "GLOB":
-        advice = f"put the value of {previous.flag} in quotes, or the shell replaces its *"
-    return f"unknown argument {shown}; {advice}"
+        advice = f", which looks like a variable: set it in the environment or in {DOTENV}"
+    elif previous and name.lower() in {"true", "false"}:
+        advice = f"; did you mean {previous.flag}={name}?"
+    return f"unknown argument {shown}{advice}"

@@ -7,7 +7,7 @@ import contextlib
 import ssl
 import time
 from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import httpx
 import stamina
@@ -15,18 +15,20 @@ import structlog
 
 from exporter.build import USER_AGENT
 from exporter.telnyx.budget import UNLIMITED
+from exporter.telnyx.concurrency import UNLIMITED as UNLIMITED_SLOTS
 from exporter.telnyx.deadline import Deadline
 from exporter.telnyx.errors import Malformed, RateLimited, RequestTimeout, TelnyxError, proxy_error, status_error
 from exporter.telnyx.http.failures import PeerTrace, translate_error
 from exporter.telnyx.http.responses import error_code, rate_limit, read_body, retry_after
-from exporter.telnyx.http.transport import Route, open_route
+from exporter.telnyx.http.transport import prepare_routes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
-    from pathlib import Path
 
     from exporter.telnyx.budget import Limiter
+    from exporter.telnyx.concurrency import Slot, Slots
     from exporter.telnyx.http.responses import RateLimit
+    from exporter.telnyx.http.transport import Route
 
 MAX_BODY_BYTES = 32 * 2**20
 """Maximum size of a response in bytes: far more than a page needs, and little enough to hold in memory."""
@@ -38,9 +40,6 @@ _READ_TIMEOUT = 20.0
 _log = structlog.get_logger()
 
 _ResultT = TypeVar("_ResultT")
-
-Transport: TypeAlias = httpx.AsyncBaseTransport
-"""Sends requests. Tests replace it."""
 
 
 class RequestObserver(Protocol):
@@ -59,7 +58,8 @@ class Client:
     `api_key` returns the key; it is called once per session, so that a rotated key is used without a restart.
     `timeout` is the time for a whole refresh, in seconds. Each read and write takes at most that, or 20 s if that is
     less, and connecting at most 5 s. `concurrency` is the maximum number of requests that one list sends at a time.
-    `ca_file` and `proxy_url` take precedence over the environment. Raises `UsageError` if one of them is invalid.
+    `slots` limits the requests in flight, together with those of other clients.
+    `route` is how requests reach the API. By default, the environment decides. Raises `UsageError` if it is invalid.
     """
 
     def __init__(
@@ -70,18 +70,18 @@ class Client:
         *,
         timeout: float = 60.0,
         concurrency: int = 4,
-        ca_file: Path | None = None,
-        proxy_url: str | None = None,
-        transport: Transport | None = None,
+        slots: Slots = UNLIMITED_SLOTS,
+        route: Route | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.timeout = timeout
         self.concurrency = concurrency
+        self.slots = slots
         self._base_url = base_url
         self._api_key = api_key
         self._observer = observer
         self._clock = clock
-        route = open_route(base_url, ca_file, proxy_url) if transport is None else Route(transport)
+        route = route or prepare_routes(base_url)()
         self._is_proxied = route.is_proxied
         self._http = httpx.AsyncClient(
             transport=route.transport,
@@ -104,11 +104,13 @@ class Client:
     async def send_once(self, path: str, params: Mapping[str, str | int]) -> bytes:
         """Send one request, without a session and without retries, and return the body. Raises `TelnyxError`."""
         limit = max(self.timeout, _CONNECT_TIMEOUT + _READ_TIMEOUT)  # most errors come earlier, and say more
-        try:
-            async with asyncio.timeout(limit):
-                return await self.send(path, params, f"Bearer {self._api_key()}")
-        except TimeoutError:
-            raise RequestTimeout(f"the request took longer than {limit:g} s") from None
+        authorization = f"Bearer {self._api_key()}"
+        with await self.slots.acquire():
+            try:
+                async with asyncio.timeout(limit):
+                    return await self.send(path, params, authorization)
+            except TimeoutError:
+                raise RequestTimeout(f"the request took longer than {limit:g} s") from None
 
     async def close(self) -> None:
         """Close the connections to Telnyx."""
@@ -160,7 +162,8 @@ class Client:
 class Session:
     """The requests of one refresh. When Telnyx asks one of them to wait, all of them wait.
 
-    The time in which at least one request waits for the request budget does not count against the client's timeout.
+    The time in which at least one request waits for the request budget, or for a slot, does not count against the
+    client's timeout.
     """
 
     def __init__(self, client: Client, authorization: str, limiter: Limiter) -> None:
@@ -196,17 +199,23 @@ class Session:
 
     async def send(self, path: str, params: Mapping[str, str | int]) -> bytes:
         """Send a request, without retries, and return the body. Raises `TelnyxError`."""
+        try:
+            with await self._acquire():
+                return await self._client.send(path, params, self._authorization)
+        except RateLimited:
+            self._limiter.record_rejection()
+            raise
+
+    async def _acquire(self) -> Slot:
+        """Wait until a request may be sent, and return its slot."""
         while True:  # a token that is kept during a wait would be spent at the same moment as those that follow
             await asyncio.sleep(self._wait_until - self._now())
             with self._deadline.paused():
                 await self._limiter.acquire()
+                slot = await self._client.slots.acquire()
             if self._wait_until <= self._now():
-                break
-        try:
-            return await self._client.send(path, params, self._authorization)
-        except RateLimited:
-            self._limiter.record_rejection()
-            raise
+                return slot
+            slot.release()
 
     def _backoff(self, error: Exception) -> bool | float:
         """Return whether to retry, or the seconds to wait before the retry."""

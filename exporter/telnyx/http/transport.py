@@ -13,6 +13,7 @@ from exporter.telnyx.http.proxies import find_proxy
 from exporter.telnyx.http.tls import create_ssl_context
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -23,10 +24,11 @@ class Route(NamedTuple):
     is_proxied: bool = False
 
 
-def open_route(base_url: str, ca_file: Path | None = None, proxy_url: str | None = None) -> Route:
-    """Return the route to the API. Its TLS context is created here, once, because it loads all trusted CAs.
+def prepare_routes(base_url: str, ca_file: Path | None = None, proxy_url: str | None = None) -> Callable[[], Route]:
+    """Return a function that opens a route to the API.
 
-    The flags take precedence over the environment. Raises `UsageError` if one that is used is invalid.
+    All routes share a TLS context, but no connections. It is created here, once, because it loads all trusted CAs. The
+    flags take precedence over the environment. Raises `UsageError` if one that is used is invalid.
     """
     try:
         httpx.Request("GET", base_url)  # rejects some hosts that Python accepts, and would do so at each request
@@ -35,12 +37,16 @@ def open_route(base_url: str, ca_file: Path | None = None, proxy_url: str | None
     proxy = find_proxy(base_url, proxy_url)
     is_tls = "https" in {urlsplit(url).scheme for url in (base_url, proxy) if url}
     context = create_ssl_context(ca_file) if is_tls or ca_file else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    transport = httpx.AsyncHTTPTransport(
-        verify=context,
-        limits=httpx.Limits(max_connections=None),  # a list whose requests hang must not delay the others
-        proxy=None if proxy is None else _proxy(proxy, context),
-    )
-    return Route(transport, is_proxied=proxy is not None)
+
+    def open_route() -> Route:
+        transport = httpx.AsyncHTTPTransport(
+            verify=context,
+            limits=httpx.Limits(max_connections=None),  # a list whose requests hang must not delay the others
+            proxy=None if proxy is None else _proxy(proxy, context),
+        )
+        return Route(transport, is_proxied=proxy is not None)
+
+    return open_route
 
 
 def _proxy(url: str, context: ssl.SSLContext) -> httpx.Proxy:

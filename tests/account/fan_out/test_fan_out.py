@@ -29,6 +29,7 @@ from exporter.exposition.response import Document
 from exporter.telnyx.budget import UNLIMITED, RequestBudget
 from exporter.telnyx.errors import Forbidden, Internal
 from exporter.telnyx.http.client import Client
+from exporter.telnyx.http.transport import Route
 
 SCRAPE_INTERVAL = 15.0
 TTL = 60.0
@@ -89,7 +90,7 @@ class Harness:
         self.answer = lambda _: httpx.Response(200, json={"data": [], "meta": {"total_items": 3}})
         self.delay = delay
         self.client = Client(
-            BASE_URL, api_key, Recorder(), transport=httpx.MockTransport(self._respond), concurrency=concurrency
+            BASE_URL, api_key, Recorder(), route=Route(httpx.MockTransport(self._respond)), concurrency=concurrency
         )
         self.collector = collector
         self.ttl, self.rate, self.limiter = ttl, rate, limiter

@@ -121,10 +121,12 @@ def test_variable_as_an_argument_belongs_in_the_environment():
 
 def test_files_in_place_of_their_pattern_are_explained():
     """If the shell replaced the pattern of `--telnyx.api-key-files` by the files, the error says to quote it."""
-    message = error_message("--demo", "--telnyx.api-key-files", "/keys/acme", "/keys/globex", "/keys/initech")
-    assert message == (
-        "unknown argument /keys/globex; put the value of --telnyx.api-key-files in quotes, or the shell replaces its *"
-    )
+    expected = "unknown argument after --telnyx.api-key-files: put its value in quotes, or the shell replaces the *"
+    for directory in ("/keys", "keys"):
+        files = [f"{directory}/{name}" for name in ("acme", "globex", "initech")]
+        assert error_message("--demo", "--telnyx.api-key-files", *files) == expected
+    message = error_message("--telnyx.api-key-files", "/keys/*", "--demoo")
+    assert message == "unknown flag --demoo; did you mean --demo?"
 
 
 @pytest.mark.parametrize("flag", ["--telnyx.api-key", "--telnyx-api-key", "--api-key", "--apikey", "--token", "-key"])

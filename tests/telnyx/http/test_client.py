@@ -11,7 +11,8 @@ import httpx
 import pytest
 import stamina
 import structlog
-from fake_api import FakeApi, silence
+from fake_api import FakeApi, connections, hang_up, silence
+from fake_api import listing as serve_page
 from hypothesis import given
 from hypothesis import strategies as st
 from list_reader import BASE_URL, KEY, Recorder, connected, fetch, ids, listing
@@ -20,6 +21,7 @@ from virtual_time import in_virtual_time
 
 from exporter import __version__
 from exporter.telnyx.budget import RequestBudget
+from exporter.telnyx.concurrency import UNLIMITED, RequestSlots
 from exporter.telnyx.errors import (
     BadRequest,
     ConnectionFailed,
@@ -35,6 +37,7 @@ from exporter.telnyx.errors import (
 )
 from exporter.telnyx.http.client import MAX_BODY_BYTES, Client
 from exporter.telnyx.http.responses import RateLimit
+from exporter.telnyx.http.transport import Route
 
 CANARY = "canary-7f3a"
 NOW = 1_790_000_000.0
@@ -542,7 +545,7 @@ async def test_a_single_request_ends(recorder, configured, seconds):
             yield b" "
 
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=parts()))
-    client = Client(BASE_URL, lambda: KEY, recorder, timeout=configured, transport=transport)
+    client = Client(BASE_URL, lambda: KEY, recorder, timeout=configured, route=Route(transport))
     started = asyncio.get_running_loop().time()
     with pytest.raises(RequestTimeout, match=rf"^the request took longer than {seconds} s$"):
         await client.send_once("/balance", {})
@@ -586,7 +589,7 @@ async def test_each_attempt_uses_the_budget(api):
 
 
 @asynccontextmanager
-async def session(respond, *, tokens, seconds):
+async def session(respond, *, tokens, seconds, slots=UNLIMITED):
     """Yield a session with this timeout, and a list of the seconds at which its requests are sent.
 
     Its budget is one request per second, and has this many tokens left.
@@ -601,7 +604,8 @@ async def session(respond, *, tokens, seconds):
     budget = RequestBudget(1.0, burst=1, clock=loop.time)
     if not tokens:
         await budget.acquire()
-    client = Client(BASE_URL, lambda: KEY, Recorder(), timeout=seconds, transport=httpx.MockTransport(handle))
+    transport = httpx.MockTransport(handle)
+    client = Client(BASE_URL, lambda: KEY, Recorder(), timeout=seconds, slots=slots, route=Route(transport))
     yield client.session(budget.limiter("test")), times
     await client.close()
 
@@ -668,3 +672,120 @@ async def test_a_request_that_got_its_token_still_waits_for_telnyx():
     async with session(respond, tokens=1, seconds=60) as (requests, times):
         await requests.run(asyncio.gather(requests.get("/x", {}), requests.get("/y", {})))
     assert times == [0, 10, 11]
+
+
+@in_virtual_time
+async def test_waits_for_a_slot_move_the_deadline():
+    """A session whose request waits for a slot longer than the timeout still succeeds."""
+
+    async def respond(_):
+        return response()
+
+    slots = RequestSlots(1)
+    slot = await slots.share().acquire()
+    asyncio.get_running_loop().call_later(100.0, slot.release)
+    async with session(respond, tokens=1, seconds=2.5, slots=slots.share()) as (requests, times):
+        assert await requests.run(requests.get("/x", {})) == b"ok"
+    assert times == [100]
+
+
+@in_virtual_time
+async def test_a_request_that_got_its_slot_still_waits_for_telnyx():
+    """When Telnyx asks one request to wait, one that waits for a slot meanwhile does not keep the slot until then."""
+    slots = RequestSlots(1)
+
+    async def respond(number):
+        return response(429, retry_after="10") if number == 1 else response()
+
+    async with session(respond, tokens=1, seconds=60, slots=slots.share()) as (requests, times):
+        sent = asyncio.create_task(requests.run(asyncio.gather(requests.get("/x", {}), requests.get("/y", {}))))
+        await asyncio.sleep(5)
+        (await asyncio.wait_for(slots.share().acquire(), 0.001)).release()
+        await sent
+    assert times == [0, 10, 11]
+
+
+async def send_once(client, path):
+    """Send a request without a session."""
+    return await client.send_once(path, {})
+
+
+async def send_in_session(client, path):
+    """Send a request in its own session, without retries."""
+    session = client.session()
+    return await session.run(session.send(path, {}))
+
+
+async def test_all_clients_share_the_slots():
+    """No more requests of all clients are in flight than there are slots, and a request that fails frees its slot."""
+    slots, recorder = RequestSlots(2), Recorder()
+    in_flight, most = set(), []
+
+    async def watch(exchange):
+        in_flight.add(exchange)
+        most.append(len(in_flight))
+        await asyncio.sleep(0.01)
+        in_flight.discard(exchange)
+        await (hang_up if len(most) % 5 == 0 else serve_page())(exchange)
+
+    async with FakeApi(connections(3)) as api:
+        api.answer(watch)
+        clients = [Client(api.url, lambda: KEY, recorder, slots=slots.share()) for _ in range(4)]
+        results = await asyncio.gather(
+            *(send_in_session(client, "/credential_connections") for client in clients for _ in range(5)),
+            *(client.send_once("/credential_connections", {}) for client in clients),
+            return_exceptions=True,
+        )
+        for client in clients:
+            await client.close()
+    assert max(most) == 2
+    assert len(most) == len(results) == 24
+    assert 0 < sum(isinstance(result, TelnyxError) for result in results) < 10
+    assert await asyncio.wait_for(slots.share().acquire(), 0.1)
+
+
+@pytest.mark.parametrize(
+    "send", [lambda client, path: client.send_once(path, {}), send_in_session], ids=["once", "session"]
+)
+async def test_a_client_that_hangs_leaves_slots_to_the_others(send):
+    """Requests of a client that never gets a response take at most half of the slots once one of them failed."""
+    slots = RequestSlots(4)
+    async with FakeApi() as hanging, FakeApi(connections(1)) as api:
+        hanging.answer(silence)
+        hanging.script([hang_up])
+        bad = Client(hanging.url, lambda: KEY, Recorder(), slots=slots.share())
+        good = Client(api.url, lambda: KEY, Recorder(), slots=slots.share())
+        with pytest.raises(TelnyxError):
+            await send(bad, "/x")
+        tasks = [asyncio.create_task(send(bad, "/x")) for _ in range(10)]
+        await hanging.wait_for(requests=3)
+        for _ in range(4):
+            async with asyncio.timeout(5):
+                await asyncio.gather(*(good.send_once("/credential_connections", {}) for _ in range(4)))
+        assert len(hanging.requests) == 3
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await bad.close()
+        await good.close()
+
+
+@in_virtual_time
+async def test_the_wait_for_a_slot_is_not_part_of_the_duration():
+    """The duration of a request, as metrics have it, begins when it has its slot."""
+    slots, durations = RequestSlots(1), []
+    slot = await slots.share().acquire()
+    asyncio.get_running_loop().call_later(100.0, slot.release)
+
+    class Durations(Recorder):
+        def record_request(self, code, seconds):
+            durations.append((code, seconds, asyncio.get_running_loop().time() - start))
+
+    start = asyncio.get_running_loop().time()
+    transport = httpx.MockTransport(lambda _: response())
+    client = Client(BASE_URL, lambda: KEY, Durations(), slots=slots.share(), route=Route(transport))
+    await client.send_once("/x", {})
+    await client.close()
+    ((code, seconds, at),) = durations
+    assert (code, at) == ("200", 100.0)
+    assert seconds < 10

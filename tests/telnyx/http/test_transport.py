@@ -30,7 +30,7 @@ from exporter.telnyx.errors import (
 )
 from exporter.telnyx.http import tls
 from exporter.telnyx.http.client import Client
-from exporter.telnyx.http.transport import open_route
+from exporter.telnyx.http.transport import prepare_routes
 
 CA, OTHER_CA = authority("ca"), authority("other ca")
 LOOPBACK = x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))
@@ -194,7 +194,8 @@ async def test_a_name_that_dns_does_not_know(recorder, ca_file):
 
 async def send_once(base_url, **options):
     """Send a request that fails, without retries, and return the error."""
-    client = Client(base_url, lambda: KEY, Recorder(), timeout=0.2, **options)
+    route = prepare_routes(base_url, **options)()
+    client = Client(base_url, lambda: KEY, Recorder(), timeout=0.2, route=route)
     with pytest.raises(TelnyxError) as caught:
         await client.send_once("/x", {})
     await client.close()
@@ -209,23 +210,39 @@ async def test_a_connection_that_is_not_accepted_in_time(ca_file):
 
 
 def test_the_context_is_created_once(monkeypatch, ca_file):
-    """The CAs are loaded once for a route, also with an https proxy, and not at all without TLS."""
+    """The CAs are loaded once for all routes, also with an https proxy, and not at all without TLS."""
     created = []
     create = tls.create_ssl_context
     monkeypatch.setattr(
         "exporter.telnyx.http.transport.create_ssl_context", lambda *args: created.append(args) or create(*args)
     )
-    open_route(f"https://{HOST}", ca_file, "https://proxy.test:1")
+    routes = prepare_routes(f"https://{HOST}", ca_file, "https://proxy.test:1")
+    first, second = routes(), routes()
+    assert first.transport is not second.transport
     assert created == [(ca_file,)]
-    open_route("http://127.0.0.1:1")
+    prepare_routes("http://127.0.0.1:1")
     assert created == [(ca_file,)]
+
+
+async def test_routes_share_no_connections(ca_file):
+    """Each client has its own connections: one that is closed does not disturb the others."""
+    async with https_api() as api:
+        routes = prepare_routes(api.url, ca_file)
+        first, second = (Client(api.url, lambda: KEY, Recorder(), route=routes()) for _ in range(2))
+        for client in (first, second, first):
+            await client.send_once("/credential_connections", {})
+        assert api.accepted == 2
+        await first.close()
+        await second.send_once("/credential_connections", {})
+        assert api.accepted == 2
+        await second.close()
 
 
 @pytest.mark.parametrize("host", ["1.2.3.999", "\u2603.test", "xn--zzzzzz.test", "[v1.x]"])
 def test_a_host_that_httpx_rejects(ca_file, host):
     """A host that httpx can't use is an error of the configuration, not of each request. It is not quoted."""
     with pytest.raises(UsageError, match=r"^--telnyx.base-url: must have a valid host name or IP address$"):
-        open_route(f"https://{host}/canary/v2", ca_file)
+        prepare_routes(f"https://{host}/canary/v2", ca_file)
 
 
 # Proxies

@@ -13,6 +13,7 @@ from exporter.config.settings import FilterSettings
 from exporter.telnyx.budget import RequestBudget
 from exporter.telnyx.errors import Forbidden, Malformed, RequestTimeout
 from exporter.telnyx.http.client import Client
+from exporter.telnyx.http.transport import Route
 from exporter.telnyx.lists.pages import UnreadableRow
 from exporter.telnyx.lists.reader import JoinedReader, ListQuery, ListReader
 from exporter.telnyx.lists.snapshots import Snapshot
@@ -262,7 +263,7 @@ async def test_a_list_without_a_sort_order_is_read_in_order():
         return pages_of(list("abc"))(request)
 
     query = ListQuery(path="/ips", row_type=Connection, page_size=1, params={}, ordered=False)
-    client = Client(BASE_URL, lambda: KEY, Recorder(), transport=httpx.MockTransport(respond))
+    client = Client(BASE_URL, lambda: KEY, Recorder(), route=Route(httpx.MockTransport(respond)))
     snapshot = await ListReader(client, query, ROWS).fetch()
     await client.close()
 
@@ -295,7 +296,7 @@ async def unpaged(*bodies, params=None):
     query = ListQuery(
         path="/spend_limits", row_type=SpendLimit, page_size=2, params=params or {}, ordered=False, paged=False
     )
-    client = Client(BASE_URL, lambda: KEY, Recorder(), transport=httpx.MockTransport(respond))
+    client = Client(BASE_URL, lambda: KEY, Recorder(), route=Route(httpx.MockTransport(respond)))
     yield ListReader(client, query, ROWS, progress=progress), requests
     assert progress.events == [(0, None), (1, 1)] * len(requests) or not progress.events
     await client.close()
