@@ -133,6 +133,9 @@ async def test_an_adopted_value_is_not_the_first(api):
     first, second = cache_of(api), cache_of(api, first_ttl=3.0)
     await first.get(None)
     second.adopt(first)
+    second.start_refresh()
+    await settle()
+    assert api.started == [1000]
     await scrape(second, 25)
     assert api.started == [1000, 1010, 1020]
 

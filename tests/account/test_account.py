@@ -2,13 +2,14 @@ import asyncio
 
 import certifi
 import pytest
+from collectors import FunctionSource, view_of
 from connections import text_of
 from fake_api import FakeApi, connection, connections, late, listing, respond, silence, telnyx_error
 from progress_recorder import ProgressRecorder
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from exporter.account.account import MAX_WAIT, Account
+from exporter.account.account import BACKGROUND_RENDER_INTERVAL, MAX_WAIT, Account
 from exporter.accounts.accounts import Accounts, Configuration
 from exporter.collectors.collector import Collector, FanOutEndpoint, ListEndpoint, ObjectEndpoint
 from exporter.collectors.families import gauge, whole_row
@@ -557,6 +558,31 @@ async def test_refreshes_of_several_accounts_are_spread(api):
         counts.append(len(api.requests) - before)
     assert 38 <= sum(counts) <= 44
     assert max(counts) <= 4
+    for account in accounts:
+        await account.close()
+
+
+async def test_fan_outs_of_several_accounts_are_rendered_now_and_then(api):
+    """The rows of a fan-out are rendered every 30 s, for each account at its own time."""
+    now, rendered = [0.0], {}
+    collectors = {"registrations": CollectorSettings(enabled=True)}
+    accounts = [named(api, f"account-{number}", now, collectors=collectors) for number in range(5)]
+    for account in accounts:
+        collector = account.group.collectors["registrations"]
+
+        async def render(times=rendered.setdefault(account.name, [])):
+            times.append(now[0])
+            return view_of()
+
+        collector._source = FunctionSource(render, collector.status)
+    for second in range(91):
+        now[0] = float(second)
+        for account in accounts:
+            account.group.refresh_in_background()
+            await account.group.collectors["registrations"].cache.get(None)
+    assert {times[0] for times in rendered.values()} == {0}
+    assert len({times[1] for times in rendered.values()}) == 5
+    assert {times[2] - times[1] for times in rendered.values()} == {BACKGROUND_RENDER_INTERVAL}
     for account in accounts:
         await account.close()
 
