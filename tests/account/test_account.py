@@ -1,4 +1,5 @@
 import asyncio
+from collections import defaultdict
 
 import certifi
 import pytest
@@ -564,14 +565,14 @@ async def test_refreshes_of_several_accounts_are_spread(api):
 
 async def test_fan_outs_of_several_accounts_are_rendered_now_and_then(api):
     """The rows of a fan-out are rendered every 30 s, for each account at its own time."""
-    now, rendered = [0.0], {}
+    now, rendered = [0.0], defaultdict(list)
     collectors = {"registrations": CollectorSettings(enabled=True)}
     accounts = [named(api, f"account-{number}", now, collectors=collectors) for number in range(5)]
     for account in accounts:
         collector = account.group.collectors["registrations"]
 
-        async def render(times=rendered.setdefault(account.name, [])):
-            times.append(now[0])
+        async def render(name=account.name):
+            rendered[name].append(now[0])
             return view_of()
 
         collector._source = FunctionSource(render, collector.status)
