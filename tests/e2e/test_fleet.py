@@ -264,6 +264,17 @@ def test_shards_describe_themselves(fleet):
     assert by_instance == [[shard, SHARDS, size, len(accounts)] for shard, size in enumerate(sizes)]
 
 
+def test_the_number_of_series_is_as_documented(fleet):
+    """docs/scaling.md has the number of series of an exporter, and of an account without its connections."""
+    text = get(f"http://{fleet.instances[0]}/metrics")
+    series = [line for line in text.splitlines() if not line.startswith("#") and "connection_id=" not in line]
+    of_accounts = [line for line in series if "account=" in line]
+    (accounts,) = fleet.query(f'telnyx_exporter_accounts{{instance="{fleet.instances[0]}"}}').values()
+    documented = re.search(r"(\d+) \+ (\d+) \S accounts", PAGE.read_text()).groups()
+    assert len(series) - len(of_accounts) == pytest.approx(int(documented[0]), abs=5)
+    assert len(of_accounts) / accounts == pytest.approx(int(documented[1]), abs=5)
+
+
 def test_an_empty_shard_is_ready(tmp_path):
     """An exporter without accounts is ready. It says which shard has an account."""
     keys = Keys(tmp_path / "keys")
