@@ -14,7 +14,14 @@ import structlog
 
 from exporter.accounts.accounts import Accounts
 from exporter.build import BUILD_INFO
-from exporter.commands.components import api_server, configure_accounts, metric_filter, open_keys, read_settings
+from exporter.commands.components import (
+    api_server,
+    configure_accounts,
+    metric_filter,
+    open_keys,
+    read_settings,
+    reads_key_files,
+)
 from exporter.config.flags import BindError, UsageError, check_reloadable
 from exporter.config.reload import Reloader
 from exporter.config.web.paths import WebPaths
@@ -146,7 +153,13 @@ async def serve(
                 urls["external_url"] = f"{web.external_url}/"
             _log.info("listening", **urls)
         accounts.current.start_refreshes()
-        if settings.telnyx.api_key_files:
+        if reads_key_files(settings):
+            _log.info(
+                "reading accounts",
+                accounts=len(accounts.current.groups),
+                shard=settings.shard,
+                total_shards=settings.total_shards,
+            )
             await stack.enter_async_context(_background(accounts.watch_keys()))
             await stack.enter_async_context(_background(accounts.refresh_in_background()))
         await stop.wait()

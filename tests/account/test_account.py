@@ -738,7 +738,7 @@ async def test_an_unusable_key_is_a_failure_of_each_collector(api):
     telemetry = Telemetry(process=False)
 
     def api_key():
-        raise KeyUnusable("the API key file is unusable: is empty")
+        raise KeyUnusable("unusable API key file: is empty")
 
     chosen = {each.name: CollectorSettings(enabled=True) for each in COLLECTORS}
     settings = Settings(_env_file=None, collectors=chosen)
@@ -747,7 +747,7 @@ async def test_an_unusable_key_is_a_failure_of_each_collector(api):
         document = await account.group.refresh_all()
         found = values(account, document, telemetry)
         accesses = await account.check_access()
-    assert all(str(access.error).endswith("the API key file is unusable: is empty") for access in accesses)
+    assert all(str(access.error).endswith("unusable API key file: is empty") for access in accesses)
     assert len(accesses) == len(COLLECTORS)
     in_background = {each.name for each in COLLECTORS if isinstance(each.endpoint, FanOutEndpoint)}
     failed = {name for name in chosen if found["telnyx_collector_failures_total", name, "unauthorized"]}
@@ -764,7 +764,7 @@ async def test_a_key_that_becomes_unusable_keeps_the_data():
 
     def api_key():
         if not keys:
-            raise KeyUnusable("the API key file is unusable: is empty")
+            raise KeyUnusable("unusable API key file: is empty")
         return keys[0]
 
     names = ("registrations", "active-calls")

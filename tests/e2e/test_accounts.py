@@ -87,7 +87,7 @@ def test_access_of_all_accounts(keys, base_url):
     assert {row[0]: row[3][:12] for row in rows} == {
         "apac": "ok",
         "emea": "ok",
-        "empty": "the API key ",
+        "empty": "unusable API",
         "wrong": "HTTP status ",
     }
 
@@ -139,6 +139,7 @@ def test_an_unusable_file_is_the_failure_of_its_account(keys, base_url, tmp_path
         assert samples_of(metrics)["telnyx_refresh_failures_total", *labels] >= 1
         lines = [line for line in log.read_text().splitlines() if "account=empty" in line]
         assert [line.split()[1] for line in lines] == ["level=warning"]
+        assert "accounts=4 shard=0 total_shards=1" in log.read_text()
         page = get(url)
         (keys / "empty").write_text(KEYS["emea"])
         (keys / "apac").write_text("")
