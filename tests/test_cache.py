@@ -156,7 +156,7 @@ async def test_the_first_value_after_a_pause(api):
 
 
 async def test_an_expired_value(api):
-    """An expired value is returned until the next refresh, also by another cache. The next value is like a first one."""
+    """An expired value is returned until the next refresh, also elsewhere. The next value is like a first one."""
     first, second, third = (cache_of(api, first_ttl=3.0) for _ in range(3))
     await scrape(first, 5)
     second.adopt(first)
