@@ -45,10 +45,6 @@ class Configuration(NamedTuple):
         """Return the names of the accounts of this shard."""
         return [name for name in names if owner_of(name, self.total_shards) == self.shard]
 
-    def create_all(self, keys: Mapping[str, ApiKey]) -> Mapping[str, Account]:
-        """Create the accounts of this shard."""
-        return {name: self.create(name, keys[name]) for name in self.owned(keys)}
-
 
 class Accounts:
     """Creates an account for each API key of this shard, and replaces it when its key or the configuration changes.
@@ -110,15 +106,18 @@ class Accounts:
         """Create the accounts of this shard that changed, and close those that are no longer needed."""
         configuration = self._configuration
         own = dict.fromkeys(configuration.owned(keys))
+        created: dict[str, Account] = {}
         for name in own:
-            self._telemetry.account(name)  # here, because a thread must not change what a scrape renders
-        new_keys = {name: key for name, key in keys.items() if name in changed}
-        created = await asyncio.to_thread(configuration.create_all, new_keys)
+            if name in changed:
+                created[name] = configuration.create(name, keys[name])
+                await asyncio.sleep(0)  # so that scrapes don't wait until all are created
         closing = {name: account for name, account in self._accounts.items() if name in created or name not in own}
         for name, account in closing.items():
             await account.group.close()  # a refresh that ends later would overwrite the metrics of the new account
             if name in created:
                 created[name].adopt(account)
+                if name and keys[name] != self._keys[name]:  # the key can belong to another account of Telnyx
+                    created[name].group.expire()
         self._accounts = {name: created.get(name) or self._accounts[name] for name in own}
         self._keys = keys
         self.current = AccountSet(

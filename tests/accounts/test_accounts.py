@@ -28,9 +28,11 @@ class FakeAccount:
         return view_of()
 
     def adopt(self, previous):
-        """Record the previous account. Its refreshes have ended before."""
-        assert previous.group.collectors["credential-connections"]._source.events == ["close"]
+        """Record the previous account, and continue with its data. Its refreshes have ended before."""
+        before, now = (account.group.collectors["credential-connections"] for account in (previous, self))
+        assert before._source.events == ["close"]
         self.events.append(("adopt", previous))
+        now.cache.adopt(before.cache)
 
     async def close(self):
         """Record the call."""
@@ -72,7 +74,12 @@ def telemetry():
 
 def accounts_of(keys, telemetry, load=None, **shard):
     """Return the accounts of these keys."""
-    configuration = Configuration(keys.read, keys.create, ("credential-connections",), **shard)
+
+    def create(name, key):
+        telemetry.account(name)
+        return keys.create(name, key)
+
+    configuration = Configuration(keys.read, create, ("credential-connections",), **shard)
     return Accounts(configuration, load or (lambda: configuration), telemetry)
 
 
@@ -158,6 +165,28 @@ async def test_a_new_account_does_not_change_readiness(keys, telemetry):
     keys.keys["d"] = "key of d"
     await accounts.update()
     assert accounts.current.is_ready
+    await accounts.close()
+
+
+async def test_a_changed_key_reads_everything_again(keys, telemetry):
+    """Data that was read with another key is shown until a refresh replaces it. No refresh waits until it is stale."""
+    accounts = accounts_of(keys, telemetry)
+    await accounts.open()
+    accounts.current.start_refreshes()
+    await asyncio.sleep(0.01)
+    keys.keys["b"] = "new"
+    await accounts.update()
+    entries = {state.account: state.entry for state in accounts.current.states()}
+    assert {name: (entry.value is not None, entry.stale) for name, entry in entries.items()} == {
+        "a": (True, False),
+        "b": (True, True),
+        "c": (True, False),
+    }
+    await asyncio.sleep(0.01)
+    assert [state.entry.stale for state in accounts.current.states()] == [False] * 3
+    assert [account.events.count("refresh") for account in keys.created] == [1, 1, 1, 1]
+    await accounts.reload()
+    assert [state.entry.stale for state in accounts.current.states()] == [False] * 3
     await accounts.close()
 
 
