@@ -158,3 +158,19 @@ def test_each_log_line_about_an_account_names_it(keys, base_url, tmp_path):
     lines = [line for line in log.read_text().splitlines() if "msg=request " in line or "collector=" in line]
     assert {match[1] for line in lines if (match := re.search(r"account=(\w+)", line))} == set(FILES)
     assert [line for line in lines if "account=" not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("shard", "numbers"),
+    [
+        ((), "accounts=4 files=4"),
+        (("--total-shards=9", "--shard=1"), "accounts=0 files=4 shard=1 total_shards=9"),
+    ],
+    ids=["all", "empty shard"],
+)
+def test_the_log_counts_the_accounts_at_the_start(keys, base_url, tmp_path, shard, numbers):
+    """At the start, a line has the numbers of accounts, files and shards. So an empty shard is not a riddle."""
+    log = tmp_path / "exporter.log"
+    with exporter(tmp_path, *flags(keys, base_url), *shard):
+        lines = log.read_text().splitlines()
+    assert [line.partition('read" ')[2] for line in lines if 'msg="API key files read"' in line] == [numbers]
