@@ -92,7 +92,7 @@ def _failure(state: CollectorState) -> str:
 def _row(state: CollectorState, now: float, *, has_accounts: bool) -> str:
     view = state.entry.value
     rows = "unknown"
-    last = "never, or too long ago to show" if state.entry.error else "not yet, or too long ago: a scrape starts it"
+    last = "never, or too long ago to show" if state.entry.error else "not yet, or too long ago: scrapes update it"
     if view is not None and view.refreshed_at:
         age = max(0.0, now - view.refreshed_at)
         rows = f"{view.row_count}{' when last read' if state.entry.error else ''}"
