@@ -51,8 +51,11 @@ nav {{ border-top: 1px solid var(--line); padding-top: 1rem; display: flex; flex
 """
 
 
-def render_page(states: Sequence[CollectorState], paths: WebPaths, now: float) -> str:
-    """Render the page for the states of the collectors. `now` is the Unix time in seconds."""
+def render_page(states: Sequence[CollectorState], paths: WebPaths, now: float, *, has_keys: bool = True) -> str:
+    """Render the page for the states of the collectors. `now` is the Unix time in seconds.
+
+    `has_keys` is whether any shard has an account.
+    """
     failing = [state for state in states if state.entry.error is not None]
     has_accounts = any(state.account for state in states)
     title, tone = "Connected to Telnyx", "good"
@@ -60,8 +63,10 @@ def render_page(states: Sequence[CollectorState], paths: WebPaths, now: float) -
         title, tone = "The last refresh failed", "bad"
         if len(states) > 1:
             title = f"The last refresh of {len(failing)} of {len(states)} collectors failed"
+    elif not has_keys:
+        title, tone = "No API key file matches --telnyx.api-key-files", "bad"
     elif not states:
-        title = "No accounts"
+        title = "No accounts in this shard"
     elif all(state.entry.value is None for state in states):
         title = "No current data from Telnyx"
     return _PAGE.format(
