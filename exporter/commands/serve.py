@@ -36,11 +36,10 @@ from exporter.web.web_config import SOURCE as WEB_SOURCE
 from exporter.web.web_config import WebConfigFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 
     from starlette.types import ASGIApp
 
-    from exporter.accounts.account_set import AccountSet
     from exporter.accounts.accounts import Configuration
     from exporter.commands.components import ReadKeys
     from exporter.config.reload import Source
@@ -148,8 +147,6 @@ async def serve(
         _log.info("starting", **BUILD_INFO)
         if settings.demo:
             _log.info("running a demo with generated connections; no Telnyx account is read")
-        if settings.telnyx.api_key_files:
-            _log.info("API key files read", **_counts(settings, accounts.current))
         for listener in listeners:
             urls = _endpoints(listener, "http" if tls is None else "https", paths)
             if web.external_url:
@@ -162,19 +159,13 @@ async def serve(
                 accounts=len(accounts.current.groups),
                 shard=settings.shard,
                 total_shards=settings.total_shards,
+                files=accounts.current.all_shards,
             )
             await stack.enter_async_context(_background(accounts.watch_keys()))
             await stack.enter_async_context(_background(accounts.refresh_in_background()))
         await stop.wait()
         _log.info("stopping")
     return 0
-
-
-def _counts(settings: Settings, accounts: AccountSet) -> Mapping[str, int]:
-    """Return the numbers of accounts and shards, for the log."""
-    counts = {"accounts": len(accounts.groups), "files": accounts.all_shards}
-    shards = {"shard": settings.shard, "total_shards": settings.total_shards}
-    return counts if settings.total_shards == 1 else {**counts, **shards}
 
 
 def _load_again(arguments: Sequence[str], first: Settings, base_url: str, telemetry: Telemetry) -> Configuration:
