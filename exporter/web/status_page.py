@@ -26,7 +26,7 @@ _PAGE = """\
 <style>
 :root {{ color-scheme: light dark; --good: #1a7f37; --bad: #c4320a; --line: #8884; }}
 @media (prefers-color-scheme: dark) {{ :root {{ --good: #4ac26b; --bad: #ff8f6b; }} }}
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 42rem; margin: 0 auto; padding: 1.5rem 1rem; }}
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 52rem; margin: 0 auto; padding: 1.5rem 1rem; }}
 h1 {{ font-size: 1.4rem; margin: 0 0 1rem; }}
 .state {{ border-left: .3rem solid var(--{tone}); padding: .5rem 1rem; margin: 1rem 0; }}
 .state strong {{ color: var(--{tone}); }}
