@@ -128,9 +128,8 @@ async def test_changed_keys(keys, telemetry):
         await accounts.update()
     await asyncio.sleep(0.01)
     new_b, d = keys.created[3:]
-    assert logs == [
-        {"event": "API key files changed", "log_level": "info", "added": "d", "removed": "a", "changed": "b"}
-    ]
+    changes = {"added": "d", "removed": "a", "changed": "b"}
+    assert logs == [{"event": "API key files changed", "log_level": "info", **changes, "accounts": 3}]
     assert accounts.current.groups == {"b": new_b.group, "c": c.group, "d": d.group}
     assert (a.events, b.events) == (["close"], ["close"])
     assert new_b.events == [("adopt", b), "refresh"]
@@ -218,8 +217,11 @@ async def test_a_shard(keys, telemetry):
     assert accounts.current.why_missing(other).endswith("--shard=2")
     assert f"telnyx_exporter_accounts {len(own)}.0" in metrics(telemetry)
     assert "telnyx_exporter_api_key_files 20.0" in metrics(telemetry)
+    assert accounts.current.all_shards == 20
     del keys.keys[other]
-    await accounts.update()
+    with capture_logs() as logs:
+        await accounts.update()
+    assert logs == [], "the log of a shard has only its own accounts"
     assert accounts.current.why_missing(other).startswith("there is no account")
     assert len(keys.created) == len(own)
     await accounts.close()
@@ -232,7 +234,10 @@ async def test_a_reload_replaces_all_accounts(keys, telemetry):
     accounts = accounts_of(keys, telemetry, lambda: configuration)
     await accounts.open()
     _, old_b, _ = keys.created
-    await accounts.reload()
+    with capture_logs() as logs:
+        await accounts.reload()
+    changes = {"added": "d", "removed": "a, c"}
+    assert logs == [{"event": "API key files changed", "log_level": "info", **changes, "accounts": 2}]
     await asyncio.sleep(0.01)
     b, d = second.created
     assert accounts.current.groups == {"b": b.group, "d": d.group}

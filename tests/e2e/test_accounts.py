@@ -140,7 +140,6 @@ def test_an_unusable_file_is_the_failure_of_its_account(keys, base_url, tmp_path
         assert samples_of(metrics)["telnyx_refresh_failures_total", *labels] >= 1
         lines = [line for line in log.read_text().splitlines() if "account=empty" in line]
         assert [line.split()[1] for line in lines] == ["level=warning"]
-        assert "accounts=4 shard=0 total_shards=1" in log.read_text()
         page = get(url)
         (keys / "empty").write_text(KEYS["emea"])
         (keys / "apac").write_text("")
@@ -198,3 +197,19 @@ def test_the_series_of_an_account(keys, base_url):
         alone = {each for each in samples_of(result.stdout) if not re.match(OF_THE_EXPORTER, each[0])}
         account = [("account", name)]
         assert {(metric, *labels[1:]) for metric, *labels in together if labels[:1] == account} == alone
+
+
+@pytest.mark.parametrize(
+    ("shard", "numbers"),
+    [
+        ((), "accounts=4 shard=0 total_shards=1 files=4"),
+        (("--total-shards=9", "--shard=1"), "accounts=0 shard=1 total_shards=9 files=4"),
+    ],
+    ids=["all", "empty shard"],
+)
+def test_the_log_counts_the_accounts_at_the_start(keys, base_url, tmp_path, shard, numbers):
+    """At the start, a line has the numbers of accounts, files and shards. So an empty shard is not a riddle."""
+    log = tmp_path / "exporter.log"
+    with exporter(tmp_path, *flags(keys, base_url), *shard):
+        lines = wait_until(lambda: re.findall('msg="reading accounts" (.*)', log.read_text()), "reading accounts")
+    assert lines == [numbers]
