@@ -44,6 +44,9 @@ EQUIVALENT = {
     'account:telnyx_account_connections:sum{scope="texml"}: sum -> max': ONE_KIND,
     'account:telnyx_account_connections:sum{scope="uac"}: sum -> max': ONE_KIND,
     "account:telnyx_last_success_timestamp_seconds:or_first_seen: == 0) -> >= 0)": "while telnyx_up is 1, this is now",
+    'account:telnyx_last_success_timestamp_seconds:or_first_seen: {account=""} -> nothing': (
+        "an exporter of several accounts has no maximum age without this label"
+    ),
     "TelnyxConnectionBecameDisabled: == 1 -> >= 1": ZERO_OR_ONE,
     "TelnyxConnectionVanished: max without -> min without": "all values are 1 after the comparison",
     "TelnyxConnectionVanished: == -> >=": ZERO_OR_ONE,

@@ -33,6 +33,7 @@ from exporter.account.cached_collector import CachedCollector
 from exporter.account.collector_group import CollectorGroup
 from exporter.account.refresh import Refresher
 from exporter.account.status import CollectorStatus
+from exporter.accounts.account_set import AccountSet
 from exporter.collectors.credential_connections import COLLECTOR
 from exporter.config.settings import FilterSettings
 from exporter.exposition.formats import Format
@@ -152,12 +153,13 @@ async def serve(base_url: str) -> None:
     client, refresher = create_refresher(base_url, telemetry.account())
     collector = CachedCollector(refresher, CollectorStatus(COLLECTOR.name), ttl=1e6, max_stale=1e6)
     group = CollectorGroup([collector], telemetry.account())
+    accounts = AccountSet({"": group}, group.collectors)
     await group.refresh_all()
     await client.close()
     lines: asyncio.Queue[str] = asyncio.Queue()
     asyncio.get_running_loop().add_reader(sys.stdin, lambda: lines.put_nowait(sys.stdin.readline()))
     listener = listen("127.0.0.1:0")
-    async with serving(create_app(lambda: group, telemetry), listener):
+    async with serving(create_app(lambda: accounts, telemetry), listener):
         print(local_url(listener), flush=True)
         while await lines.get():
             print("busy", flush=True)

@@ -1,14 +1,16 @@
 import asyncio
+from collections import defaultdict
 
 import certifi
 import pytest
+from collectors import FunctionSource, view_of
 from connections import text_of
 from fake_api import FakeApi, connection, connections, late, listing, respond, silence, telnyx_error
 from progress_recorder import ProgressRecorder
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from exporter.account.account import MAX_WAIT, Account
+from exporter.account.account import BACKGROUND_RENDER_INTERVAL, MAX_WAIT, Account
 from exporter.accounts.accounts import Accounts, Configuration
 from exporter.collectors.collector import Collector, FanOutEndpoint, ListEndpoint, ObjectEndpoint
 from exporter.collectors.families import gauge, whole_row
@@ -561,6 +563,31 @@ async def test_refreshes_of_several_accounts_are_spread(api):
         await account.close()
 
 
+async def test_fan_outs_of_several_accounts_are_rendered_now_and_then(api):
+    """The rows of a fan-out are rendered every 30 s, for each account at its own time."""
+    now, rendered = [0.0], defaultdict(list)
+    collectors = {"registrations": CollectorSettings(enabled=True)}
+    accounts = [named(api, f"account-{number}", now, collectors=collectors) for number in range(5)]
+    for account in accounts:
+        collector = account.group.collectors["registrations"]
+
+        async def render(name=account.name):
+            rendered[name].append(now[0])
+            return view_of()
+
+        collector._source = FunctionSource(render, collector.status)
+    for second in range(91):
+        now[0] = float(second)
+        for account in accounts:
+            account.group.refresh_in_background()
+            await account.group.collectors["registrations"].cache.get(None)
+    assert {times[0] for times in rendered.values()} == {0}
+    assert len({times[1] for times in rendered.values()}) == 5
+    assert {times[2] - times[1] for times in rendered.values()} == {BACKGROUND_RENDER_INTERVAL}
+    for account in accounts:
+        await account.close()
+
+
 async def test_several_accounts_have_a_minimum_ttl(api):
     """A short TTL does not make the refreshes in the background one request after the other."""
     now = [0.0]
@@ -711,7 +738,7 @@ async def test_an_unusable_key_is_a_failure_of_each_collector(api):
     telemetry = Telemetry(process=False)
 
     def api_key():
-        raise KeyUnusable("the API key file is unusable: is empty")
+        raise KeyUnusable("unusable API key file: is empty")
 
     chosen = {each.name: CollectorSettings(enabled=True) for each in COLLECTORS}
     settings = Settings(_env_file=None, collectors=chosen)
@@ -720,7 +747,7 @@ async def test_an_unusable_key_is_a_failure_of_each_collector(api):
         document = await account.group.refresh_all()
         found = values(account, document, telemetry)
         accesses = await account.check_access()
-    assert all(str(access.error).endswith("the API key file is unusable: is empty") for access in accesses)
+    assert all(str(access.error).endswith("unusable API key file: is empty") for access in accesses)
     assert len(accesses) == len(COLLECTORS)
     in_background = {each.name for each in COLLECTORS if isinstance(each.endpoint, FanOutEndpoint)}
     failed = {name for name in chosen if found["telnyx_collector_failures_total", name, "unauthorized"]}
@@ -737,7 +764,7 @@ async def test_a_key_that_becomes_unusable_keeps_the_data():
 
     def api_key():
         if not keys:
-            raise KeyUnusable("the API key file is unusable: is empty")
+            raise KeyUnusable("unusable API key file: is empty")
         return keys[0]
 
     names = ("registrations", "active-calls")

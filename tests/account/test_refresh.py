@@ -543,7 +543,7 @@ async def test_a_view_has_the_indexes(refresher):
 
 async def test_an_unusable_key_is_not_logged_again(fetcher, refresher, recorder, logs):
     """A key file logs itself that it is unusable, so a refresh that fails because of it logs only at debug."""
-    fetcher.result = KeyUnusable("the API key file is unusable: is empty")
+    fetcher.result = KeyUnusable("unusable API key file: is empty")
     with pytest.raises(KeyUnusable):
         await refresher()
     assert recorder.events == [("failed", "unauthorized")]

@@ -310,7 +310,7 @@ def test_directory_that_cannot_be_listed_is_an_error():
     """If the directory can't be listed, the error says why."""
     with pytest.raises(UsageError) as caught:
         accounts_report("--telnyx.api-key-files=keys/acme/*")
-    assert str(caught.value) == "--telnyx.api-key-files='keys/acme/*': Not a directory"
+    assert str(caught.value) == "--telnyx.api-key-files='keys/acme/*': keys/acme can't be listed: Not a directory"
 
 
 def test_pattern_is_one_of_the_settings(keys):

@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 import pytest
-from programs import exporter, get, serve_api, wait_until
+from programs import ALL_COLLECTORS, exporter, get, serve_api, wait_until
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.sandbox import Account, create_app, create_shared_app
@@ -87,7 +88,7 @@ def test_access_of_all_accounts(keys, base_url):
     assert {row[0]: row[3][:12] for row in rows} == {
         "apac": "ok",
         "emea": "ok",
-        "empty": "the API key ",
+        "empty": "unusable API",
         "wrong": "HTTP status ",
     }
 
@@ -157,3 +158,58 @@ def test_each_log_line_about_an_account_names_it(keys, base_url, tmp_path):
     lines = [line for line in log.read_text().splitlines() if "msg=request " in line or "collector=" in line]
     assert {match[1] for line in lines if (match := re.search(r"account=(\w+)", line))} == set(FILES)
     assert [line for line in lines if "account=" not in line] == []
+
+
+OF_THE_EXPORTER = r"process_|python_|telnyx_exporter_(?!cache_|stale_)"
+"""Matches the beginnings of the names of metrics that belong to no account."""
+
+
+@pytest.mark.parametrize(
+    ("accept", "parse"),
+    [("text/plain", text_string_to_metric_families), ("application/openmetrics-text", parse_openmetrics)],
+    ids=["text", "OpenMetrics"],
+)
+def test_the_label_of_each_series(keys, base_url, tmp_path, accept, parse):
+    """With all collectors, `account` is the first label of each series of an account, and other series lack it.
+
+    The series of all accounts are in one block for each metric.
+    """
+    with exporter(tmp_path, *flags(keys, base_url), *ALL_COLLECTORS) as url:
+        wait_until(lambda: get(f"{url}/-/ready"), "being ready")
+        families = list(parse(get(f"{url}/metrics", Accept=accept)))
+    names = [family.name for family in families]
+    samples = [each for family in families for each in family.samples]
+    series = [(each.name, *sorted(each.labels.items())) for each in samples]
+    assert (len(names), len(series)) == (len(set(names)), len(set(series)))
+    for each in samples:
+        assert (next(iter(each.labels), None) == "account") != bool(re.match(OF_THE_EXPORTER, each.name)), each
+    assert {each.labels["account"] for each in samples if "account" in each.labels} == set(FILES)
+
+
+def test_the_series_of_an_account(keys, base_url):
+    """With all collectors, an account has the same series as an exporter of this account alone, but for the label."""
+    arguments = (*ALL_COLLECTORS, "--once.complete")
+    together = samples_of(run(keys, base_url, *arguments).stdout)
+    for name, key in KEYS.items():
+        (keys.parent / "alone").write_text(key)
+        command = (sys.executable, "-m", "exporter", "--telnyx.api-key-file=alone", f"--telnyx.base-url={base_url}")
+        result = subprocess.run((*command, *arguments), capture_output=True, text=True, cwd=keys.parent, check=True)
+        alone = {each for each in samples_of(result.stdout) if not re.match(OF_THE_EXPORTER, each[0])}
+        account = [("account", name)]
+        assert {(metric, *labels[1:]) for metric, *labels in together if labels[:1] == account} == alone
+
+
+@pytest.mark.parametrize(
+    ("shard", "numbers"),
+    [
+        ((), "accounts=4 shard=0 total_shards=1 files=4"),
+        (("--total-shards=9", "--shard=1"), "accounts=0 shard=1 total_shards=9 files=4"),
+    ],
+    ids=["all", "empty shard"],
+)
+def test_the_log_counts_the_accounts_at_the_start(keys, base_url, tmp_path, shard, numbers):
+    """At the start, a line has the numbers of accounts, files and shards. So an empty shard is not a riddle."""
+    log = tmp_path / "exporter.log"
+    with exporter(tmp_path, *flags(keys, base_url), *shard):
+        lines = wait_until(lambda: re.findall('msg="reading accounts" (.*)', log.read_text()), "reading accounts")
+    assert lines == [numbers]
