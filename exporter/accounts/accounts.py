@@ -84,8 +84,7 @@ class Accounts:
                 return
             changed = {name for name, key in keys.items() if before.get(name) != key}
             self._log_changes(keys)
-            await self._replace(keys, changed)
-            self.current.start_refreshes()
+            _start_refreshes(await self._replace(keys, changed))
 
     async def reload(self) -> None:
         """Load the configuration and replace all accounts. They keep what data they can. Raises `ValueError`."""
@@ -98,8 +97,7 @@ class Accounts:
             self._configuration = configuration
             if "" not in keys:
                 self._log_changes(keys)
-            await self._replace(keys, keys.keys())
-            self.current.start_refreshes()
+            _start_refreshes(await self._replace(keys, keys.keys()))
 
     def _log_changes(self, keys: Mapping[str, ApiKey]) -> None:
         """Log which accounts of this shard are new, removed, or have another key."""
@@ -113,8 +111,8 @@ class Accounts:
         if found:
             _log.info("API key files changed", **found, accounts=len(own))
 
-    async def _replace(self, keys: Mapping[str, ApiKey], changed: Collection[str]) -> None:
-        """Create the accounts of this shard that changed, and close those that are no longer needed."""
+    async def _replace(self, keys: Mapping[str, ApiKey], changed: Collection[str]) -> Iterable[Account]:
+        """Create the accounts of this shard that changed, and close those that are no longer needed. Return the new."""
         configuration = self._configuration
         own = dict.fromkeys(configuration.owned(keys))
         created: dict[str, Account] = {}
@@ -144,6 +142,7 @@ class Accounts:
             await account.close()
             if name not in own:
                 self._telemetry.remove_account(name)
+        return created.values()
 
     async def watch_keys(self) -> None:
         """Read the keys every few seconds. While that fails, all accounts continue with the keys that they have."""
@@ -171,3 +170,9 @@ class Accounts:
     async def close(self) -> None:
         """Close all accounts."""
         await asyncio.gather(*(account.close() for account in self._accounts.values()))
+
+
+def _start_refreshes(created: Iterable[Account]) -> None:
+    """Start the refreshes of new accounts. Those of the others start when they are due, unless no scrapes arrive."""
+    for account in created:
+        account.group.start_refreshes()

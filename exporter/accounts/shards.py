@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
+
+_MAX_NAMES = 2**15
+"""How many owners are kept in memory."""
 
 
+@lru_cache(_MAX_NAMES)
 def owner_of(account: str, total_shards: int) -> int:
     """Return the shard that an account belongs to, from 0 to `total_shards - 1`.
 

@@ -6,10 +6,7 @@ import asyncio
 import itertools
 import sys
 from collections import deque
-from typing import TYPE_CHECKING, Self
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from typing import Self
 
 SLOW = 1.0
 """Seconds after which a request counts as slow."""
@@ -21,8 +18,9 @@ class RequestSlots:
     A free slot goes to the waiting account that has the fewest requests in flight. Of several, it goes to the one that
     has waited longest since it last got a slot.
 
-    An account is slow if its last request failed or was slow, or if one in flight is. Slow accounts have at most half
-    of the slots together, so that accounts whose requests hang leave the other half to the others.
+    An account is slow if its last request was slow, or if one in flight is. Slow accounts have at most half of the
+    slots together, so that accounts whose requests hang leave the other half to the others. A quick failure, such as
+    that of a refused endpoint, holds no slot for long, so it is not slow.
     """
 
     def __init__(self, limit: int) -> None:
@@ -93,7 +91,7 @@ class Slots:
         self.turn = 0
         """When the account began to wait for its next slot, as a number of the pool."""
         self.last_was_slow = False
-        """Whether the last request failed or was slow."""
+        """Whether the last request was slow."""
 
     async def acquire(self) -> Slot:
         """Wait for a slot."""
@@ -107,7 +105,7 @@ class Slots:
 
     @property
     def is_slow(self) -> bool:
-        """Whether the last request failed or was slow, or one in flight is."""
+        """Whether the last request was slow, or one in flight is."""
         oldest = next(iter(self.in_flight), None)
         return self.last_was_slow or (oldest is not None and oldest.seconds > SLOW)
 
@@ -136,11 +134,8 @@ class Slot:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        # A request that is cancelled, for example because another one of its refresh failed, has not failed itself.
-        self.account.last_was_slow = isinstance(error, Exception) or self.seconds > SLOW
+    def __exit__(self, *_: object) -> None:
+        self.account.last_was_slow = self.seconds > SLOW
         self.release()
 
 

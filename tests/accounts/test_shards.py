@@ -64,3 +64,11 @@ def test_new_shard_takes_only_its_part(total):
     moved = [after for before, after in owners.values() if before != after]
     assert set(moved) == {total}
     assert len(moved) == pytest.approx(len(ACCOUNTS) / (total + 1), rel=0.15)
+
+
+def test_an_owner_is_determined_once():
+    """The owner of an account is determined once, because thousands of key files are read every few seconds."""
+    before = owner_of.cache_info()
+    assert len({owner_of("determined once", 1000) for _ in range(100)}) == 1
+    after = owner_of.cache_info()
+    assert (after.misses - before.misses, after.hits - before.hits) == (1, 99)
