@@ -37,9 +37,10 @@ class Cache(Generic[T]):
     """Caches the result of `refresh`.
 
     `ttl` and `max_stale` are seconds. The TTL of the first value is `first_ttl`, so that caches which start together do
-    not refresh together ever after. After a failure, the next refresh starts one TTL later at the earliest, and at
-    least 1 s later. Each further failure doubles that, up to `MAX_BACKOFF`, or the TTL if that is longer. `retry_after`
-    returns the seconds to wait at least after an error.
+    not refresh together ever after. That of the first value after a pause, an outage or `expire` is `first_ttl`, too.
+    After a failure, the next refresh starts one TTL later at the earliest, and at least 1 s later. Each further failure
+    doubles that, up to `MAX_BACKOFF`, or the TTL if that is longer. `retry_after` returns the seconds to wait at least
+    after an error.
     """
 
     def __init__(
@@ -54,10 +55,9 @@ class Cache(Generic[T]):
     ) -> None:
         self._refresh = refresh
         self._ttl = ttl
+        self._first_ttl = ttl if first_ttl is None else first_ttl
         self._value_ttl = ttl
-        """The TTL of the current value."""
-        self._next_ttl = ttl if first_ttl is None else first_ttl
-        """The TTL of the value that the next successful refresh returns."""
+        """The TTL of the current value. 0 if it has expired."""
         self._max_stale = max_stale
         self._retry_after = retry_after
         self._clock = clock
@@ -92,8 +92,12 @@ class Cache(Generic[T]):
     def adopt(self, other: Cache[T]) -> None:
         """Take over the value of another cache, with its age."""
         self._value, self._refreshed_at = other._value, other._refreshed_at
-        if self._value is not None:
-            self._next_ttl = self._ttl
+        if other._value_ttl < other._ttl:  # that of a first value, or of one that has expired
+            self._value_ttl = min(self._first_ttl, other._value_ttl)
+
+    def expire(self) -> None:
+        """Make the value stale. It is returned until the next refresh, which can start without waiting for the TTL."""
+        self._value_ttl = 0.0
 
     def adopt_wait(self, other: Cache[T]) -> None:
         """Take over the error and the backoff of another cache: start no refresh before the other one would."""
@@ -129,6 +133,7 @@ class Cache(Generic[T]):
                 await self._running
 
     async def _run(self) -> None:
+        is_first = self._value is None or not self._value_ttl or self._clock() - self._refreshed_at > 2 * self._ttl
         try:
             value = await self._refresh()
         except Exception as error:  # noqa: BLE001 -- callers must get the current state, whatever the error is
@@ -138,7 +143,7 @@ class Cache(Generic[T]):
             self._next_refresh = self._clock() + max(backoff, self._retry_after(error))
         else:
             self._value, self._error, self._failures = value, None, 0
-            self._value_ttl, self._next_ttl = self._next_ttl, self._ttl
+            self._value_ttl = self._first_ttl if is_first else self._ttl
             self._refreshed_at = self._clock()
             self._next_refresh = self._refreshed_at + self._value_ttl
         finally:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 MAX_NAMES = 10
 """Maximum number of names in a log line."""
-_LOGFMT = structlog.processors.LogfmtRenderer(key_order=("time", "level", "msg"), bool_as_flag=False)
+_LOGFMT = structlog.processors.LogfmtRenderer(
+    key_order=("time", "level", "msg", "account"), drop_missing=True, bool_as_flag=False
+)
 
 
 def _render_logfmt(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
@@ -52,6 +54,7 @@ def configure_logging(
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         _shorten_traceback,
         structlog.processors.EventRenamer("msg"),
+        structlog.contextvars.merge_contextvars,  # such as the account that is being read
     ]
     structlog.configure(
         processors=[*shared, _RENDERERS[form]],

@@ -213,7 +213,7 @@ def only_types(*record_types: str) -> str:
 
 def of_profile(promql: str) -> str:
     """Limit a query by profile to the profile of the selected connection."""
-    return f"({promql}) and on (profile_id) {CONNECTION_PROFILE}"
+    return f"({promql}) and on (account, profile_id) {CONNECTION_PROFILE}"
 
 
 def number_of(metric: str, collector: str, matcher: str = "") -> str:

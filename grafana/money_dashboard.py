@@ -127,9 +127,10 @@ LIMIT_SHARE = connections_by_scope("/")
 
 PROFILE_LABELS = ("traffic_type", "service_plan", "usage_payment_method", "call_recording_type", "billing_group_id")
 DESTINATIONS = by_profile_and_name(profile_metric("destination_info"), "country")
+_SELECTED_CONNECTIONS = connection_profiles('{outbound_voice_profile_id=~"$profile"}')
 _WITH_PROFILE = (
-    f"""{connection_profiles('{outbound_voice_profile_id=~"$profile"}')} * on (profile_id) group_left (profile_name)"""
-    f" topk by (profile_id) (1, {by_profile_and_name(profile_metric('enabled'))})"
+    f"{_SELECTED_CONNECTIONS} * on (account, profile_id) group_left (profile_name)"
+    f" topk by (account, profile_id) (1, {by_profile_and_name(profile_metric('enabled'))})"
 )
 PROFILE_OF_CONNECTIONS = f"max by (account, connection_id, connection_name, profile_name) ({_WITH_PROFILE})"
 """Whether the profile of each connection is enabled."""
@@ -137,7 +138,7 @@ PROFILE_OF_CONNECTIONS = f"max by (account, connection_id, connection_name, prof
 
 def state() -> tuple[Panel, ...]:
     """Return the numbers at the top: whether something stops calls."""
-    in_use = f"{ENABLED} == 0 and on (profile_id) ({USED})"
+    in_use = f"{ENABLED} == 0 and on (account, profile_id) ({USED})"
     return (
         stat_panel(
             "Blocked products",
@@ -301,11 +302,11 @@ def profiles() -> tuple[Panel, ...]:
                 unit="currencyUSD",
                 mappings=NO_LIMIT,
             ),
-            Column("Countries", promql=f"count by (profile_id) ({DESTINATIONS})"),
+            Column("Countries", promql=f"count by (account, profile_id) ({DESTINATIONS})"),
             Column("Connections (Telnyx)", promql=by_profile("connections")),
             Column(
                 "Connections (exporter)",
-                promql=f"count by (profile_id) ({connection_profiles()}) or 0 * {ENABLED}",
+                promql=f"count by (account, profile_id) ({connection_profiles()}) or 0 * {ENABLED}",
             ),
             Column("Traffic", label="traffic_type"),
             Column("Plan", label="service_plan"),
@@ -314,7 +315,7 @@ def profiles() -> tuple[Panel, ...]:
             Column("Billing group", label="billing_group_id"),
             Column("ID", label="profile_id"),
             rows=by_profile_and_name(profile_metric("info", SELECTED)),
-            labels=(f"max by (profile_id, {', '.join(PROFILE_LABELS)}) ({profile_metric('info')})",),
+            labels=(f"max by (account, profile_id, {', '.join(PROFILE_LABELS)}) ({profile_metric('info')})",),
             sort="State",
             no_value=needs(PROFILES),
         ),

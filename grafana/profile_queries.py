@@ -6,7 +6,7 @@ from queries import by_id_and_name, latest, newest
 
 PROFILES = "outbound-voice-profiles"
 """The collector that reads them."""
-BY_PROFILE = "max by (profile_id)"
+BY_PROFILE = "max by (account, profile_id)"
 
 
 def profile_metric(name: str, only: str = "") -> str:
@@ -15,7 +15,7 @@ def profile_metric(name: str, only: str = "") -> str:
 
 
 def by_profile(name: str) -> str:
-    """Return a query for a metric of profiles with the profile ID as its only label."""
+    """Return a query for a metric of profiles by account and profile ID."""
     return f"{BY_PROFILE} ({profile_metric(name)})"
 
 
@@ -37,9 +37,9 @@ def connection_profiles(selector: str = '{outbound_voice_profile_id!=""}', only:
 
 
 ENABLED = by_profile("enabled")
-USED = f"{by_profile('connections')} > 0 or group by (profile_id) ({connection_profiles()})"
+USED = f"{by_profile('connections')} > 0 or group by (account, profile_id) ({connection_profiles()})"
 """Profiles that a connection uses: as Telnyx counts, or as the lists of connections say."""
-STATE = f"{ENABLED} == 1 or ({ENABLED} and on (profile_id) ({USED})) or ({ENABLED} + 2)"
+STATE = f"{ENABLED} == 1 or ({ENABLED} and on (account, profile_id) ({USED})) or ({ENABLED} + 2)"
 """1 for profiles that are enabled, 0 for those that are disabled and in use, 2 for those that are disabled and not."""
 
 _LIMIT_OFF = f"{by_profile('daily_spend_limit_enabled')} == 0"

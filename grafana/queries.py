@@ -1,7 +1,8 @@
 """PromQL for the dashboards: one series per connection, however many replicas expose it.
 
 With --telnyx.api-key-files, one exporter exposes several accounts, and each series of an account has the label
-`account`. So a query that joins series of one exporter joins them on the account, too. IDs are unique across accounts.
+`account`. So a query that joins series of one exporter joins them on the account, too. Connection IDs are unique across
+accounts.
 """
 
 from __future__ import annotations

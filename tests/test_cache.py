@@ -133,8 +133,41 @@ async def test_an_adopted_value_is_not_the_first(api):
     first, second = cache_of(api), cache_of(api, first_ttl=3.0)
     await first.get(None)
     second.adopt(first)
+    second.start_refresh()
+    await settle()
+    assert api.started == [1000]
     await scrape(second, 25)
     assert api.started == [1000, 1010, 1020]
+
+
+async def test_an_adopted_first_value_keeps_its_ttl(api):
+    """If the first value is taken over, caches that started together still refresh at different times."""
+    first, second = cache_of(api, first_ttl=3.0), cache_of(api, first_ttl=3.0)
+    await first.get(None)
+    second.adopt(first)
+    await scrape(second, 15)
+    assert api.started == [1000, 1003, 1013]
+
+
+async def test_the_first_value_after_a_pause(api):
+    """After a pause in which nobody asked for it, the next value has the TTL of the first one, too."""
+    cache = cache_of(api, first_ttl=3.0)
+    await scrape(cache, 5)
+    await asyncio.sleep(25)
+    await scrape(cache, 15)
+    assert api.started == [1000, 1003, 1030, 1033, 1043]
+
+
+async def test_an_expired_value(api):
+    """An expired value is returned until the next refresh, also elsewhere. The next value is like a first one."""
+    first, second, third = (cache_of(api, first_ttl=3.0) for _ in range(3))
+    await scrape(first, 5)
+    second.adopt(first)
+    second.expire()
+    third.adopt(second)
+    assert second.peek() == third.peek() == Entry(2, 2.0, stale=True, error=None, hit=False)
+    await scrape(third, 15)
+    assert api.started == [1000, 1003, 1005, 1008, 1018]
 
 
 async def test_a_refresh_can_start_without_a_caller_who_waits(api):

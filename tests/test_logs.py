@@ -236,3 +236,30 @@ def test_location_of_an_error_that_was_not_raised():
 def test_a_line_has_only_some_names(names, text):
     """A log line contains a limited number of names, and says how many there are besides."""
     assert join_some(names) == text
+
+
+@pytest.mark.parametrize("logger", [structlog.get_logger, logging.getLogger], ids=["structlog", "logging"])
+def test_the_account_is_in_the_line(read_log, logger):
+    """Each line about an account, also of libraries, has its name after the message."""
+    with structlog.contextvars.bound_contextvars(account="emea"):
+        configure_logging("info", "logfmt")
+        logger().warning("refreshed")
+        configure_logging("info", "json")
+        logger().warning("refreshed")
+    logger().warning("no account")
+    first, second, third = read_log()
+    assert re.fullmatch(r"time=\S+Z level=warning msg=refreshed account=emea", first)
+    assert second.endswith('"msg": "refreshed", "account": "emea"}')
+    assert "account" not in json.loads(third)
+
+
+def test_the_account_comes_before_other_fields(read_log):
+    """In logfmt, the account follows the message, wherever it is set. A line's own account has precedence."""
+    configure_logging("info", "logfmt")
+    with structlog.contextvars.bound_contextvars(account="emea"):
+        structlog.get_logger().info("refreshed", rows=7)
+        structlog.get_logger().info("refreshed", rows=7, account="apac")
+    assert [line.partition(" level=")[2] for line in read_log()] == [
+        "info msg=refreshed account=emea rows=7",
+        "info msg=refreshed account=apac rows=7",
+    ]

@@ -96,6 +96,9 @@ class CachedCollector:
         self._max_wait = max_wait
         self._is_exposed = is_exposed
         self._progress = progress
+        self._families: Sequence[FamilyBlocks] = ()
+        self._state: tuple[View | None, int] | None = None
+        """The data, and the number of refreshes, from which the families were made."""
 
     @property
     def name(self) -> str:
@@ -168,5 +171,9 @@ class CachedCollector:
         await self._source.close()
 
     def families(self, view: View | None) -> Sequence[FamilyBlocks]:
-        """Return the families of this data and of the status."""
-        return [*(view.families if view else ()), *self.status.render(view, self._is_exposed)]
+        """Return the families of this data and of the status. They are rendered again only after a change."""
+        state = view, self.status.refreshes
+        if state != self._state:
+            status = self.status.render(view, self._is_exposed)
+            self._families, self._state = [*(view.families if view else ()), *status], state
+        return self._families

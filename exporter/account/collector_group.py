@@ -82,6 +82,11 @@ class CollectorGroup:
         for collector in self.collectors.values():
             collector.cache.start_refresh()
 
+    def expire(self) -> None:
+        """Make all data stale. It is shown until the next refreshes, which can start without waiting for a TTL."""
+        for collector in self.collectors.values():
+            collector.cache.expire()
+
     def refresh_in_background(self) -> None:
         """Start the refreshes that are due, while scrapes arrive. Do nothing if scrapes start them."""
         if self._in_background and not self._is_idle:

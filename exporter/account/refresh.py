@@ -185,7 +185,7 @@ class Refresher:
     def _log_failure(self, error: TelnyxError, seconds: float) -> None:
         for observer in self._observers:
             observer.record_refresh_failure(seconds, error.reason)
-        if error.reason == self._failing:
+        if error.reason == self._failing or error.is_logged_elsewhere:
             _log.debug("refresh still fails", collector=self._collector, reason=error.reason, error=str(error))
         else:
             _log.warning(
@@ -195,7 +195,7 @@ class Refresher:
                 error=str(error),
                 advice=error.advice,
             )
-        self._failing = error.reason
+            self._failing = error.reason
 
 
 def log_changes(collector: str, changes: Mapping[str, Sequence[str]]) -> None:

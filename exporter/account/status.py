@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exporter.collectors.families import Family
-from exporter.exposition.renderer import render_family
+from exporter.exposition.renderer import render_families
 from exporter.telnyx.errors import REASONS
 
 if TYPE_CHECKING:
@@ -59,11 +59,8 @@ class CollectorStatus:
 
     def render(self, view: View | None, is_exposed: Callable[[str], bool]) -> Sequence[FamilyBlocks]:
         """Render the exposed metrics. `view` is the collector's current data."""
-        return [
-            render_family(family, family.samples(self, view), self.account)
-            for family in STATUS_FAMILIES
-            if is_exposed(family.name)
-        ]
+        exposed = [family for family in STATUS_FAMILIES if is_exposed(family.name)]
+        return render_families(exposed, [family.samples(self, view) for family in exposed], self.account)
 
 
 class AnyUp:

@@ -73,6 +73,11 @@ class AccountSet:
         return f"there is no account {account!r}: no API key file has this name"
 
     @property
+    def all_shards(self) -> int:
+        """The number of accounts of all shards."""
+        return len(self.groups) + len(self._elsewhere)
+
+    @property
     def is_ready(self) -> bool:
         """Whether every collector has refreshed or failed once, or several accounts have had enough time for it."""
         has_had_time = "" not in self.groups and self._clock() - self._started_at > MAX_STARTUP

@@ -45,10 +45,6 @@ class Configuration(NamedTuple):
         """Return the names of the accounts of this shard."""
         return [name for name in names if owner_of(name, self.total_shards) == self.shard]
 
-    def create_all(self, keys: Mapping[str, ApiKey]) -> Mapping[str, Account]:
-        """Create the accounts of this shard."""
-        return {name: self.create(name, keys[name]) for name in self.owned(keys)}
-
 
 class Accounts:
     """Creates an account for each API key of this shard, and replaces it when its key or the configuration changes.
@@ -86,12 +82,9 @@ class Accounts:
             before, keys = self._keys, await asyncio.to_thread(self._configuration.read_keys)
             if keys == before:
                 return
-            changed = [name for name, key in keys.items() if name in before and before[name] != key]
-            added = [name for name in keys if name not in before]
-            removed = [name for name in before if name not in keys]
-            names = {"added": added, "removed": removed, "changed": changed}
-            _log.info("API key files changed", **{kind: join_some(found) for kind, found in names.items() if found})
-            await self._replace(keys, {*changed, *added})
+            changed = {name for name, key in keys.items() if before.get(name) != key}
+            self._log_changes(keys)
+            await self._replace(keys, changed)
             self.current.start_refreshes()
 
     async def reload(self) -> None:
@@ -103,22 +96,39 @@ class Accounts:
             except OSError as error:
                 raise ValueError(f"the API key files can't be read: {error.strerror}") from None
             self._configuration = configuration
+            if "" not in keys:
+                self._log_changes(keys)
             await self._replace(keys, keys.keys())
             self.current.start_refreshes()
+
+    def _log_changes(self, keys: Mapping[str, ApiKey]) -> None:
+        """Log which accounts of this shard are new, removed, or have another key."""
+        own = self._configuration.owned(keys)
+        names = {
+            "added": [name for name in own if name not in self._accounts],
+            "removed": [name for name in self._accounts if name not in own],
+            "changed": [name for name in own if name in self._accounts and self._keys[name] != keys[name]],
+        }
+        found = {kind: join_some(some) for kind, some in names.items() if some}
+        if found:
+            _log.info("API key files changed", **found, accounts=len(own))
 
     async def _replace(self, keys: Mapping[str, ApiKey], changed: Collection[str]) -> None:
         """Create the accounts of this shard that changed, and close those that are no longer needed."""
         configuration = self._configuration
         own = dict.fromkeys(configuration.owned(keys))
+        created: dict[str, Account] = {}
         for name in own:
-            self._telemetry.account(name)  # here, because a thread must not change what a scrape renders
-        new_keys = {name: key for name, key in keys.items() if name in changed}
-        created = await asyncio.to_thread(configuration.create_all, new_keys)
+            if name in changed:
+                created[name] = configuration.create(name, keys[name])
+                await asyncio.sleep(0)  # so that scrapes don't wait until all are created
         closing = {name: account for name, account in self._accounts.items() if name in created or name not in own}
         for name, account in closing.items():
             await account.group.close()  # a refresh that ends later would overwrite the metrics of the new account
             if name in created:
                 created[name].adopt(account)
+                if name and keys[name] != self._keys[name]:  # the key can belong to another account of Telnyx
+                    created[name].group.expire()
         self._accounts = {name: created.get(name) or self._accounts[name] for name in own}
         self._keys = keys
         self.current = AccountSet(

@@ -24,5 +24,5 @@ class KeyOfFile:
     def __call__(self) -> str:
         """Return the key. Raises `KeyUnusable`."""
         if self.file.key is None:
-            raise KeyUnusable(f"the API key file is unusable: {self.file.problem}")
+            raise KeyUnusable(f"unusable API key file: {self.file.problem}")
         return self.file.key

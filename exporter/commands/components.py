@@ -218,7 +218,7 @@ async def open_accounts(
                 create_progress=create_progress if is_single else no_progress,
             )
             keys = read_keys()
-            accounts = configuration.create_all(keys)
+            accounts = {name: configuration.create(name, keys[name]) for name in configuration.owned(keys)}
             if not is_single:
                 telemetry.record_key_files(len(keys), len(accounts))
             try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from exporter.collectors.registry import enabled_collectors
-from exporter.commands.components import ONLY_FOR_TELNYX, is_owned
+from exporter.commands.components import ONLY_FOR_TELNYX, is_owned, reads_key_files
 from exporter.config.flags import UsageError
 from exporter.config.keys.key_files import NAME_RULE, find_keys
 from exporter.config.loading.messages import printable
@@ -79,6 +79,8 @@ def _text(given: Given) -> str:
 def _why_unused(settings: Settings, given: Given) -> str:
     if settings.demo and given.option.dotted_path in ONLY_FOR_TELNYX:
         return " (not used: a demo reads no Telnyx account)"
+    if given.option.dotted_path == "telnyx.max_concurrency" and not reads_key_files(settings):
+        return " (not used: it limits the accounts of --telnyx.api-key-files)"
     return ""
 
 

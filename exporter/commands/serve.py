@@ -14,7 +14,15 @@ import structlog
 
 from exporter.accounts.accounts import Accounts
 from exporter.build import BUILD_INFO
-from exporter.commands.components import api_server, configure_accounts, metric_filter, open_keys, read_settings
+from exporter.commands.background import in_background
+from exporter.commands.components import (
+    api_server,
+    configure_accounts,
+    metric_filter,
+    open_keys,
+    read_settings,
+    reads_key_files,
+)
 from exporter.config.flags import BindError, UsageError, check_reloadable
 from exporter.config.reload import Reloader
 from exporter.config.web.paths import WebPaths
@@ -29,7 +37,7 @@ from exporter.web.web_config import SOURCE as WEB_SOURCE
 from exporter.web.web_config import WebConfigFile
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from starlette.types import ASGIApp
 
@@ -76,16 +84,6 @@ def _inherit_sockets() -> Sequence[socket.socket]:
     raise UsageError("--web.systemd-socket: systemd passed no socket; start the socket unit, not only the service")
 
 
-@contextlib.asynccontextmanager
-async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run a coroutine in the background and cancel it on exit."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-
-
 async def _reload_on(event: asyncio.Event, reload: Callable[[], Coroutine[None, None, None]]) -> None:
     while True:
         await event.wait()
@@ -123,7 +121,7 @@ async def serve(
             sources[WEB_SOURCE] = web_config
         telemetry.record_config_loaded("settings", time.time())
         reload = Reloader(sources, telemetry)
-        await stack.enter_async_context(_background(_reload_on(reload_requested, reload)))
+        await stack.enter_async_context(in_background(lambda: _reload_on(reload_requested, reload)))
         app: ASGIApp = create_app(
             lambda: accounts.current,
             telemetry,
@@ -132,7 +130,7 @@ async def serve(
         )
         incidents = IncidentLog(telemetry.count_incident)
         if web_config is not None:
-            await stack.enter_async_context(_background(web_config.watch(telemetry)))
+            await stack.enter_async_context(in_background(lambda: web_config.watch(telemetry)))
             app = WebConfigMiddleware(app, lambda: web_config.config, incidents, paths=paths)
         tls = None if web_config is None else web_config.tls
         await stack.enter_async_context(serving(app, *listeners, observer=incidents, tls=tls))
@@ -146,9 +144,16 @@ async def serve(
                 urls["external_url"] = f"{web.external_url}/"
             _log.info("listening", **urls)
         accounts.current.start_refreshes()
-        if settings.telnyx.api_key_files:
-            await stack.enter_async_context(_background(accounts.watch_keys()))
-            await stack.enter_async_context(_background(accounts.refresh_in_background()))
+        if reads_key_files(settings):
+            _log.info(
+                "reading accounts",
+                accounts=len(accounts.current.groups),
+                shard=settings.shard,
+                total_shards=settings.total_shards,
+                files=accounts.current.all_shards,
+            )
+            await stack.enter_async_context(in_background(accounts.watch_keys))
+            await stack.enter_async_context(in_background(accounts.refresh_in_background))
         await stop.wait()
         _log.info("stopping")
     return 0

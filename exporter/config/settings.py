@@ -130,8 +130,8 @@ class TelnyxSettings(SettingsGroup):
     )
     api_key_files: Glob | None = _setting(
         None,
-        "Files that contain the API keys of several accounts, such as /keys/*: one account each, named by what * "
-        "matches; read again every 5s.",
+        "Pattern of files with the API keys of several accounts, such as /keys/*. Each file is an account, and the "
+        "text that the * matches is its name. Read again every 5s.",
         "GLOB",
     )
     ca_file: FilePath | None = _setting(
@@ -153,11 +153,11 @@ class TelnyxSettings(SettingsGroup):
     page_size: int = _setting("250", "Rows per page, 1 to 250.", "N", ge=1, le=250)
     concurrency: int = _setting("4", "Pages to read at the same time, 1 to 32.", "N", ge=1, le=32)
     max_concurrency: int = _setting(
-        "32", "Maximum requests at the same time, of all accounts of --telnyx.api-key-files together.", "N", ge=1
+        "32", "Maximum number of requests in progress, over all accounts of --telnyx.api-key-files.", "N", ge=1
     )
     max_requests_per_second: float = _setting(
         "5",
-        "Maximum requests per second of all collectors but credential-connections together, with bursts of 20.",
+        "Maximum requests per second of an account, except for credential-connections, with bursts of 20.",
         "N",
         ge=0.1,
         allow_inf_nan=False,

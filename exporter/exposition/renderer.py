@@ -89,10 +89,9 @@ class Renderer:
         """
         families, row_families = self._collector.snapshot_families, self._collector.row_families
         samples = [_samples_of(family, snapshot, connections) for family in families]
-        blocks = compress(*map(_render_samples, families, samples, itertools.repeat(self._account)))
         self._batches = dict(map(self._batch, _slices(snapshot.pages, _BATCH_PAGES)))
         return [
-            *(FamilyBlocks(family, (block,)) for family, block in zip(families, blocks, strict=True)),
+            *render_families(families, samples, self._account),
             *(
                 FamilyBlocks(family, [batch.blocks[number] for batch in self._batches.values()])
                 for number, family in enumerate(row_families)
@@ -200,9 +199,12 @@ def _samples_of(
     return counts.items()
 
 
-def render_family(family: Family, samples: Iterable[Sample], account: str = "") -> FamilyBlocks:
-    """Render a family without identity labels."""
-    return FamilyBlocks(family, compress(_render_samples(family, samples, account)))
+def render_families(
+    families: Sequence[Family], samples: Iterable[Iterable[Sample]], account: str = ""
+) -> Sequence[FamilyBlocks]:
+    """Render families without identity labels, each with its samples."""
+    blocks = compress(*map(_render_samples, families, samples, itertools.repeat(account)))
+    return [FamilyBlocks(family, (block,)) for family, block in zip(families, blocks, strict=True)]
 
 
 def _render_samples(family: Family, samples: Iterable[Sample], account: str) -> bytes:

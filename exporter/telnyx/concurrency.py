@@ -57,6 +57,8 @@ class RequestSlots:
             self._active.add(account)
             account.turn = next(self._turns)
             account.queue.popleft().set_result(slot)
+            if not account.queue:
+                self._waiting.discard(account)
 
     def release(self, slot: Slot) -> None:
         """Take a slot back."""
@@ -68,12 +70,12 @@ class RequestSlots:
 
     def _next_account(self) -> Slots | None:
         """Return the account that gets the next slot, or None if there is no free slot or no account may have it."""
+        if sum(len(account.in_flight) for account in self._active) >= self._limit:
+            return None
         for account in tuple(self._waiting):
             account.forget_cancelled()
             if not account.queue:
                 self._waiting.discard(account)
-        if sum(len(account.in_flight) for account in self._active) >= self._limit:
-            return None
         slow = sum(len(account.in_flight) for account in self._active if account.is_slow)
         allowed = [account for account in self._waiting if slow < self._slow_limit or not account.is_slow]
         return min(allowed, key=lambda account: (len(account.in_flight), account.turn), default=None)

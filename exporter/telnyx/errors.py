@@ -13,6 +13,7 @@ TelnyxError
 │   └── ProxyServerError
 ├── RequestTimeout           reason "timeout"
 ├── Malformed                reason "malformed"
+├── KeyUnusable              reason "unauthorized"
 ├── Internal                 reason "internal"
 └── StatusError              (an HTTP error response; has its status)
     ├── BadRequest           reason "bad_request"
@@ -44,6 +45,9 @@ class TelnyxError(Exception):
 
     is_temporary: ClassVar[bool] = False
     """Whether the request is sent again within the same refresh."""
+
+    is_logged_elsewhere: ClassVar[bool] = False
+    """Whether another log line already says it, so that a refresh that fails needs none."""
 
     retry_after: float | None = None
     """Seconds that Telnyx asked to wait, or None if it did not ask."""
@@ -176,13 +180,17 @@ class Unauthorized(StatusError):
     """401: the key is wrong, revoked, or belongs to another environment."""
 
     reason = "unauthorized"
-    advice = "Check the API key in TELNYX_API_KEY or --telnyx.api-key-file; Telnyx does not accept it."
+    advice = (
+        "Check the API key in TELNYX_API_KEY, --telnyx.api-key-file or --telnyx.api-key-files; "
+        "Telnyx does not accept it."
+    )
 
 
 class KeyUnusable(TelnyxError):
-    """The file of the API key can't be used."""
+    """The file of the API key can't be used. No request is sent. The file's own log line says why."""
 
     reason = "unauthorized"
+    is_logged_elsewhere = True
     advice = "Write the API key of the account to its file; the exporter reads it again within ten seconds."
 
 

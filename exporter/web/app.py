@@ -75,7 +75,9 @@ def create_app(
     """
 
     async def status(_: Request) -> Response:
-        return HTMLResponse(render_page(current_accounts().states(), paths, time.time()), headers=_SECURITY_HEADERS)
+        accounts = current_accounts()
+        page = render_page(accounts.states(), paths, time.time(), has_keys=accounts.all_shards > 0)
+        return HTMLResponse(page, headers=_SECURITY_HEADERS)
 
     async def redirect(_: Request) -> Response:
         return RedirectResponse(paths.page, 302)

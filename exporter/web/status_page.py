@@ -26,7 +26,7 @@ _PAGE = """\
 <style>
 :root {{ color-scheme: light dark; --good: #1a7f37; --bad: #c4320a; --line: #8884; }}
 @media (prefers-color-scheme: dark) {{ :root {{ --good: #4ac26b; --bad: #ff8f6b; }} }}
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 42rem; margin: 0 auto; padding: 1.5rem 1rem; }}
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 52rem; margin: 0 auto; padding: 1.5rem 1rem; }}
 h1 {{ font-size: 1.4rem; margin: 0 0 1rem; }}
 .state {{ border-left: .3rem solid var(--{tone}); padding: .5rem 1rem; margin: 1rem 0; }}
 .state strong {{ color: var(--{tone}); }}
@@ -51,8 +51,11 @@ nav {{ border-top: 1px solid var(--line); padding-top: 1rem; display: flex; flex
 """
 
 
-def render_page(states: Sequence[CollectorState], paths: WebPaths, now: float) -> str:
-    """Render the page for the states of the collectors. `now` is the Unix time in seconds."""
+def render_page(states: Sequence[CollectorState], paths: WebPaths, now: float, *, has_keys: bool = True) -> str:
+    """Render the page for the states of the collectors. `now` is the Unix time in seconds.
+
+    `has_keys` is whether any shard has an account.
+    """
     failing = [state for state in states if state.entry.error is not None]
     has_accounts = any(state.account for state in states)
     title, tone = "Connected to Telnyx", "good"
@@ -60,8 +63,10 @@ def render_page(states: Sequence[CollectorState], paths: WebPaths, now: float) -
         title, tone = "The last refresh failed", "bad"
         if len(states) > 1:
             title = f"The last refresh of {len(failing)} of {len(states)} collectors failed"
+    elif not has_keys:
+        title, tone = "No API key file matches --telnyx.api-key-files", "bad"
     elif not states:
-        title = "No accounts"
+        title = "No accounts in this shard"
     elif all(state.entry.value is None for state in states):
         title = "No current data from Telnyx"
     return _PAGE.format(
@@ -92,7 +97,7 @@ def _failure(state: CollectorState) -> str:
 def _row(state: CollectorState, now: float, *, has_accounts: bool) -> str:
     view = state.entry.value
     rows = "unknown"
-    last = "never, or too long ago to show" if state.entry.error else "not yet, or too long ago: a scrape starts it"
+    last = "never, or too long ago to show" if state.entry.error else "not yet, or too long ago: scrapes update it"
     if view is not None and view.refreshed_at:
         age = max(0.0, now - view.refreshed_at)
         rows = f"{view.row_count}{' when last read' if state.entry.error else ''}"

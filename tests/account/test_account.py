@@ -1,16 +1,18 @@
 import asyncio
+from collections import defaultdict
 
 import certifi
 import pytest
+from collectors import FunctionSource, view_of
 from connections import text_of
-from fake_api import FakeApi, connections, late, listing, respond, silence, telnyx_error
+from fake_api import FakeApi, connection, connections, late, listing, respond, silence, telnyx_error
 from progress_recorder import ProgressRecorder
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from exporter.account.account import MAX_WAIT, Account
+from exporter.account.account import BACKGROUND_RENDER_INTERVAL, MAX_WAIT, Account
 from exporter.accounts.accounts import Accounts, Configuration
-from exporter.collectors.collector import Collector, ListEndpoint, ObjectEndpoint
+from exporter.collectors.collector import Collector, FanOutEndpoint, ListEndpoint, ObjectEndpoint
 from exporter.collectors.families import gauge, whole_row
 from exporter.collectors.registry import COLLECTORS, PRIMARY
 from exporter.config.options import OPTIONS
@@ -25,6 +27,7 @@ from exporter.config.settings import (
 )
 from exporter.exposition.formats import Format
 from exporter.telemetry import Telemetry
+from exporter.telnyx.errors import KeyUnusable
 from exporter.telnyx.lists.progress import no_progress
 from exporter.telnyx.structs import ApiObject
 
@@ -516,6 +519,97 @@ async def test_a_reload_that_switches_registrations_on(api):
     await current.close()
 
 
+# Several accounts
+
+
+def named(api, name, now, **settings):
+    """Return one of several accounts. Its clock shows the first element of `now`."""
+    return Account(
+        Settings(_env_file=None, **settings),
+        api.url,
+        lambda: KEY,
+        Telemetry(process=False, accounts=True).account(name),
+        name=name,
+        clock=lambda: now[0],
+    )
+
+
+async def test_every_series_of_an_account_has_its_name(api):
+    """The name of an account is the first label of all its series, in each family."""
+    account = named(api, "emea", [0.0])
+    lines = text_of(await account.group.scrape(10.0)).decode().splitlines()
+    samples = [line for line in lines if not line.startswith("#")]
+    assert len(samples) > 50
+    assert [line for line in samples if '{account="emea"' not in line] == []
+    await account.close()
+
+
+async def test_refreshes_of_several_accounts_are_spread(api):
+    """All accounts are read at the start. After that, each is read once in each TTL, at its own time."""
+    now = [0.0]
+    accounts = [named(api, f"account-{number}", now) for number in range(20)]
+    for account in accounts:
+        await account.group.scrape(10.0)
+    counts = []
+    for second in range(1, 59):
+        now[0], before = float(second), len(api.requests)
+        for account in accounts:
+            account.group.refresh_in_background()
+        await asyncio.gather(*(primary(account).cache.get(None) for account in accounts))
+        counts.append(len(api.requests) - before)
+    assert 38 <= sum(counts) <= 44
+    assert max(counts) <= 4
+    for account in accounts:
+        await account.close()
+
+
+async def test_fan_outs_of_several_accounts_are_rendered_now_and_then(api):
+    """The rows of a fan-out are rendered every 30 s, for each account at its own time."""
+    now, rendered = [0.0], defaultdict(list)
+    collectors = {"registrations": CollectorSettings(enabled=True)}
+    accounts = [named(api, f"account-{number}", now, collectors=collectors) for number in range(5)]
+    for account in accounts:
+        collector = account.group.collectors["registrations"]
+
+        async def render(name=account.name):
+            rendered[name].append(now[0])
+            return view_of()
+
+        collector._source = FunctionSource(render, collector.status)
+    for second in range(91):
+        now[0] = float(second)
+        for account in accounts:
+            account.group.refresh_in_background()
+            await account.group.collectors["registrations"].cache.get(None)
+    assert {times[0] for times in rendered.values()} == {0}
+    assert len({times[1] for times in rendered.values()}) == 5
+    assert {times[2] - times[1] for times in rendered.values()} == {BACKGROUND_RENDER_INTERVAL}
+    for account in accounts:
+        await account.close()
+
+
+async def test_several_accounts_have_a_minimum_ttl(api):
+    """A short TTL does not make the refreshes in the background one request after the other."""
+    now = [0.0]
+    account = named(api, "emea", now, cache=CacheSettings(ttl=0.0))
+    await account.group.scrape(10.0)
+    for _ in range(100):
+        now[0] += 1.0
+        account.group.refresh_in_background()
+        await primary(account).cache.get(None)
+    assert 15 <= len(api.requests) <= 22
+    await account.close()
+
+
+async def test_a_scrape_waits_for_one_of_several_accounts_for_a_moment(api):
+    """A scrape waits for the first data of an account for 1 s, and for no other."""
+    api.answer(silence)
+    account = named(api, "emea", [0.0])
+    async with asyncio.timeout(5 * MAX_WAIT):
+        assert "telnyx_connection_active{" not in text_of(await account.group.scrape(60.0)).decode()
+    await account.close()
+
+
 SAME = {
     "cache.ttl": {"cache": CacheSettings(ttl=1.0)},
     "cache.max_stale": {"cache": CacheSettings(max_stale=9000.0)},
@@ -637,3 +731,57 @@ async def test_reload_releases_waiting_scrapes(api):
     async with asyncio.timeout(5):
         assert (await scrape).value is None
     await current.close()
+
+
+async def test_an_unusable_key_is_a_failure_of_each_collector(api):
+    """If the key can't be used, every collector fails with the reason `unauthorized`, and no request is sent."""
+    telemetry = Telemetry(process=False)
+
+    def api_key():
+        raise KeyUnusable("unusable API key file: is empty")
+
+    chosen = {each.name: CollectorSettings(enabled=True) for each in COLLECTORS}
+    settings = Settings(_env_file=None, collectors=chosen)
+    account = Account(settings, api.url, api_key, telemetry.account())
+    with capture_logs() as logs:
+        document = await account.group.refresh_all()
+        found = values(account, document, telemetry)
+        accesses = await account.check_access()
+    assert all(str(access.error).endswith("unusable API key file: is empty") for access in accesses)
+    assert len(accesses) == len(COLLECTORS)
+    in_background = {each.name for each in COLLECTORS if isinstance(each.endpoint, FanOutEndpoint)}
+    failed = {name for name in chosen if found["telnyx_collector_failures_total", name, "unauthorized"]}
+    assert failed == chosen.keys() - in_background  # these have no connections to read
+    assert found["telnyx_up",] == 0
+    assert not api.requests
+    assert {entry["log_level"] for entry in logs} == {"debug"}
+    await account.close()
+
+
+async def test_a_key_that_becomes_unusable_keeps_the_data():
+    """If the key can't be used any more, the data expires as in any other outage, also that of single connections."""
+    keys = [KEY]
+
+    def api_key():
+        if not keys:
+            raise KeyUnusable("unusable API key file: is empty")
+        return keys[0]
+
+    names = ("registrations", "active-calls")
+    chosen = {name: CollectorSettings(enabled=True, rate=100.0) for name in names}
+    settings = Settings(_env_file=None, collectors=chosen, cache=CacheSettings(ttl=0.0))
+    telemetry = Telemetry(process=False)
+    rows = [connection(number, user_name=f"user{number}", webhook_event_url="https://a.test") for number in range(3)]
+    async with FakeApi(rows) as api:
+        account = Account(settings, api.url, api_key, telemetry.account())
+        api.answer(single_connections())
+        before = values(account, await account.group.refresh_all(), telemetry)
+        keys.clear()
+        after = values(account, await account.group.refresh_all(), telemetry)
+        await account.close()
+    failures = [after["telnyx_collector_failures_total", name, "unauthorized"] for name in names]
+    assert failures == [3, 3]
+    assert (before["telnyx_up",], after["telnyx_up",]) == (1, 0)
+    shown = {name: before[name] for name in before if name[0].startswith("telnyx_connection_")}
+    assert {name for name, *_ in shown} >= {"telnyx_connection_registered", "telnyx_connection_active_calls"}
+    assert shown == {name: after.get(name) for name in shown}

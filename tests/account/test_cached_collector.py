@@ -4,10 +4,11 @@ import math
 import pytest
 import structlog
 from collectors import collector_of, view_of
-from connections import collector_with, render_families
+from connections import collector_with, render_families, text_of
 from progress_recorder import ProgressRecorder
 
 from exporter.collectors.credential_connections import Connection
+from exporter.exposition.response import Document
 from exporter.telnyx.errors import Internal
 
 
@@ -38,6 +39,19 @@ async def test_families():
     await collector.get(5.0)
     assert [family.name for family, _ in collector.families(collector.cache.peek().value)] == ["telnyx_collector_rows"]
     assert collector.name == "credential-connections"
+
+
+async def test_families_are_rendered_when_they_change():
+    """The families are rendered again after a refresh or a failure, or for other data. A scrape alone costs nothing."""
+    collector = collector_of(empty)
+    await collector.get(5.0)
+    view = collector.cache.peek().value
+    before = collector.families(view)
+    assert collector.families(view) is before
+    collector.status.record_refresh_failure(1.0, "timeout")
+    after = collector.families(view)
+    assert b'success{collector="credential-connections"} 0' in text_of(Document(after))
+    assert b"_rows{" not in text_of(Document(collector.families(None)))
 
 
 @pytest.mark.parametrize("with_data", [True, False])

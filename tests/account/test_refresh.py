@@ -19,6 +19,7 @@ from exporter.telnyx.errors import (
     ConnectionFailed,
     Forbidden,
     Internal,
+    KeyUnusable,
     Malformed,
     NotFound,
     RateLimited,
@@ -538,3 +539,34 @@ async def test_a_view_has_the_indexes(refresher):
     """A view has the indexes of its pages, for collectors that need to know connections."""
     view = await refresher()
     assert [record.id for index in view.indexes for record in index.records] == ["0", "1", "2"]
+
+
+async def test_an_unusable_key_is_not_logged_again(fetcher, refresher, recorder, logs):
+    """A key file logs itself that it is unusable, so a refresh that fails because of it logs only at debug."""
+    fetcher.result = KeyUnusable("unusable API key file: is empty")
+    with pytest.raises(KeyUnusable):
+        await refresher()
+    assert recorder.events == [("failed", "unauthorized")]
+    assert [(entry["log_level"], entry["reason"]) for entry in logs] == [("debug", "unauthorized")]
+    logs.clear()
+    fetcher.result = Unauthorized(401)
+    with pytest.raises(Unauthorized):
+        await refresher()
+    assert [(entry["log_level"], entry["event"]) for entry in logs] == [("warning", "refresh failed")]
+
+
+async def test_an_unusable_key_does_not_end_an_outage(fetcher, refresher, logs):
+    """When refreshes succeed again, the log names the last reason that it has named before."""
+    for fetcher.result in (RequestTimeout("x"), KeyUnusable("x"), RequestTimeout("x")):
+        with pytest.raises(TelnyxError):
+            await refresher()
+    assert [entry["log_level"] for entry in logs] == ["warning", "debug", "debug"]
+    logs.clear()
+    fetcher.result = THREE
+    await refresher()
+    assert logs[0] == {
+        "log_level": "info",
+        "event": "refreshes succeed again",
+        "collector": "some",
+        "last_reason": "timeout",
+    }

@@ -7,6 +7,7 @@ from collectors import collector_of, group_of, view_of
 from structlog.testing import capture_logs
 
 from exporter.accounts import accounts as accounts_module
+from exporter.accounts.account_set import MAX_STARTUP
 from exporter.accounts.accounts import Accounts, Configuration
 from exporter.accounts.shards import owner_of
 from exporter.exposition.formats import Format
@@ -27,8 +28,11 @@ class FakeAccount:
         return view_of()
 
     def adopt(self, previous):
-        """Record the previous account."""
+        """Record the previous account, and continue with its data. Its refreshes have ended before."""
+        before, now = (account.group.collectors["credential-connections"] for account in (previous, self))
+        assert before._source.events == ["close"]
         self.events.append(("adopt", previous))
+        now.cache.adopt(before.cache)
 
     async def close(self):
         """Record the call."""
@@ -70,7 +74,12 @@ def telemetry():
 
 def accounts_of(keys, telemetry, load=None, **shard):
     """Return the accounts of these keys."""
-    configuration = Configuration(keys.read, keys.create, ("credential-connections",), **shard)
+
+    def create(name, key):
+        telemetry.account(name)
+        return keys.create(name, key)
+
+    configuration = Configuration(keys.read, create, ("credential-connections",), **shard)
     return Accounts(configuration, load or (lambda: configuration), telemetry)
 
 
@@ -112,15 +121,15 @@ async def test_changed_keys(keys, telemetry):
     accounts = accounts_of(keys, telemetry)
     await accounts.open()
     a, b, c = keys.created
+    telemetry.account("b").record_list_restart()
     del keys.keys["a"]
     keys.keys |= {"b": "new", "d": "key of d"}
     with capture_logs() as logs:
         await accounts.update()
     await asyncio.sleep(0.01)
     new_b, d = keys.created[3:]
-    assert logs == [
-        {"event": "API key files changed", "log_level": "info", "added": "d", "removed": "a", "changed": "b"}
-    ]
+    changes = {"added": "d", "removed": "a", "changed": "b"}
+    assert logs == [{"event": "API key files changed", "log_level": "info", **changes, "accounts": 3}]
     assert accounts.current.groups == {"b": new_b.group, "c": c.group, "d": d.group}
     assert (a.events, b.events) == (["close"], ["close"])
     assert new_b.events == [("adopt", b), "refresh"]
@@ -129,6 +138,54 @@ async def test_changed_keys(keys, telemetry):
     text = "\n".join(metrics(telemetry))
     assert 'account="a"' not in text
     assert 'telnyx_up{account="d"} 0.0' in text
+    assert 'telnyx_list_restarts_total{account="b"} 1.0' in text
+    await accounts.close()
+
+
+async def test_a_single_account(keys):
+    """A single account has no name, and the metrics about several are not there."""
+    telemetry, keys.keys = Telemetry(process=False), {"": "key"}
+    accounts = accounts_of(keys, telemetry)
+    await accounts.open()
+    assert list(accounts.current.groups) == [""]
+    assert "telnyx_up 0.0" in metrics(telemetry)
+    assert "telnyx_exporter_accounts" not in "".join(metrics(telemetry))
+    await accounts.close()
+
+
+async def test_a_new_account_does_not_change_readiness(keys, telemetry):
+    """The exporter stays ready when an account is added that can't be read yet."""
+    now = 0.0
+    configuration = Configuration(keys.read, keys.create, ("credential-connections",))
+    accounts = Accounts(configuration, lambda: configuration, telemetry, clock=lambda: now)
+    await accounts.open()
+    assert not accounts.current.is_ready
+    now = MAX_STARTUP + 1
+    keys.keys["d"] = "key of d"
+    await accounts.update()
+    assert accounts.current.is_ready
+    await accounts.close()
+
+
+async def test_a_changed_key_reads_everything_again(keys, telemetry):
+    """Data that was read with another key is shown until a refresh replaces it. No refresh waits until it is stale."""
+    accounts = accounts_of(keys, telemetry)
+    await accounts.open()
+    accounts.current.start_refreshes()
+    await asyncio.sleep(0.01)
+    keys.keys["b"] = "new"
+    await accounts.update()
+    entries = {state.account: state.entry for state in accounts.current.states()}
+    assert {name: (entry.value is not None, entry.stale) for name, entry in entries.items()} == {
+        "a": (True, False),
+        "b": (True, True),
+        "c": (True, False),
+    }
+    await asyncio.sleep(0.01)
+    assert [state.entry.stale for state in accounts.current.states()] == [False] * 3
+    assert [account.events.count("refresh") for account in keys.created] == [1, 1, 1, 1]
+    await accounts.reload()
+    assert [state.entry.stale for state in accounts.current.states()] == [False] * 3
     await accounts.close()
 
 
@@ -160,8 +217,11 @@ async def test_a_shard(keys, telemetry):
     assert accounts.current.why_missing(other).endswith("--shard=2")
     assert f"telnyx_exporter_accounts {len(own)}.0" in metrics(telemetry)
     assert "telnyx_exporter_api_key_files 20.0" in metrics(telemetry)
+    assert accounts.current.all_shards == 20
     del keys.keys[other]
-    await accounts.update()
+    with capture_logs() as logs:
+        await accounts.update()
+    assert logs == [], "the log of a shard has only its own accounts"
     assert accounts.current.why_missing(other).startswith("there is no account")
     assert len(keys.created) == len(own)
     await accounts.close()
@@ -174,7 +234,10 @@ async def test_a_reload_replaces_all_accounts(keys, telemetry):
     accounts = accounts_of(keys, telemetry, lambda: configuration)
     await accounts.open()
     _, old_b, _ = keys.created
-    await accounts.reload()
+    with capture_logs() as logs:
+        await accounts.reload()
+    changes = {"added": "d", "removed": "a, c"}
+    assert logs == [{"event": "API key files changed", "log_level": "info", **changes, "accounts": 2}]
     await asyncio.sleep(0.01)
     b, d = second.created
     assert accounts.current.groups == {"b": b.group, "d": d.group}

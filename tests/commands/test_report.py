@@ -140,6 +140,15 @@ def test_demo_uses_no_settings_of_telnyx():
     assert "files:" not in lines
 
 
+@pytest.mark.parametrize("unused", [True, False])
+def test_limit_of_several_accounts(monkeypatch, unused):
+    """Without `--telnyx.api-key-files`, the report says that the limit on their requests is not used."""
+    monkeypatch.delenv("TELNYX_API_KEY", raising=False)
+    lines = report("--telnyx.max-concurrency=9", "--telnyx.api-key-file=a" if unused else "--telnyx.api-key-files=k*")
+    (line,) = [line for line in lines if line.startswith("--telnyx.max-concurrency=9")]
+    assert line.endswith(" (not used: it limits the accounts of --telnyx.api-key-files)") is unused
+
+
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
 def test_proxy_of_the_environment_is_named(monkeypatch, name):
     """If the environment sets the proxy, the report names the variable, but does not show its value."""
@@ -301,7 +310,7 @@ def test_directory_that_cannot_be_listed_is_an_error():
     """If the directory can't be listed, the error says why."""
     with pytest.raises(UsageError) as caught:
         accounts_report("--telnyx.api-key-files=keys/acme/*")
-    assert str(caught.value) == "--telnyx.api-key-files='keys/acme/*': Not a directory"
+    assert str(caught.value) == "--telnyx.api-key-files='keys/acme/*': keys/acme can't be listed: Not a directory"
 
 
 def test_pattern_is_one_of_the_settings(keys):

@@ -143,6 +143,7 @@ def test_a_selected_account_is_shown_as_if_it_were_the_only_one(accounts, name):
     if name not in OF_EXPORTERS | QUANTILES | RATIOS:
         assert without(selected, "account", "instance") == pytest.approx(without(expected, "instance"), rel=1e-6)
     assert not any("account" in dict(labels) for labels in expected)
+    assert not any(("setting", "Account") in labels for labels in expected)
     assert {dict(labels)["account"] for labels in selected if "account" in dict(labels)} <= {"one"}
 
 

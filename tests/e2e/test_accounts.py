@@ -88,7 +88,7 @@ def test_access_of_all_accounts(keys, base_url):
     assert {row[0]: row[3][:12] for row in rows} == {
         "apac": "ok",
         "emea": "ok",
-        "empty": "the API key ",
+        "empty": "unusable API",
         "wrong": "HTTP status ",
     }
 
@@ -197,3 +197,19 @@ def test_the_series_of_an_account(keys, base_url):
         alone = {each for each in samples_of(result.stdout) if not re.match(OF_THE_EXPORTER, each[0])}
         account = [("account", name)]
         assert {(metric, *labels[1:]) for metric, *labels in together if labels[:1] == account} == alone
+
+
+@pytest.mark.parametrize(
+    ("shard", "numbers"),
+    [
+        ((), "accounts=4 shard=0 total_shards=1 files=4"),
+        (("--total-shards=9", "--shard=1"), "accounts=0 shard=1 total_shards=9 files=4"),
+    ],
+    ids=["all", "empty shard"],
+)
+def test_the_log_counts_the_accounts_at_the_start(keys, base_url, tmp_path, shard, numbers):
+    """At the start, a line has the numbers of accounts, files and shards. So an empty shard is not a riddle."""
+    log = tmp_path / "exporter.log"
+    with exporter(tmp_path, *flags(keys, base_url), *shard):
+        lines = wait_until(lambda: re.findall('msg="reading accounts" (.*)', log.read_text()), "reading accounts")
+    assert lines == [numbers]

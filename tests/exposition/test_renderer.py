@@ -20,7 +20,7 @@ from exporter.collectors.credential_connections import COLLECTOR
 from exporter.collectors.families import Gauge, MultiGauge, SnapshotGauge, gauge, info, whole_row
 from exporter.exposition import renderer as renderer_module
 from exporter.exposition.blocks import decompress
-from exporter.exposition.renderer import Renderer, render_family
+from exporter.exposition.renderer import Renderer, render_families
 from exporter.exposition.response import Document
 from exporter.telnyx.lists.snapshots import Snapshot
 
@@ -219,8 +219,8 @@ def test_the_account_of_a_family_without_identity_labels(account, escaped):
     """A family that is rendered by itself has the account, too."""
     for labels, values in (((), ()), (("x",), ("1",))):
         family = SnapshotGauge("telnyx_size", "Size.", labels, lambda _: ())
-        plain = lines(Document([render_family(family, [(values, 5)])]))
-        found = lines(Document([render_family(family, [(values, 5)], account)]))
+        plain = lines(Document(render_families([family], [[(values, 5)]])))
+        found = lines(Document(render_families([family], [[(values, 5)]], account)))
         assert found == [labelled(line, escaped) for line in plain]
 
 

@@ -362,6 +362,13 @@ def test_services_of_shards_have_the_same_ip_families():
     assert [{name: spec[name] for name in expected} for spec in services] == [expected] * 2
 
 
+def test_every_shard_knows_how_many_there_are():
+    """The number of pods is the number that the exporter gets."""
+    documents = render(SHARDED)
+    assert workload(documents)["spec"]["replicas"] == SHARDED["shards"]
+    assert f"--total-shards={SHARDED['shards']}" in container(documents)["args"]
+
+
 def test_shards_can_be_stopped():
     """Without replicas, no shard runs."""
     assert workload(render({**SHARDS, "replicas": 0}))["spec"]["replicas"] == 0

@@ -111,6 +111,32 @@ def test_a_recording_rule_of_a_recording_rule_is_tested(run):
     assert "job:up:min: min -> max" in fault
 
 
+def test_a_mutant_that_cannot_be_evaluated_hides_no_other(run):
+    """A mutant that Prometheus can't evaluate is killed, and all others are still tested."""
+    expression = 'max by (job) (up{job="api"} * on (job) group_left () size) == 0'
+    series = [{"series": f'up{{job="api",instance="{name}"}}', "values": "1x2 0x10"} for name in "ab"]
+    series.append({"series": 'size{job="api"}', "values": "1x20"})
+    fires = case(series, ("2m", False), ("4m30s", False), ("5m", True))
+    fault, _ = run(fires, rules=[{**ALERT, "expr": expression}])
+    survivors = {line.partition("Down: ")[2] for line in fault.splitlines()}
+    assert survivors == {'{job="api"} -> nothing', "max -> min", "on (job) -> on ()"}
+
+
+def test_the_value_in_a_text_is_tested(run):
+    """A mutant that only changes the value in a text is killed."""
+    expression = 'up{job="api"} - 60 < 0'
+    for summary, expected, is_killed in (
+        ("It is {{ $value }}.", "It is -60.", True),
+        ("It is down.", "It is down.", False),
+    ):
+        firing = {**FIRING, "exp_annotations": {"summary": expected}}
+        fires = case([{**DOWN, "values": "1000x2 0x10"}], ("2m", False), ("5m", True))
+        fires["alert_rule_test"][-1]["exp_alerts"] = [firing]
+        fault, _ = run(fires, rules=[{**ALERT, "expr": expression, "annotations": {"summary": summary}}])
+        assert ("60 -> 120" not in fault) == is_killed
+        assert "summary: another text" not in fault
+
+
 def test_ratios_and_subqueries_are_changed():
     """A ratio changes by 0.05, both durations of a subquery by a twelfth, and a clause ends at a comma."""
     script = runpy.run_path(str(SCRIPT))

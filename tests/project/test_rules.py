@@ -174,7 +174,7 @@ def test_alert_links_to_its_dashboard(name):
     elif name in FLEET_ALERTS:
         assert parameters == {"var-job": "TEMPLATE"}
     elif not ALERTS[name]["expr"].startswith("absent("):
-        assert parameters == {"var-job": "TEMPLATE", "var-instance": "TEMPLATE"}
+        assert parameters == dict.fromkeys(("var-job", "var-instance", "var-account"), "TEMPLATE")
 
 
 @each_lingering_alert

@@ -398,6 +398,20 @@ async def accounts_client():
 
 
 @pytest.mark.parametrize(
+    ("elsewhere", "title"),
+    [({"z": 1}, "No accounts in this shard"), ({}, "No API key file matches")],
+    ids=["empty shard", "no file"],
+)
+async def test_the_page_without_accounts(elsewhere, title):
+    """The page tells a shard without accounts from an exporter that finds no key file."""
+    accounts = AccountSet({}, ("credential-connections",), elsewhere)
+    transport = httpx.ASGITransport(create_app(lambda: accounts, Telemetry(process=False, accounts=True)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as client:
+        response = await client.get("/")
+    assert title in response.text
+
+
+@pytest.mark.parametrize(
     ("query", "collected", "own"),
     [
         ("", "xy", "xy"),

@@ -76,7 +76,7 @@ def row(rows, last, name="credential-connections"):
 
 NAME = "credential-connections"
 NEXT = "Next attempt: at the first scrape after 47 s."
-NOT_YET = row("unknown", "not yet, or too long ago: a scrape starts it")
+NOT_YET = row("unknown", "not yet, or too long ago: scrapes update it")
 FAILED = row("unknown", "never, or too long ago to show")
 REFRESHED = row("55", "2018-02-02 22:25:27 UTC, 12 s ago")
 
@@ -214,8 +214,18 @@ def test_accounts():
     assert "Next attempt: in 47 s." in text
 
 
-def test_no_account():
-    """Without an account, the page says so."""
-    text = Page(render_page([], NO_PREFIX, 0.0)).text
-    assert "No accounts" in text
+@pytest.mark.parametrize(
+    ("has_keys", "title", "tone"),
+    [
+        (True, "No accounts in this shard", "good"),
+        (False, "No API key file matches --telnyx.api-key-files", "bad"),
+    ],
+    ids=["empty shard", "no file"],
+)
+def test_no_account(has_keys, title, tone):
+    """A shard without accounts is normal. If no shard has an account, nothing is monitored, so it is an error."""
+    html = render_page([], NO_PREFIX, 0.0, has_keys=has_keys)
+    text = Page(html).text
+    assert title in text
     assert "Account" not in text
+    assert f"color: var(--{tone})" in html

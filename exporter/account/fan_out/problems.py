@@ -56,7 +56,8 @@ class Problems:
             self._pause(now + max(1.0, requested_wait(error)))
         elif lasting >= 0:
             self._pause(now + max(min(2.0 ** min(lasting, 10), MAX_BACKOFF), wait_after_refusal(error)))
-        log = _log.debug if error.reason in self._reasons else _log.warning
+        is_logged = error.reason in self._reasons or error.is_logged_elsewhere
+        log = _log.debug if is_logged else _log.warning
         log(
             "request failed",
             collector=self._collector,
@@ -65,7 +66,8 @@ class Problems:
             error=str(error),
             advice=error.advice,
         )
-        self._reasons.add(error.reason)
+        if not error.is_logged_elsewhere:
+            self._reasons.add(error.reason)
 
     def _pause(self, until: float) -> None:
         self.pause_until = max(self.pause_until, until)

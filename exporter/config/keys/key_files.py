@@ -119,6 +119,8 @@ def _matches(pattern: Path) -> Iterator[tuple[str, Path]]:
         files = list(pattern.parent.iterdir())
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise OSError(error.errno, f"{pattern.parent} can't be listed: {error.strerror}") from None
     for file in files:
         account = file.name.removeprefix(before).removesuffix(after)
         is_match = before + account + after == file.name

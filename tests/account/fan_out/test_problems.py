@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from exporter.account.fan_out.problems import Problems
 from exporter.account.refresh import REFUSED_WAIT
 from exporter.cache import MAX_BACKOFF
-from exporter.telnyx.errors import Forbidden, RateLimited, RequestTimeout, ServerError
+from exporter.telnyx.errors import Forbidden, KeyUnusable, RateLimited, RequestTimeout, ServerError, Unauthorized
 
 NOW = 1000.0
 
@@ -97,3 +97,15 @@ def test_a_log_line_says_what_to_do(problems, logs):
     assert line["collector"] == "active-calls"
     assert (line["connection_id"], line["error"]) == ("1", "HTTP status 500")
     assert line["advice"] == ServerError.advice
+
+
+def test_an_unusable_key_is_not_logged_again(problems, logs):
+    """A key file logs itself that it is unusable and usable again, so requests that fail because of it don't."""
+    fail(problems, KeyUnusable("the API key file is unusable: is empty"), times=3)
+    assert [entry["log_level"] for entry in logs] == ["debug"] * 3
+    for _ in range(3):
+        problems.record_success(3)
+    assert len(logs) == 3
+    fail(problems, KeyUnusable("the API key file is unusable: is empty"))
+    fail(problems, Unauthorized(401))
+    assert [entry["log_level"] for entry in logs[3:]] == ["debug", "warning"]

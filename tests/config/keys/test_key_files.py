@@ -359,8 +359,9 @@ def test_no_match_at_first_is_not_logged(tmp_path):
 
 def test_directory_that_is_a_file_is_an_error(keys):
     """If the path of the directory is a file, nothing can be listed."""
-    with pytest.raises(NotADirectoryError):
+    with pytest.raises(NotADirectoryError) as caught:
         KeyFiles(f"{keys}/a/*").read()
+    assert caught.value.strerror == f"{keys}/a can't be listed: Not a directory"
 
 
 def test_directory_that_cannot_be_listed_is_an_error(public):

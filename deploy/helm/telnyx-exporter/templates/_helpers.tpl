@@ -106,7 +106,7 @@ annotations:
 
 {{- /* True, as text, if there are several shards. Otherwise empty. */}}
 {{- define "telnyx-exporter.sharded" -}}
-{{- if gt (int (.Values.shards | default 1)) 1 }}true{{ end }}
+{{- if gt (int .Values.shards) 1 }}true{{ end }}
 {{- end }}
 
 {{- /* The IP families of a Service. */}}
