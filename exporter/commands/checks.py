@@ -46,7 +46,7 @@ async def check_access(settings: Settings, read_keys: ReadKeys, telemetry: Telem
         for name, of_account in zip(opened.accounts, results, strict=True)
         for each in of_account
     ]
-    _write_lines(_table(rows))
+    _write_lines(_table(rows) if opened.accounts else describe_accounts(settings, find_accounts(settings)))
     return 0 if all(each.error is None for of_account in results for each in of_account) else 1
 
 

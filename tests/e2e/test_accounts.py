@@ -93,6 +93,12 @@ def test_access_of_all_accounts(keys, base_url):
     }
 
 
+def test_access_of_an_empty_shard(keys, base_url):
+    """`--check-access` of a shard without accounts says so. This is no failure."""
+    result = run(keys, base_url, "--check-access", "--total-shards=9", "--shard=1")
+    assert (result.returncode, result.stdout) == (0, "accounts: 0 of 4, for --shard=1 --total-shards=9\n")
+
+
 def test_configuration_of_all_accounts(keys, base_url):
     """`--check-config` lists all accounts, and fails if the key of one can't be used."""
     result = run(keys, base_url, "--check-config")
