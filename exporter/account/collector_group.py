@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from exporter.account.refresh import View
     from exporter.cache import Entry
 
+STARTUP = 10.0
+"""Seconds for which scrapes, or the exporter's readiness, wait for the first results of several accounts."""
 _MAX_DOCUMENTS = 16
 """Maximum number of selections of collectors whose document is kept."""
 
@@ -31,7 +33,7 @@ class CollectorGroup:
     """Refreshes collectors and joins their data to documents.
 
     Usually scrapes start the refreshes, and wait for them. With `in_background`, `refresh_in_background` starts them,
-    and a scrape waits only as long as some collector has no result, or after no scrape came for `IDLE_AFTER` seconds.
+    and a scrape waits only if the group is new and has no results yet, or if no scrape came for `IDLE_AFTER` seconds.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class CollectorGroup:
         self._observer = observer
         self._in_background = in_background
         self._clock = clock
-        self._scraped_at = clock()
+        self._created_at = self._scraped_at = clock()
         self._documents: dict[frozenset[str], Document] = {}
         self._state: Sequence[tuple[View | None, int]] = ()
         """The state of the collectors from which the documents were made."""
@@ -57,7 +59,7 @@ class CollectorGroup:
 
         Unknown names have no data.
         """
-        waits = not self._in_background or self._is_idle or not self.has_results
+        waits = self.waits
         self._scraped_at = self._clock()
         collectors = [collector for name, collector in self.collectors.items() if names is None or name in names]
         entries: Sequence[Entry[View]] = [collector.cache.peek() for collector in collectors]
@@ -70,6 +72,11 @@ class CollectorGroup:
         for entry in entries:
             self._observer.record_scrape(entry)
         return self._document(collectors)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a scrape starts the refreshes that are due, and waits for them."""
+        return not self._in_background or self._is_idle or (self._is_new and not self.has_results)
 
     async def refresh_all(self) -> Document:
         """Wait until every collector has refreshed or failed, and return the data."""
@@ -91,6 +98,10 @@ class CollectorGroup:
         """Start the refreshes that are due, while scrapes arrive. Do nothing if scrapes start them."""
         if self._in_background and not self._is_idle:
             self.start_refreshes()
+
+    @property
+    def _is_new(self) -> bool:
+        return self._clock() - self._created_at <= STARTUP
 
     @property
     def _is_idle(self) -> bool:

@@ -8,6 +8,7 @@ import time
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from exporter.account.collector_group import STARTUP
 from exporter.exposition.response import Document
 
 if TYPE_CHECKING:
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
 
     from exporter.account.cached_collector import CollectorState
     from exporter.account.collector_group import CollectorGroup
-
-MAX_STARTUP = 10.0
-"""Seconds after which the exporter is ready although the first refresh of some of several accounts is still running."""
 
 
 class AccountSet:
@@ -56,7 +54,11 @@ class AccountSet:
         groups = [group for name, group in self.groups.items() if accounts is None or name in accounts]
         if len(groups) == 1:
             return await groups[0].scrape(timeout, collectors)
-        documents = await asyncio.gather(*(group.scrape(timeout, collectors) for group in groups))
+        waiting = [group for group in groups if group.waits]
+        waited = await asyncio.gather(*(group.scrape(timeout, collectors) for group in waiting))
+        # The others don't wait. A task for each of hundreds of accounts would take longer than they do.
+        found = dict(zip(waiting, waited, strict=True))
+        documents = [found.get(group) or await group.scrape(timeout, collectors) for group in groups]
         if documents != self._documents:
             self._documents, self._joined = documents, Document(*documents)
         return self._joined
@@ -80,7 +82,7 @@ class AccountSet:
     @property
     def is_ready(self) -> bool:
         """Whether every collector has refreshed or failed once, or several accounts have had enough time for it."""
-        has_had_time = "" not in self.groups and self._clock() - self._started_at > MAX_STARTUP
+        has_had_time = "" not in self.groups and self._clock() - self._started_at > STARTUP
         return has_had_time or all(group.has_results for group in self.groups.values())
 
     def start_refreshes(self) -> None:

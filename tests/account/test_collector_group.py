@@ -4,6 +4,7 @@ import pytest
 from collectors import ScrapeRecorder, collector_of, group_of, view_of
 from connections import render_families, text_of
 
+from exporter.account.collector_group import STARTUP
 from exporter.account.fan_out.fan_out import IDLE_AFTER
 from exporter.collectors.credential_connections import Connection
 from exporter.telnyx.errors import Forbidden
@@ -200,6 +201,21 @@ async def test_in_the_background_a_scrape_waits_only_for_the_first_result(source
     await asyncio.sleep(0)
     assert infos(await group.scrape(5.0)) == ["3"]
     assert [entry.stale for entry in observer.entries] == [False, True, True, False]
+
+
+async def test_in_the_background_scrapes_wait_for_a_first_result_only_at_the_start(sources):
+    """Scrapes don't wait for the first result of a group for longer than a while after it was created."""
+    now = 0.0
+    sources["ip-connections"].ready.clear()
+    collector = collector_of(sources["ip-connections"], "ip-connections", max_wait=0.01, clock=lambda: now)
+    group = group_of(collector, in_background=True, clock=lambda: now)
+    await group.scrape(5.0)
+    assert group.waits
+    now = STARTUP + 1
+    assert not group.waits
+    await group.scrape(5.0)
+    assert sources["ip-connections"].reads == 1
+    await group.close()
 
 
 async def test_refreshes_in_the_background_end_without_scrapes(sources):

@@ -4,7 +4,8 @@ import pytest
 from collectors import collector_of, group_of, view_of
 from connections import render_families, text_of
 
-from exporter.accounts.account_set import MAX_STARTUP, AccountSet
+from exporter.account.collector_group import STARTUP
+from exporter.accounts.account_set import AccountSet
 from exporter.collectors.connection_rows import Connection
 from exporter.telnyx.errors import Forbidden
 
@@ -110,7 +111,7 @@ async def test_ready(name):
     accounts.start_refreshes()
     await asyncio.sleep(0.01)
     assert not accounts.is_ready
-    now = MAX_STARTUP + 1
+    now = STARTUP + 1
     assert accounts.is_ready == bool(name)
     now = 0.0
     ready.set()

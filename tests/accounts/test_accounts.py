@@ -6,8 +6,8 @@ import pytest
 from collectors import collector_of, group_of, view_of
 from structlog.testing import capture_logs
 
+from exporter.account.collector_group import STARTUP
 from exporter.accounts import accounts as accounts_module
-from exporter.accounts.account_set import MAX_STARTUP
 from exporter.accounts.accounts import Accounts, Configuration
 from exporter.accounts.shards import owner_of
 from exporter.exposition.formats import Format
@@ -160,7 +160,7 @@ async def test_a_new_account_does_not_change_readiness(keys, telemetry):
     accounts = Accounts(configuration, lambda: configuration, telemetry, clock=lambda: now)
     await accounts.open()
     assert not accounts.current.is_ready
-    now = MAX_STARTUP + 1
+    now = STARTUP + 1
     keys.keys["d"] = "key of d"
     await accounts.update()
     assert accounts.current.is_ready
