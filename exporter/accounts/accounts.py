@@ -104,7 +104,7 @@ class Accounts:
         own = self._configuration.owned(keys)
         names = {
             "added": [name for name in own if name not in self._accounts],
-            "removed": [name for name in self._accounts if name not in own],
+            "removed": [name for name in self._accounts if name not in keys],
             "changed": [name for name in own if name in self._accounts and self._keys[name] != keys[name]],
         }
         found = {kind: join_some(some) for kind, some in names.items() if some}
