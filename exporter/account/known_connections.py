@@ -19,10 +19,14 @@ class KnownConnections:
     def __init__(self, caches: Sequence[Cache[Any]]) -> None:
         self._caches = caches
 
-    async def refresh(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- a deadline to return by, not an error
-        """Refresh the data that is due. Wait at most `timeout` seconds, or until the refreshes have ended."""
-        if self._caches:  # awaiting nothing would cost every scrape a turn of the event loop
-            await asyncio.gather(*(cache.get(timeout) for cache in self._caches))
+    async def refresh(self) -> None:
+        """Refresh the data that is due, and wait until that has ended."""
+        await asyncio.gather(*(cache.get(None) for cache in self._caches))
+
+    def start_refreshes(self) -> None:
+        """Start the refreshes that are due."""
+        for cache in self._caches:
+            cache.start_refresh()
 
     @property
     def indexes(self) -> Sequence[PageIndex[Any]]:

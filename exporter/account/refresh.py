@@ -136,7 +136,7 @@ class Refresher:
         """
         if self._snapshot is None:
             return None
-        await self._connections.refresh(0.0)
+        self._connections.start_refreshes()
         indexes = self._connections.indexes
         if are_same(indexes, self._indexes):
             return None

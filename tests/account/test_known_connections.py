@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 from collectors import view_of
 from msgspec.structs import replace
@@ -39,6 +41,17 @@ async def test_only_stale_lists_are_read():
     known = KnownConnections([cache_of("a", reads=reads), cache_of("b", reads=reads, ttl=0.0)])
     await known.refresh()
     await known.refresh()
+    assert reads == [("a",), ("b",), ("b",)]
+
+
+async def test_refreshes_start_without_a_wait():
+    """Refreshes can start without waiting for them: not even for a turn of the event loop, which scrapes pay for."""
+    reads = []
+    known = KnownConnections([cache_of("a", reads=reads), cache_of("b", reads=reads, ttl=0.0)])
+    await known.refresh()
+    known.start_refreshes()
+    assert reads == [("a",), ("b",)]
+    await asyncio.sleep(0)
     assert reads == [("a",), ("b",), ("b",)]
 
 

@@ -117,7 +117,7 @@ class FanOut:
     async def __call__(self) -> View:
         """Return the current rows. Start to read connections, unless that is under way. Raises `Internal`."""
         self._scraped_at = self._clock()
-        await self._connections.refresh(0.0)
+        self._connections.start_refreshes()
         if self._workers is None or self._workers.done():
             self._workers = asyncio.create_task(self._work())
         await self._update_schedule()
