@@ -330,7 +330,10 @@ def test_paths_must_be_settings(name):
 def test_api_key_is_not_a_variable(values, text):
     """The API key is rejected as a variable, which any reader of the pod could see. It is not in the message."""
     error = render_error({**SECRET, **values})
-    assert f"{text} has TELNYX_API_KEY: name its Secret in apiKey.existingSecret" in error
+    assert (
+        f"{text} has TELNYX_API_KEY: name its Secret in apiKey.existingSecret, or, for several accounts, in apiKeys."
+        in error
+    )
     assert "KEY-of-tests" not in error
 
 

@@ -95,7 +95,7 @@ as in `(.Values.podMonitor).enabled` allow for values that are missing after `he
 {{- define "telnyx-exporter.checkVariable" -}}
 {{- $variable := last . }}
 {{- if eq $variable.name "TELNYX_API_KEY" }}
-{{- fail (printf "%s has TELNYX_API_KEY: name its Secret in apiKey.existingSecret" (first .)) }}
+{{- fail (printf "%s has TELNYX_API_KEY: name its Secret in apiKey.existingSecret, or, for several accounts, in apiKeys.existingSecret" (first .)) }}
 {{- end }}
 {{- include "telnyx-exporter.checkPassword" (list (printf "%s: %s" (first .) $variable.name) $variable.value) }}
 {{- end }}
