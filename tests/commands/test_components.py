@@ -7,7 +7,7 @@ from cryptography import x509
 from fake_api import FakeApi, connections, listing
 from list_reader import KEY
 
-from exporter.commands.components import configure_accounts
+from exporter.commands.components import configure_accounts, open_keys
 from exporter.config.flags import UsageError
 from exporter.config.settings import CollectorSettings, Settings, TelnyxSettings
 from exporter.telemetry import Telemetry
@@ -26,6 +26,14 @@ def configuration_of(base_url, telemetry, **settings):
 def telemetry():
     """Return telemetry of named accounts."""
     return Telemetry(process=False, accounts=True)
+
+
+def test_key_files_that_are_not_in_a_directory(tmp_path, telemetry):
+    """If the directory of the key files can't be listed, the error names the flag and the directory."""
+    (tmp_path / "keys").write_text("a file")
+    settings = Settings(_env_file=None, telnyx=TelnyxSettings(api_key_files=f"{tmp_path}/keys/*"))
+    with pytest.raises(UsageError, match=rf"^--telnyx.api-key-files='.*': {tmp_path}/keys can't be listed: Not a dir"):
+        open_keys(settings, telemetry)
 
 
 async def test_accounts_use_the_ca_file_and_the_proxy(tmp_path, telemetry):
