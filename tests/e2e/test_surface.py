@@ -23,7 +23,7 @@ DOCUMENTED = {
     for path, methods, statuses in ROWS
 }
 """Methods and statuses by path, with default settings. The statuses after a semicolon need other settings."""
-HEADERS = set(re.findall(r"`([a-z-]+)`", SECTION.partition("An answer's headers")[2].partition("It listens")[0]))
+HEADERS = set(re.findall(r"`([a-z-]+)`", SECTION.partition("some of these headers")[2].partition("The exporter")[0]))
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND")
 GUESSES = (

@@ -206,7 +206,7 @@ def test_the_readme_installs_a_working_service(machine):
     """The API key reaches Telnyx, systemd finds no problem in the unit, and the service starts at boot."""
     machine.run("systemd-analyze", "verify", SERVICE)
     assert machine.run("systemctl", "is-enabled", SERVICE) == "enabled\n"
-    output = machine.run_readme_section("Look")
+    output = machine.run_readme_section("Check")
     assert all(text in output for text in ("active (running)", "msg=refreshed", "rows=3", "telnyx_up 1.0"))
 
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import stamina
 import structlog
-from fake_api import FakeApi, connections, hang_up, silence
+from fake_api import FakeApi, connections, hang_up, late, silence
 from fake_api import listing as serve_page
 from hypothesis import given
 from hypothesis import strategies as st
@@ -747,12 +747,13 @@ async def test_all_clients_share_the_slots():
 @pytest.mark.parametrize(
     "send", [lambda client, path: client.send_once(path, {}), send_in_session], ids=["once", "session"]
 )
-async def test_a_client_that_hangs_leaves_slots_to_the_others(send):
-    """Requests of a client that never gets a response take at most half of the slots once one of them failed."""
+async def test_a_client_that_hangs_leaves_slots_to_the_others(send, monkeypatch):
+    """Requests of a client that never gets a response take at most half of the slots once one of them was slow."""
+    monkeypatch.setattr("exporter.telnyx.concurrency.SLOW", 0.5)
     slots = RequestSlots(4)
     async with FakeApi() as hanging, FakeApi(connections(1)) as api:
         hanging.answer(silence)
-        hanging.script([hang_up])
+        hanging.script([late(0.6, hang_up)])
         bad = Client(hanging.url, lambda: KEY, Recorder(), slots=slots.share())
         good = Client(api.url, lambda: KEY, Recorder(), slots=slots.share())
         with pytest.raises(TelnyxError):
