@@ -29,7 +29,7 @@ from exporter.telnyx.http.transport import prepare_routes
 from exporter.telnyx.lists.progress import no_progress
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from exporter.accounts.api_keys import ApiKey
     from exporter.collectors.collector import Collector
@@ -88,13 +88,20 @@ def open_keys(settings: Settings, telemetry: Telemetry) -> ReadKeys:
         keys = {"": _open_key(settings, telemetry)}
         return lambda: keys
     files = KeyFiles(pattern, is_owned=lambda account: is_owned(settings, account))
-    try:
+    with naming_key_files(pattern):
         found = files.read()
-    except OSError as error:
-        raise UsageError(f"--telnyx.api-key-files={pattern!r}: {describe_problem(error)}") from None
     if not found:
         raise UsageError(f"--telnyx.api-key-files={pattern!r}: no file with a valid name matches")
     return lambda: {name: KeyOfFile(key) for name, key in files.read().items()}
+
+
+@contextlib.contextmanager
+def naming_key_files(pattern: str) -> Iterator[None]:
+    """Raise `UsageError`, with the setting and this value, if the directory of the key files can't be listed."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"--telnyx.api-key-files={pattern!r}: {describe_problem(error)}") from None
 
 
 def _open_key(settings: Settings, telemetry: Telemetry) -> ApiKey:

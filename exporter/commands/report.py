@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from exporter.collectors.registry import enabled_collectors
-from exporter.commands.components import ONLY_FOR_TELNYX, is_owned, reads_key_files
+from exporter.commands.components import ONLY_FOR_TELNYX, is_owned, naming_key_files, reads_key_files
 from exporter.config.flags import UsageError
 from exporter.config.keys.key_files import NAME_RULE, find_keys
 from exporter.config.loading.messages import printable
@@ -101,10 +101,8 @@ def _files(
 def find_accounts(settings: Settings) -> FoundKeys:
     """Find the files of `--telnyx.api-key-files`, and read those of this shard. Raises `UsageError`."""
     pattern = settings.telnyx.api_key_files or ""
-    try:
+    with naming_key_files(pattern):
         return find_keys(pattern, is_owned=lambda account: is_owned(settings, account))
-    except OSError as error:
-        raise UsageError(f"--telnyx.api-key-files={pattern!r}: {error.strerror}") from None
 
 
 def describe_accounts(settings: Settings, found: FoundKeys) -> Iterator[str]:
