@@ -58,9 +58,8 @@ class KeyFiles:
         self._problems: Mapping[str, str] = {}
         """The problems that are logged, by account."""
         self._ignored: frozenset[Path] = frozenset()
-        self._is_missed = False
-        """Whether the files that matched are gone."""
-        self._has_matched = False
+        self._is_missed: bool | None = None
+        """Whether the files that matched are gone. None before a file has matched."""
 
     def read(self) -> Mapping[str, AccountKey]:
         """Return the accounts by name, sorted. If the directory doesn't exist, there are none.
@@ -79,13 +78,13 @@ class KeyFiles:
         return keys
 
     def _log_matches(self, files: int) -> None:
-        if not files and self._has_matched and not self._is_missed:
+        was_missed = self._is_missed
+        if files or was_missed is not None:
+            self._is_missed = not files
+        if self._is_missed and not was_missed:
             _log.warning("no API key file matches", pattern=self._pattern)
-            self._is_missed = True
-        elif files and self._is_missed:
+        elif was_missed and not self._is_missed:
             _log.info("API key files match again", pattern=self._pattern, files=files)
-            self._is_missed = False
-        self._has_matched = self._has_matched or files > 0
 
     def _log_problem(self, account: str, found: AccountKey) -> None:
         before = self._problems.get(account, "")
