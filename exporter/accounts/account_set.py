@@ -75,7 +75,7 @@ class AccountSet:
         return f"there is no account {account!r}: no API key file has this name"
 
     @property
-    def all_shards(self) -> int:
+    def total_accounts(self) -> int:
         """The number of accounts of all shards."""
         return len(self.groups) + len(self._elsewhere)
 

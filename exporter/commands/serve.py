@@ -150,7 +150,7 @@ async def serve(
                 accounts=len(accounts.current.groups),
                 shard=settings.shard,
                 total_shards=settings.total_shards,
-                files=accounts.current.all_shards,
+                files=accounts.current.total_accounts,
             )
             await stack.enter_async_context(in_background(accounts.watch_keys))
             await stack.enter_async_context(in_background(accounts.refresh_in_background))

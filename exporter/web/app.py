@@ -76,7 +76,7 @@ def create_app(
 
     async def status(_: Request) -> Response:
         accounts = current_accounts()
-        page = render_page(accounts.states(), paths, time.time(), has_keys=accounts.all_shards > 0)
+        page = render_page(accounts.states(), paths, time.time(), has_keys=accounts.total_accounts > 0)
         return HTMLResponse(page, headers=_SECURITY_HEADERS)
 
     async def redirect(_: Request) -> Response:

@@ -217,7 +217,7 @@ async def test_a_shard(keys, telemetry):
     assert accounts.current.why_missing(other).endswith("--shard=2")
     assert f"telnyx_exporter_accounts {len(own)}.0" in metrics(telemetry)
     assert "telnyx_exporter_api_key_files 20.0" in metrics(telemetry)
-    assert accounts.current.all_shards == 20
+    assert accounts.current.total_accounts == 20
     del keys.keys[other]
     with capture_logs() as logs:
         await accounts.update()
