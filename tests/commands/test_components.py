@@ -4,7 +4,7 @@ import pytest
 from certificates import authority, identity, server_context
 from connect_proxy import ConnectProxy
 from cryptography import x509
-from fake_api import FakeApi, connections, listing
+from fake_api import FakeApi, connections, counted, listing
 from list_reader import KEY
 
 from exporter.commands.components import configure_accounts, open_keys
@@ -84,17 +84,9 @@ def test_an_invalid_ca_file_is_an_error_of_the_configuration(telemetry):
 @pytest.mark.parametrize(("api_key_files", "most"), [("/keys/*", 3), (None, 8)], ids=["several", "one"])
 async def test_accounts_share_the_maximum_of_requests_in_flight(telemetry, api_key_files, most):
     """`--telnyx.max-concurrency` limits the requests of all accounts together. It has no effect on a single account."""
-    in_flight, found = set(), []
-
-    async def watch(exchange):
-        in_flight.add(exchange)
-        found.append(len(in_flight))
-        await asyncio.sleep(0.05)
-        in_flight.discard(exchange)
-        await listing()(exchange)
-
+    counts = []
     async with FakeApi(connections(3)) as api:
-        api.answer(watch)
+        api.answer(counted(counts, listing(), 0.05))
         configuration = configuration_of(
             api.url,
             telemetry,
@@ -108,4 +100,4 @@ async def test_accounts_share_the_maximum_of_requests_in_flight(telemetry, api_k
         for account in accounts:
             await account.close()
     assert [access.error for result in results for access in result] == [None] * 8
-    assert max(found) == most
+    assert max(counts) == most

@@ -191,6 +191,20 @@ def late(seconds: float, answer: Answer) -> Answer:
     return wait_and_answer
 
 
+def counted(counts: list[int], answer: Answer, seconds: float = 0.01) -> Answer:
+    """Answer after a delay, and append to `counts` how many requests are waiting for this answer."""
+    waiting: set[Exchange] = set()
+
+    async def wait_and_answer(exchange: Exchange) -> None:
+        waiting.add(exchange)
+        counts.append(len(waiting))
+        await asyncio.sleep(seconds)
+        waiting.discard(exchange)
+        await answer(exchange)
+
+    return wait_and_answer
+
+
 def telnyx_error(status: int, code: str, **headers: str) -> Answer:
     """Send an error in Telnyx's format, which repeats the API key in its detail."""
     body = b'{"errors":[{"code":"%b","title":"No","detail":"%b"}]}' % (code.encode(), ECHO)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 import stamina
 import structlog
-from fake_api import FakeApi, connections, hang_up, late, silence
+from fake_api import FakeApi, connections, counted, hang_up, late, silence
 from fake_api import listing as serve_page
 from hypothesis import given
 from hypothesis import strategies as st
@@ -719,17 +719,13 @@ async def send_in_session(client, path):
 async def test_all_clients_share_the_slots():
     """No more requests of all clients are in flight than there are slots, and a request that fails frees its slot."""
     slots, recorder = RequestSlots(2), Recorder()
-    in_flight, most = set(), []
+    counts = []
 
-    async def watch(exchange):
-        in_flight.add(exchange)
-        most.append(len(in_flight))
-        await asyncio.sleep(0.01)
-        in_flight.discard(exchange)
-        await (hang_up if len(most) % 5 == 0 else serve_page())(exchange)
+    async def serve_or_hang_up(exchange):
+        await (hang_up if len(counts) % 5 == 0 else serve_page())(exchange)
 
     async with FakeApi(connections(3)) as api:
-        api.answer(watch)
+        api.answer(counted(counts, serve_or_hang_up))
         clients = [Client(api.url, lambda: KEY, recorder, slots=slots.share()) for _ in range(4)]
         results = await asyncio.gather(
             *(send_in_session(client, "/credential_connections") for client in clients for _ in range(5)),
@@ -738,8 +734,8 @@ async def test_all_clients_share_the_slots():
         )
         for client in clients:
             await client.close()
-    assert max(most) == 2
-    assert len(most) == len(results) == 24
+    assert max(counts) == 2
+    assert len(counts) == len(results) == 24
     assert 0 < sum(isinstance(result, TelnyxError) for result in results) < 10
     assert await asyncio.wait_for(slots.share().acquire(), 0.1)
 
