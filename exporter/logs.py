@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from structlog.typing import Processor
 
 MAX_NAMES = 10
-"""Maximum number of names in a log line."""
+"""Maximum number of names in a log line, and of lines about single rows."""
 _LOGFMT = structlog.processors.LogfmtRenderer(
     key_order=("time", "level", "msg", "account"), drop_missing=True, bool_as_flag=False
 )
@@ -54,7 +54,7 @@ def configure_logging(
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         _shorten_traceback,
         structlog.processors.EventRenamer("msg"),
-        structlog.contextvars.merge_contextvars,  # such as the account that is being read
+        structlog.contextvars.merge_contextvars,  # for example the name of the account
     ]
     structlog.configure(
         processors=[*shared, _RENDERERS[form]],
