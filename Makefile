@@ -31,7 +31,7 @@ format: ## Format the code and fix what can be fixed automatically.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: ## Update all generated files: metrics reference, README's settings, dashboards, golden files.
+generate: ## Update all generated files: metrics reference, settings table, dashboards, golden files.
 	$(BIN)/python .ci/generate.py
 
 demo: ## Run the exporter with generated connections on http://localhost:10142/.

@@ -15,7 +15,7 @@ from exporter.sandbox import Account
 
 KEY = "KEY-of-tests"
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
-SECTION = DOCUMENT.partition("## What it answers\n")[2].partition("\n## ")[0]
+SECTION = DOCUMENT.partition("## Paths and responses\n")[2].partition("\n## ")[0]
 
 ROWS = re.findall(r"^\| `(/[^`]*)`.*? \| (.*?) \| (.*?) \|$", SECTION, re.MULTILINE)
 DOCUMENTED = {

@@ -11,20 +11,47 @@ ROOT = Path(__file__).parents[2]
 
 DOCUMENTS = [
     *sorted(ROOT.glob("*.md")),
-    *sorted(ROOT.glob("docs/**/*.md")),
-    *sorted(ROOT.glob("deploy/**/*.md")),
+    *(path for folder in ("deploy", "docs", "prometheus") for path in sorted((ROOT / folder).rglob("*.md"))),
 ]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def prose(path):
+    """Return the text of a document without its blocks of code."""
+    return re.sub(r"^( *)```.*?^\1```$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(path):
+    """Return the anchors of the headings of a document, as GitHub names them."""
+    names = []
+    for heading in re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE):
+        text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
+        name = re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-")
+        names.append(f"{name}-{names.count(name)}" if name in names else name)
+    return names
+
+
+def test_anchors_are_those_of_github(tmp_path):
+    """An anchor is the heading in lower case, without punctuation and formatting. If repeated, it has a number."""
+    page = tmp_path / "page.md"
+    page.write_text("# A `--flag.b`\n## [Link](x.md) & more\n```sh\n# comment\n```\n## How do I ...?\n### a --flagb\n")
+    assert anchors(page) == ["a---flagb", "link--more", "how-do-i-", "a---flagb-1"]
+
+
+@each_document
 def test_links_have_a_target(document):
-    """The target of every relative link exists."""
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text()):
+    """The file of every relative link exists, and if the link names a heading of a document, that exists, too."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
         if "://" not in target:
-            assert (document.parent / target).exists(), target
+            name, _, anchor = target.partition("#")
+            path = document.parent / name if name else document
+            assert path.exists(), target
+            assert not anchor or anchor in anchors(path), target
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@each_document
 def test_settings_in_documents_exist(document):
     """Every flag and variable in a document exists."""
     text = document.read_text()

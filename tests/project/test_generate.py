@@ -37,12 +37,13 @@ def test_all_files_are_written(generate, tmp_path):
     """Without flags, all files are written: documents, dashboards and golden files."""
     assert {path.stem for path in (tmp_path / "grafana/dashboards").iterdir()} == set(DASHBOARDS)
     assert {path.name for path in (tmp_path / "tests/golden").iterdir()} == GOLDEN
-    assert {path.name for path in tmp_path.rglob("*.md")} == {"README.md", "metrics.md"}
+    assert {path.name for path in tmp_path.rglob("*.md")} == {"configuration.md", "metrics.md"}
     generate("--check")
 
 
 @pytest.mark.parametrize(
-    "name", ["docs/metrics.md", "README.md", "grafana/dashboards/telnyx-exporter.json", "tests/golden/full.prom"]
+    "name",
+    ["docs/metrics.md", "docs/configuration.md", "grafana/dashboards/telnyx-exporter.json", "tests/golden/full.prom"],
 )
 def test_outdated_file_is_reported(generate, tmp_path, name):
     """If a file is out of date, the check fails, names the file and says how to update it."""

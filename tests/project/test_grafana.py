@@ -413,4 +413,4 @@ def test_provisioning_finds_data_source_and_dashboards():
     (providers,) = (GRAFANA / "provisioning/dashboards").iterdir()
     (provider,) = yaml.safe_load(providers.read_text())["providers"]
     assert (provider["type"], provider["allowUiUpdates"]) == ("file", False)
-    assert provider["options"]["path"] in (ROOT / "README.md").read_text()
+    assert provider["options"]["path"] in (ROOT / "docs" / "dashboards.md").read_text()

@@ -13,9 +13,13 @@ from exporter.collectors.credential_connections import COLLECTOR
 from exporter.collectors.families import SnapshotGauge, info, whole_row
 from exporter.collectors.index import IndexRecord
 from exporter.collectors.registry import COLLECTORS
+from exporter.config.options import OPTIONS, collector_options
+from exporter.config.settings import PREFIX
+from exporter.config.values import format_duration
 from exporter.telnyx.structs import Row
 
-reference = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "reference.py"))["reference"]
+ROOT = Path(__file__).parents[2]
+reference = runpy.run_path(str(ROOT / "docs" / "reference.py"))["reference"]
 TEXT = reference()
 
 CARDS = Collector(
@@ -148,3 +152,43 @@ def test_the_metrics_of_an_object_have_an_introduction(labels, introduction):
     """The metrics of a single object are not those of rows. It can have no labels."""
     collector = replace(CARDS, endpoint=ObjectEndpoint("/sim_cards"), identity_labels=labels, snapshot_families=())
     assert f"1 request.\n\n{introduction}" in sections(reference((*COLLECTORS, collector)))[collector.title]
+
+
+SETTINGS_TEXT = (
+    (ROOT / "docs" / "configuration.md").read_text().partition("<!-- settings")[2].partition("<!-- /settings")[0]
+)
+OPTION_ROWS = re.findall(r"^\| (.*?) ?\| `(\w+)` \| (.*?) ?\| (.+) \|$", SETTINGS_TEXT, re.MULTILINE)
+COLLECTOR_ROWS = re.findall(
+    r"^\| `--collector\.([\w-]+)` \| `(on|off)` \| `(.+?)` \| (.*?) ?\| .+ \|$", SETTINGS_TEXT, re.MULTILINE
+)
+
+
+def test_every_setting_is_documented_once():
+    """Each setting that isn't a collector's has one row with its flag, variable, default and help."""
+    rows = [(flag.strip("`"), variable, default.strip("`"), text) for flag, variable, default, text in OPTION_ROWS]
+    assert sorted(rows) == sorted((option.flag, option.variable, option.default, option.help) for option in OPTIONS)
+
+
+def test_every_collector_is_documented_once():
+    """Each collector has one row: whether it is on by default, and the defaults of its TTL and its rate."""
+    assert [
+        (
+            collector.name,
+            "on" if collector.on_by_default else "off",
+            format_duration(collector.default_ttl) if collector.default_ttl else "--cache.ttl",
+            f"`{collector.default_rate:g}`" if collector.default_rate else "",
+        )
+        for collector in COLLECTORS
+    ] == COLLECTOR_ROWS
+
+
+def test_variables_follow_from_flags():
+    """The rule that docs/configuration.md states for the names of variables has only the exceptions in its tables."""
+    options = (*OPTIONS, *collector_options(COLLECTORS))
+    exceptions = {
+        option.variable
+        for option in options
+        if option.variable != PREFIX + option.flag.removeprefix("--").replace(".", "__").replace("-", "_").upper()
+    }
+    assert exceptions == {"TELNYX_API_KEY", "TELNYX_BASE_URL", "TELNYX_EXPORTER_ONCE_COMPLETE"}
+    assert exceptions <= {variable for _, variable, *_ in OPTION_ROWS}

@@ -9,7 +9,7 @@ from sandbox_client import fields_of, get
 from exporter.sandbox import Account
 from exporter.telnyx.lists.pages import UnreadableRow
 
-README = Path(__file__).parents[3] / "README.md"
+ALERTS = Path(__file__).parents[3] / "docs" / "alerts.md"
 CREDENTIAL = "/credential_connections"
 REGISTERING = (CREDENTIAL, "/uac_connections")
 REGISTRATION = {"registration_status", "registration_status_updated_at"}
@@ -98,11 +98,11 @@ def test_account_has_what_graphs_and_alerts_need(seed):
     assert not any(row["active"] for row in muted)
 
 
-def test_the_readme_names_a_muted_connection():
-    """The demo has two connections whose tag mutes their alerts, and the README names one of them."""
+def test_the_documentation_names_a_muted_connection():
+    """The demo has two connections whose tag mutes their alerts, and docs/alerts.md names one of them."""
     muted = [row["connection_name"] for row in Account().rows if "no-alert" in row["tags"]]
     assert len(muted) == 2
-    assert sum(f"such as `{name}`" in README.read_text() for name in muted) == 1
+    assert sum(f"such as `{name}`" in ALERTS.read_text() for name in muted) == 1
 
 
 @pytest.mark.parametrize("path", REGISTERING)
