@@ -157,7 +157,7 @@ def test_the_metrics_of_an_object_have_an_introduction(labels, introduction):
 SETTINGS_TEXT = (
     (ROOT / "docs" / "configuration.md").read_text().partition("<!-- settings")[2].partition("<!-- /settings")[0]
 )
-OPTION_ROWS = re.findall(r"^\| (.*?) ?\| `(\w+)` \| (.*?) ?\| (.+) \|$", SETTINGS_TEXT, re.MULTILINE)
+OPTION_ROWS = re.findall(r"^\| (.*?) ?\| `(TELNYX_\w+)` \| (.*?) ?\| (.+) \|$", SETTINGS_TEXT, re.MULTILINE)
 COLLECTOR_ROWS = re.findall(
     r"^\| `--collector\.([\w-]+)` \| `(on|off)` \| `(.+?)` \| (.*?) ?\| .+ \|$", SETTINGS_TEXT, re.MULTILINE
 )
