@@ -15,7 +15,7 @@ from programs import START_TIMEOUT, alertmanager, exporter, free_port, get, get_
 from quick_rules import RULES, quick_rules
 
 from exporter.sandbox import Account
-from exporter.sandbox.api.calls import active_calls
+from exporter.sandbox.api.connections.calls import active_calls
 
 ROOT = Path(__file__).parents[2]
 INHIBITION = ROOT / "prometheus" / "alertmanager.yml"
