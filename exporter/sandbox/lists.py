@@ -170,7 +170,7 @@ class AccountList:
         index = bisect_left(self._rows, row_id, key=itemgetter("id"))
         if self._rows[index : index + 1] and self._rows[index]["id"] == row_id:
             return index
-        for index, row in enumerate(self._rows):  # a row that was added with an id
+        for index, row in enumerate(self._rows):  # the id was given, not generated
             if row["id"] == row_id:
                 return index
         raise ValueError(f"there is no row {row_id}")
