@@ -11,6 +11,7 @@ RUN python -m venv /tools \
  && /tools/bin/pip --python /app install --no-cache-dir --no-compile --require-hashes --only-binary :all: -r requirements.txt
 
 COPY hatch_build.py pyproject.toml README.md LICENSE ./
+COPY docs docs
 COPY exporter exporter
 ARG REVISION=unknown
 # Seconds since 1970: the date of the commit, git log -1 --format=%ct.

@@ -4,7 +4,7 @@ BIN := .venv/bin
 TESTS := $(BIN)/pytest --numprocesses=auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit lint format generate demo
+.PHONY: help setup test unit lint format generate rules demo
 
 help: ## Show this help.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +31,13 @@ format: ## Format the code and fix what can be fixed automatically.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: ## Update all generated files: metrics reference, settings table, dashboards, golden files.
+generate: ## Update all generated files: metrics reference, settings, dashboards, golden files, runbook pages.
 	$(BIN)/python .ci/generate.py
+
+rules: export RUNBOOKS := $(RUNBOOKS)
+rules: export GRAFANA := $(GRAFANA)
+rules: ## Write rules and dashboards to build/ with links to your exporter and Grafana: RUNBOOKS=URL GRAFANA=URL.
+	@$(PYTHON) deploy/links.py
 
 demo: ## Run the exporter with generated connections on http://localhost:10142/.
 	$(BIN)/telnyx-exporter --demo

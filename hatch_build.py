@@ -1,12 +1,14 @@
-"""Build hook: sets the revision and the date in `exporter/build.py` of the wheel and of the source distribution.
+"""Build hook: sets the revision and the date in packages, and adds the pages of the runbooks to wheels.
 
-The file in the repository does not change. Two builds of the same commit are identical.
+The files in the repository do not change. Two builds of the same commit are identical. An editable installation uses
+the repository's files, so the hook writes the pages there, where Git ignores them.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import tempfile
@@ -17,22 +19,24 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _MODULE = "exporter/build.py"
+_RENDERER = "docs/runbook_pages.py"
 
 
-class BuildInfoHook(BuildHookInterface[Any]):
+class BuildHook(BuildHookInterface[Any]):
     """Sets `REVISION` and `DATE` from the environment, or from Git. If there is neither, they keep their values.
 
-    A source distribution has values already, which take precedence over Git.
+    A source distribution has values already, which take precedence over Git. It has no pages: its wheel renders them.
     """
 
     PLUGIN_NAME = "custom"
     _folder = ""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Replace the module in the package. An editable installation uses the repository's file."""
-        if version == "editable":
-            return
+        """Add the files to the package, or the pages to the repository."""
         root = Path(self.root)
+        if version == "editable":
+            _write_pages(root)
+            return
         code = (root / _MODULE).read_text("utf-8")
         values = _from_git(root) if 'REVISION = "unknown"' in code else {}
         values |= _from_environment()
@@ -42,10 +46,34 @@ class BuildInfoHook(BuildHookInterface[Any]):
         replacement = Path(self._folder, "build.py")
         replacement.write_text(code, "utf-8")
         build_data["force_include"][str(replacement)] = _MODULE
+        if self.target_name == "wheel":
+            for number, (name, page) in enumerate(_render_pages(root).items()):
+                file = Path(self._folder, f"{number}.html")
+                file.write_text(page, "utf-8")
+                build_data["force_include"][str(file)] = name
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002 -- the interface
         """Delete the temporary folder."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _render_pages(root: Path) -> dict[str, str]:
+    """Return the pages of the runbooks by their paths in the package."""
+    try:
+        pages: dict[str, str] = runpy.run_path(str(root / _RENDERER))["files"]()
+    except FileNotFoundError as error:
+        raise SystemExit(f"can't render the runbooks: {error}") from error
+    return pages
+
+
+def _write_pages(root: Path) -> None:
+    """Write the pages to the repository, and delete those of runbooks that are gone."""
+    pages = _render_pages(root)
+    folder = (root / next(iter(pages))).parent
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, page in pages.items():
+        (root / name).write_text(page, "utf-8")
 
 
 def _from_environment() -> dict[str, str]:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from grafana_foundation_sdk.models.dashboard import AnnotationQuery, Panel
 
-RUNBOOKS = "http://localhost:9090/user/runbooks"
-"""Where Prometheus serves the runbooks, if it runs on the same machine."""
+RUNBOOKS = "http://localhost:10142/runbooks"
+"""Where the exporter serves the runbooks, if it runs on the same machine. `deploy/links.py` and the chart replace it."""
 MAX_ALERTS = 500
 """Maximum number of rows in a table of alerts."""
 MAX_CHANGES = 20
@@ -38,7 +38,7 @@ def firing(only: str) -> str:
     return f'1000 * ({since} and ignoring (alertstate) ALERTS{{alertstate="firing",{only},{_SCOPE}}})'
 
 
-ALERT = Column("Alert", label="alertname", link=f"{RUNBOOKS}/${{__data.fields.alertname:percentencode}}.md")
+ALERT = Column("Alert", label="alertname", link=f"{RUNBOOKS}/${{__data.fields.alertname:percentencode}}")
 """The alert's name, which links to its runbook."""
 SEVERITY = Column(
     "Severity",

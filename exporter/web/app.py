@@ -1,4 +1,4 @@
-"""The HTTP routes: metrics, status page, health checks, reload."""
+"""The HTTP routes: metrics, status page, runbooks, health checks, reload."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from starlette.datastructures import Headers
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from starlette.routing import Route
 
-from exporter.config.web.paths import HEALTHY, NO_PREFIX, READY, RELOAD
+from exporter.config.web.paths import HEALTHY, NO_PREFIX, READY, RELOAD, RUNBOOKS
 from exporter.exposition.formats import end_of
 from exporter.exposition.negotiation import accepts_gzip, choose_format
 from exporter.exposition.response import PIECE_BYTES, response_body
 from exporter.server.connections import MAX_UNREAD
-from exporter.web.status_page import render_page
+from exporter.web.pages.runbooks import RunbookEndpoint
+from exporter.web.pages.status_page import render_page
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator
@@ -104,9 +105,12 @@ def create_app(
             return PlainTextResponse(f"{error}\n", 500)
         return PlainTextResponse("reloaded\n")
 
+    runbooks = RunbookEndpoint(paths, _SECURITY_HEADERS)
     routes = [
         Route(paths.metrics, _MetricsEndpoint(current_accounts, own_metrics), methods=["GET"]),
         Route(paths.page, status),
+        Route(paths.route(RUNBOOKS).rstrip("/"), runbooks.redirect),
+        Route(paths.route(RUNBOOKS) + "{name:path}", runbooks.page),
         Route(paths.route(HEALTHY), healthy),
         Route(paths.route(READY), ready),
         Route(paths.route(RELOAD), reload_config, methods=["POST"]),

@@ -9,7 +9,7 @@ import bcrypt
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
-from exporter.config.web.paths import HEALTHY, NO_PREFIX, READY
+from exporter.config.web.paths import NO_PREFIX
 from exporter.server.incidents import RequestRefused
 from exporter.web.basic_auth import BasicAuth
 
@@ -49,8 +49,7 @@ class WebConfigMiddleware:
         self._app = app
         self._current_config = current_config
         self._observer = observer
-        self._open_paths = {paths.route(HEALTHY), paths.route(READY)}
-        """Paths without authentication and rate limit, because health probes have no password."""
+        self._paths = paths
         self._auth = BasicAuth(check_password)
         self._clock = clock
         self._apply(current_config())
@@ -69,7 +68,7 @@ class WebConfigMiddleware:
         if config is not self._config:
             self._apply(config)
         app, client = self._app, (scope.get("client") or ("", 0))[0]
-        refusal = None if scope["path"] in self._open_paths else await self._refusal(scope, client)
+        refusal = None if self._paths.is_open(scope["path"]) else await self._refusal(scope, client)
         if refusal is not None:
             self._observer.record_incident(refusal, client)
             app = _RESPONSES[refusal]

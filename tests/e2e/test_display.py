@@ -244,7 +244,7 @@ def test_a_table_shows_labels_unchanged(grafana, name):
         for row in rows:
             for title, cell in ((title, cell) for title, cell in row.items() if cell["links"]):
                 if title == "Alert":
-                    assert cell["links"] == [f"http://localhost:9090/user/runbooks/{cell['text']}.md"]
+                    assert cell["links"] == [f"http://localhost:10142/runbooks/{cell['text']}"]
                     continue
                 variable, column = LINKS[title]
                 assert link_target(cell)[1][variable] == row[column]["text"]

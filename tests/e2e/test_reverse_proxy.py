@@ -46,7 +46,7 @@ def nginx(folder, port, target):
     ],
 )
 def test_pages_and_links_work_behind_a_proxy(tmp_path, flags, target):
-    """Behind the proxy, the page, its links, the metrics and the health checks work, and the log has the URL."""
+    """Behind the proxy, all pages and links work, and the log has the URL."""
     port = free_port()
     external = f"http://127.0.0.1:{port}/telnyx"
     with exporter(tmp_path, "--demo", f"--web.external-url={external}", *flags) as page:
@@ -56,7 +56,12 @@ def test_pages_and_links_work_behind_a_proxy(tmp_path, flags, target):
             response = httpx.get(url)
             assert response.status_code == 200
             links = re.findall('href="([^"]*)"', response.text)
-            assert links == ["/telnyx/metrics", "/telnyx/-/healthy", "/telnyx/-/ready"]
+            assert links == ["/telnyx/metrics", "/telnyx/runbooks/", "/telnyx/-/healthy", "/telnyx/-/ready"]
             bodies = [httpx.get(urljoin(url, link)).raise_for_status().text for link in links]
+            runbooks = httpx.get(urljoin(url, "runbooks"), follow_redirects=True)
+            runbook = httpx.get(urljoin(str(runbooks.url), "TelnyxApiDown")).raise_for_status().text
+            assert '<a href="../">Telnyx exporter</a>' in runbook
     assert "telnyx_up 1.0" in bodies[0]
-    assert bodies[1:] == ["healthy\n", "ready\n"]
+    assert str(runbooks.url) == f"{url}runbooks/"
+    assert bodies[1] == runbooks.text
+    assert bodies[2:] == ["healthy\n", "ready\n"]

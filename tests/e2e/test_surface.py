@@ -31,9 +31,12 @@ GUESSES = (
     "/-/quit /-/config /-/status /-/healthy/ /healthz /readyz /livez /health /status /config /probe /sd /targets "
     "/api/v1/query /debug /debug/vars /debug/pprof/ /admin /login /docs /redoc /openapi.json /swagger.json /static/ "
     "/favicon.ico /robots.txt /index.html /.env /.git/config /pyproject.toml /exporter/cli.py /../../etc/passwd "
-    "/%2e%2e/%2e%2e/etc/passwd "
+    "/%2e%2e/%2e%2e/etc/passwd /runbook /runbooksx "
 )
 """Paths that other servers have."""
+UNKNOWN_RUNBOOKS = (
+    "../metrics .. %2e%2e/runbooks.py ../runbooks.py TelnyxApiDown.html TelnyxApiDown/ index index.html / x"
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,8 @@ def send_request(address, method, target):
 
 def test_the_documentation_is_parsed():
     """The table of paths and the list of headers are found."""
-    assert DOCUMENTED.keys() == {"/metrics", "/", "/-/healthy", "/-/ready", "/-/reload"}
+    runbooks = {"/runbooks", "/runbooks/", "/runbooks/TelnyxApiDown"}
+    assert DOCUMENTED.keys() == {"/metrics", "/", *runbooks, "/-/healthy", "/-/ready", "/-/reload"}
     assert {"date", "content-type"} <= HEADERS
 
 
@@ -78,6 +82,15 @@ def test_other_paths(address, path, method):
     status, headers = send_request(address, method, path)
     assert status == 404
     assert headers <= HEADERS
+
+
+@pytest.mark.parametrize("name", UNKNOWN_RUNBOOKS.split())
+def test_unknown_runbooks(address, name):
+    """Below the index of the runbooks, only their names exist, and no other file or page can be reached."""
+    status, headers = send_request(address, "GET", f"/runbooks/{name}")
+    assert status == 404
+    assert headers <= HEADERS
+    assert send_request(address, "POST", f"/runbooks/{name}")[0] == 405
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,11 @@ GIT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_SYSTEM": os.devnull,
 }
-NEEDED = ("hatch_build.py", "pyproject.toml", "README.md", "LICENSE", ".gitignore", "exporter/__init__.py")
+NEEDED = (
+    *("hatch_build.py", "pyproject.toml", "README.md", "LICENSE", ".gitignore", "exporter/__init__.py"),
+    *("docs/runbook_pages.py", "docs/runbooks/README.md", "docs/runbooks/TelnyxApiDown.md"),
+)
+PAGES = "exporter/web/pages/html"
 
 
 @pytest.fixture
@@ -40,6 +44,14 @@ def folder(tmp_path):
     code = (ROOT / "exporter" / "build.py").read_text()
     (folder / "exporter" / "build.py").write_text(re.sub(r"(?m)^(REVISION|DATE) = .*$", r'\1 = "unknown"', code))
     return folder
+
+
+def pages(wheel):
+    """Return the content of the runbooks' pages in a wheel, by name."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.startswith(PAGES)]
+        assert len(set(names)) == len(names)
+        return {Path(name).name: archive.read(name).decode() for name in names}
 
 
 def git(folder, *arguments):
@@ -188,8 +200,8 @@ def test_unusable_revision_in_the_environment_is_ignored(folder, commit, revisio
     assert facts(build(folder, EXPORTER_REVISION=revision))[0] == commit
 
 
-def test_editable_installation_is_honest(folder, commit):
-    """An editable installation uses the repository's file, which states no revision, as the code can change."""
+def build_editable(folder):
+    """Build an editable package, as `pip install --editable` does, and return the names of its files."""
     code = (
         "import sys; from hatchling.builders.wheel import WheelBuilder\n"
         "print(next(WheelBuilder('.').build(directory=sys.argv[1], versions=['editable'])))"
@@ -198,4 +210,50 @@ def test_editable_installation_is_honest(folder, commit):
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
     (wheel,) = (folder.parent / "editable").iterdir()
     with zipfile.ZipFile(wheel) as archive:
-        assert not [name for name in archive.namelist() if name.endswith(".py")]
+        return archive.namelist()
+
+
+def test_editable_installation_is_honest(folder, commit):
+    """An editable installation uses the repository's file, which states no revision, as the code can change."""
+    assert not [name for name in build_editable(folder) if name.endswith(".py")]
+
+
+def test_wheel_has_the_pages_of_the_runbooks(folder, commit):
+    """A wheel has a page for each runbook, and an index. The checkout has none, and does not change."""
+    found = pages(build(folder))
+    assert found.keys() == {"index.html", "TelnyxApiDown.html"}
+    assert '<h1 id="telnyxapidown">TelnyxApiDown</h1>' in found["TelnyxApiDown.html"]
+    assert not (folder / PAGES).exists()
+
+
+def test_wheel_has_no_outdated_pages(folder):
+    """Pages in the source tree, even those that Git does not ignore, get into no package."""
+    (folder / ".gitignore").unlink()
+    (folder / PAGES).mkdir(parents=True)
+    for name in ("TelnyxApiDown.html", "Gone.html"):
+        (folder / PAGES / name).write_text("outdated")
+    found = pages(build(folder))
+    assert found.keys() == {"index.html", "TelnyxApiDown.html"}
+    assert "outdated" not in found.values()
+    with tarfile.open(build(folder, "sdist")) as archive:
+        assert not [name for name in archive.getnames() if name.endswith(".html")]
+
+
+def test_editable_installation_writes_the_pages(folder, commit):
+    """An editable installation writes the pages where the exporter finds them, and deletes those that are obsolete."""
+    (folder / PAGES).mkdir(parents=True)
+    (folder / PAGES / "Gone.html").write_text("obsolete")
+    build_editable(folder)
+    expected = pages(build(folder))
+    assert {path.name: path.read_text() for path in (folder / PAGES).iterdir()} == expected
+    assert git(folder, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("missing", ["docs/runbook_pages.py", "docs/runbooks", "docs/runbooks/README.md"])
+def test_build_without_runbooks_fails(folder, missing):
+    """If the runbooks or their renderer are missing, the build fails with one line, so no package lacks the pages."""
+    path = folder / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    result = run_build(folder, folder.parent / "out")
+    assert result.returncode == 1
+    assert re.fullmatch(r"can't render the runbooks: .*docs/.*\n", result.stderr)

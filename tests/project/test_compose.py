@@ -40,7 +40,6 @@ def test_configuration_files_are_mounted():
     """The files that the commands name are in mounted directories."""
     for service in ("prometheus", "alertmanager"):
         assert repository_path(service, options(service)["config.file"]).is_file()
-    assert repository_path("prometheus", options("prometheus")["web.user-assets"] + "/runbooks/README.md").is_file()
 
 
 def test_dashboards_are_mounted():

@@ -283,7 +283,7 @@ def test_every_alert_is_listed(name):
     assert listed == {uid if uid in tables else "telnyx-connections"}
     for table in (*tables, "telnyx-trunks", "telnyx-connection"):
         (runbook,) = (link["url"] for link in links(PANELS[f"{table}: Alerts"]) if "runbooks" in link["url"])
-        assert runbook == "http://localhost:9090/user/runbooks/${__data.fields.alertname:percentencode}.md"
+        assert runbook == "http://localhost:10142/runbooks/${__data.fields.alertname:percentencode}"
 
 
 @each_dashboard
@@ -308,7 +308,7 @@ def test_panels_do_not_overlap(dashboard):
 def test_links_lead_to_dashboards_and_variables_that_exist(panel):
     """A link leads to an existing dashboard and sets all its variables, to valid values or columns of the queries."""
     for link in links(panel):
-        if "/user/runbooks/" in link["url"]:
+        if "/runbooks/" in link["url"]:
             continue
         _, uid, query = re.split(r"/d/|\?", link["url"])
         kept, given = re.findall(r"\${(\w+):queryparam}", query), dict(re.findall(r"var-(\w+)=([^&]+)", query))

@@ -151,7 +151,7 @@ def test_alert_is_complete(name):
     assert rule["annotations"] == {
         "summary": rule["annotations"]["summary"],
         "description": rule["annotations"]["description"],
-        "runbook_url": f"{{{{ $externalURL }}}}/user/runbooks/{name}.md",
+        "runbook_url": f"http://localhost:10142/runbooks/{name}",
         "dashboard_url": rule["annotations"]["dashboard_url"],
     }
     assert "{{" not in rule["annotations"]["summary"]

@@ -527,7 +527,9 @@ async def test_metrics_path_can_be_changed():
 PREFIXED = WebPaths("/telnyx", "/outside")
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/", "", "/-/healthy", "/-/ready"])
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/", "", "/-/healthy", "/-/ready", "/runbooks/", "/runbooks/TelnyxApiDown"]
+)
 async def test_all_routes_are_below_the_prefix(path):
     """With a prefix, each route is below it and nowhere else. The page is also served without the slash at the end."""
     async with client_of(collector_of(refresh_ok), paths=PREFIXED) as client:
@@ -563,7 +565,9 @@ async def test_the_root_redirects_to_any_prefix():
         assert (await client.get(location)).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/", "/-/healthy", "/-/ready"])
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/", "/-/healthy", "/-/ready", "/runbooks", "/runbooks/", "/runbooks/TelnyxApiDown"]
+)
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
 async def test_only_get_and_head_are_allowed(path, method):
     """Methods that could change something are rejected."""

@@ -26,7 +26,8 @@ async def hello(_):
     return PlainTextResponse("hello", headers={"x-frame-options": "sameorigin", "x-other": "kept"})
 
 
-APP = Starlette(routes=[Route("/metrics", hello), Route("/-/healthy", hello), Route("/-/ready", hello)])
+OPEN = ("/-/healthy", "/-/ready", "/runbooks", "/runbooks/", "/runbooks/TelnyxApiDown")
+APP = Starlette(routes=[Route(path, hello) for path in ("/metrics", *OPEN)])
 
 
 class PasswordCheck:
@@ -140,23 +141,24 @@ async def test_unknown_users_take_as_long_as_known_ones():
     assert check.hashes == [BOB] * 4
 
 
-@pytest.mark.parametrize("path", ["/-/healthy", "/-/ready"])
-async def test_health_checks_stay_open(path):
-    """Health checks need no password and have no rate limit."""
+@pytest.mark.parametrize("path", OPEN)
+async def test_health_checks_and_runbooks_stay_open(path):
+    """Health checks and runbooks need no password and have no rate limit."""
     current = Current(**USERS, rate_limit={"interval": "1h", "burst": 1})
     async with client(current) as http:
         for _ in range(3):
             assert (await http.get(path)).status_code == 200
 
 
-async def test_health_checks_below_a_prefix_stay_open():
-    """With a prefix, only the health checks below it are open. The redirect of `/` needs a password, too."""
-    app = Starlette(routes=[Route(path, hello) for path in ("/", "/a/-/healthy", "/a/-/ready", "/-/ready")])
+async def test_open_paths_are_below_a_prefix():
+    """With a prefix, only the health checks and runbooks below it are open. The redirect of `/` is not."""
+    app = Starlette(routes=[Route("/{path:path}", hello)])
     middleware = WebConfigMiddleware(app, Current(**USERS), Incidents(), paths=WebPaths("/a", "/b"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(middleware), base_url="http://exporter") as http:
-        paths = ("/a/-/healthy", "/a/-/ready", "/-/ready", "/b/-/ready", "/")
-        codes = [(await http.get(path)).status_code for path in paths]
-    assert codes == [200, 200, 401, 401, 401]
+        opened = ("/a/-/healthy", "/a/-/ready", "/a/runbooks/", "/a/runbooks/x")
+        closed = ("/-/ready", "/b/-/ready", "/runbooks/", "/b/runbooks/x", "/a/runbooksx", "/a/metrics", "/")
+        codes = {path: (await http.get(path)).status_code for path in (*opened, *closed)}
+    assert codes == {**dict.fromkeys(opened, 200), **dict.fromkeys(closed, 401)}
 
 
 async def test_a_changed_hash_clears_a_cached_login():

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from exporter.config.values import split_url
 
-HEALTHY, READY, RELOAD = "/-/healthy", "/-/ready", "/-/reload"
-"""Paths below the prefix."""
+HEALTHY, READY, RELOAD, RUNBOOKS = "/-/healthy", "/-/ready", "/-/reload", "/runbooks/"
+"""Paths below the prefix. All runbooks are below the last one."""
 
 _PLAIN_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+,;=:@-]+)*")
 """A path without a slash at the end, of characters that URLs don't escape. Clients remove `.` and `..`."""
@@ -41,8 +41,11 @@ def _check_plain(path: str, what: str) -> None:
 
 def check_telemetry_path(text: str) -> str:
     """Validate the path of the metrics, below the prefix."""
-    if not re.fullmatch(r"/[A-Za-z0-9._~/-]+", text) or text.startswith(("/-/", "//")):
-        raise ValueError("must be a path such as /metrics, other than / and paths that begin with /-/ or //")
+    is_reserved = text.startswith(("/-/", "//")) or f"{text}/".startswith(RUNBOOKS)
+    if not re.fullmatch(r"/[A-Za-z0-9._~/-]+", text) or is_reserved:
+        raise ValueError(
+            "must be a path such as /metrics, other than / and those that begin with /-/, /runbooks/ or //"
+        )
     return text
 
 
@@ -63,6 +66,13 @@ class WebPaths:
         external = urlsplit(external_url).path
         internal = (route_prefix or external).rstrip("/")
         return cls(internal, external if external_url else internal, telemetry_path)
+
+    def is_open(self, path: str) -> bool:
+        """Return whether a request for this path needs neither a password nor a token of the rate limit.
+
+        Health probes and readers of a runbook have no password.
+        """
+        return path in {self.route(HEALTHY), self.route(READY)} or f"{path}/".startswith(self.route(RUNBOOKS))
 
     def route(self, path: str) -> str:
         """Return the path at which the exporter serves a page."""

@@ -7,19 +7,41 @@ from exporter.config.settings import WebSettings
 from exporter.config.web.paths import NO_PREFIX, WebPaths, check_external_url, check_route_prefix
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/telnyx/metrics", "/a.b_c~d-e", "/-", "/-x"])
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/telnyx/metrics", "/a.b_c~d-e", "/-", "/-x", "/runbooksx", "/a/runbooks/"]
+)
 def test_telemetry_path_is_a_plain_path(path):
     """Any plain path is accepted for the metrics."""
     assert WebSettings(telemetry_path=path).telemetry_path == path
 
 
 @pytest.mark.parametrize(
-    "path", ["", "/", "metrics", "/-/healthy", "/-/", "/a b", "/{path}", "/a?b", "/a#b", "/é", "/a\n", "//host"]
+    "path",
+    [
+        "",
+        "/",
+        "metrics",
+        "/-/healthy",
+        "/-/",
+        "/a b",
+        "/{path}",
+        "/a?b",
+        "/a#b",
+        "/é",
+        "/a\n",
+        "//host",
+        "/runbooks",
+        "/runbooks/x",
+    ],
 )
 def test_invalid_or_reserved_telemetry_path_is_rejected(path):
-    """A path is rejected if it is invalid, or would hide the landing page or the health checks, or links elsewhere."""
+    """A path is rejected if it is invalid, or would hide another page, or links elsewhere.
+
+    The metrics can't be below `/runbooks/`, where no password is needed.
+    """
     with pytest.raises(
-        ValidationError, match="must be a path such as /metrics, other than / and paths that begin with /-/ or //"
+        ValidationError,
+        match="must be a path such as /metrics, other than / and those that begin with /-/, /runbooks/ or //",
     ):
         WebSettings(telemetry_path=path)
 
@@ -113,3 +135,14 @@ def test_paths_follow_from_the_settings(external_url, route_prefix, route, link)
 def test_default_paths():
     """Without any settings, there is no prefix."""
     assert WebPaths.of("", "", "/metrics") == NO_PREFIX
+
+
+@pytest.mark.parametrize("prefix", ["", "/runbooks", "/a/b"])
+def test_open_paths(prefix):
+    """Only health checks and runbooks are open, below the prefix."""
+    paths = WebPaths(prefix, "/elsewhere")
+    for path in ("/-/healthy", "/-/ready", "/runbooks", "/runbooks/", "/runbooks/TelnyxApiDown"):
+        assert paths.is_open(prefix + path)
+        assert not paths.is_open(f"/elsewhere{path}")
+    for path in ("", "/", "/metrics", "/-/reload", "/-/healthy/", "/runbooksx", "/runbook", "/RUNBOOKS/"):
+        assert not paths.is_open(prefix + path)

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from exporter import __version__
-from exporter.config.web.paths import HEALTHY, READY
+from exporter.config.web.paths import HEALTHY, READY, RUNBOOKS
 from exporter.telnyx.errors import Internal, TelnyxError
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ nav {{ border-top: 1px solid var(--line); padding-top: 1rem; display: flex; flex
 <tbody>{rows}</tbody>
 </table>
 <p>Version {version}</p>
-<nav><a href="{metrics}">Metrics</a> <a href="{healthy}">Healthy</a> <a href="{ready}">Ready</a></nav>
+<nav><a href="{metrics}">Metrics</a> <a href="{runbooks}">Runbooks</a> <a href="{healthy}">Healthy</a>
+<a href="{ready}">Ready</a></nav>
 </body>
 </html>
 """
@@ -77,6 +78,7 @@ def render_page(states: Sequence[CollectorState], paths: WebPaths, now: float, *
         rows="".join(_row(state, now, has_accounts=has_accounts) for state in states),
         version=escape(__version__),
         metrics=escape(paths.link(paths.telemetry_path)),
+        runbooks=escape(paths.link(RUNBOOKS)),
         healthy=escape(paths.link(HEALTHY)),
         ready=escape(paths.link(READY)),
     )

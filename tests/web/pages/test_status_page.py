@@ -9,7 +9,7 @@ from exporter.account.cached_collector import CollectorState
 from exporter.cache import Entry
 from exporter.config.web.paths import NO_PREFIX, WebPaths
 from exporter.telnyx.errors import ConnectionFailed, TelnyxError, Unauthorized
-from exporter.web.status_page import render_page
+from exporter.web.pages.status_page import render_page
 
 VIEW = view_of(row_count=55, refreshed_at=1_517_610_327.521)  # 2018-02-02T22:25:27Z
 VOID = {"meta"}
@@ -151,14 +151,28 @@ def test_unexpected_exception_is_not_quoted():
 @pytest.mark.parametrize(
     ("paths", "links"),
     [
-        (NO_PREFIX, {"Metrics": "/metrics", "Healthy": "/-/healthy", "Ready": "/-/ready"}),
-        (WebPaths("/in", "", "/a/b"), {"Metrics": "/a/b", "Healthy": "/-/healthy", "Ready": "/-/ready"}),
-        (WebPaths("", "/out", "/m"), {"Metrics": "/out/m", "Healthy": "/out/-/healthy", "Ready": "/out/-/ready"}),
+        (
+            NO_PREFIX,
+            {"Metrics": "/metrics", "Runbooks": "/runbooks/", "Healthy": "/-/healthy", "Ready": "/-/ready"},
+        ),
+        (
+            WebPaths("/in", "", "/a/b"),
+            {"Metrics": "/a/b", "Runbooks": "/runbooks/", "Healthy": "/-/healthy", "Ready": "/-/ready"},
+        ),
+        (
+            WebPaths("", "/out", "/m"),
+            {
+                "Metrics": "/out/m",
+                "Runbooks": "/out/runbooks/",
+                "Healthy": "/out/-/healthy",
+                "Ready": "/out/-/ready",
+            },
+        ),
     ],
     ids=["default", "only inside", "only outside"],
 )
 def test_links(paths, links):
-    """The page links to the metrics and both health checks, at the paths that browsers see."""
+    """The page links to the metrics, the runbooks and both health checks, at the paths that browsers see."""
     assert Page(page_of(entry(), paths=paths)).links == links
 
 

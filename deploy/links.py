@@ -1,0 +1,64 @@
+"""Writes rules and dashboards that link to other runbooks and another Grafana: `make rules RUNBOOKS=URL GRAFANA=URL`.
+
+It reads the environment variables RUNBOOKS and GRAFANA, writes to `build/`, and needs only Python's standard library.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+RULES = Path("prometheus/rules/telnyx.rules.yaml")
+DASHBOARDS = Path("grafana/dashboards")
+
+BASES = {
+    "RUNBOOKS": ("http://localhost:10142/runbooks", "https://exporter.example/runbooks"),
+    "GRAFANA": ("http://localhost:3000", "https://grafana.example"),
+}
+"""For each variable, the URL that its value replaces, and an example."""
+
+_HOST = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
+_URL = re.compile(rf"https?://{_HOST}(?::\d{{1,5}})?(?:/[A-Za-z0-9._~!&()*+,;=:@%-]+)*", re.IGNORECASE)
+"""A URL of characters that mean nothing in YAML, JSON, and the templates of Prometheus and Grafana."""
+
+
+def check_url(name: str, text: str) -> str:
+    """Validate a URL and return it without a slash at the end. The message does not quote it, as it can have a password."""
+    url = text.strip().rstrip("/")
+    if not _URL.fullmatch(url):
+        example = BASES[name][1]
+        raise ValueError(
+            f"{name}: must be an http or https URL such as {example}, without a user, a query, a fragment and quotes"
+        )
+    return url
+
+
+def replace_links(text: str, urls: dict[str, str]) -> str:
+    """Return a file with links to these URLs."""
+    for name, url in urls.items():
+        text = re.sub(rf"{re.escape(BASES[name][0])}(?![\w.-])", lambda _, url=url: url, text)
+    return text
+
+
+def main(root: Path = ROOT) -> None:
+    """Run the command for the repository at `root`."""
+    try:
+        urls = {name: check_url(name, os.environ[name]) for name in BASES if os.environ.get(name)}
+    except ValueError as error:
+        sys.exit(str(error))
+    sources = {RULES: Path("build/rules") / RULES.name}
+    for path in sorted((root / DASHBOARDS).glob("*.json")):
+        sources[DASHBOARDS / path.name] = Path("build/dashboards") / path.name
+    for source, target in sources.items():
+        (root / target).parent.mkdir(parents=True, exist_ok=True)
+        (root / target).write_text(replace_links((root / source).read_text("utf-8"), urls), "utf-8")
+        sys.stdout.write(f"{target}\n")
+    for name, (default, _) in BASES.items():
+        sys.stdout.write(f"{name}: {urls.get(name, default)}\n")
+
+
+if __name__ == "__main__":
+    main()
