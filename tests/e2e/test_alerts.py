@@ -221,6 +221,22 @@ def test_each_alert_is_about_the_right_connection(stack):
     assert not firing(stack.alerts, connection_id=stack.rows.muted["id"])
 
 
+def test_each_alert_links_to_its_object_in_the_api(stack):
+    """The annotation `api_url` is the API's URL of the connection or profile, also of a connection that is gone."""
+    for label, path, row in (
+        ("connection_id", "/credential_connections", stack.rows.disabled),
+        ("connection_id", "/credential_connections", stack.rows.removed),
+        ("connection_id", "/ip_connections", stack.rows.without_ip),
+        ("connection_id", "/ip_connections", stack.rows.removed_ip),
+        ("connection_id", "/uac_connections", stack.rows.registered_uac),
+        ("connection_id", "/call_control_applications", stack.rows.busy),
+        ("profile_id", "/outbound_voice_profiles", stack.account["/outbound_voice_profiles"].rows[0]),
+    ):
+        alerts = wait_until(lambda label=label, row=row: firing(stack.alerts, **{label: row["id"]}), "an alert")
+        links = {alert["annotations"].get("api_url") for alert in alerts}
+        assert links == {f"https://api.telnyx.com/v2{path}/{row['id']}"}
+
+
 def test_failing_collectors_are_inhibited_by_their_cause(stack):
     """If Telnyx rejects the key, each collector but that of credential connections triggers an inhibited alert."""
 

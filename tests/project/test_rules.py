@@ -24,12 +24,19 @@ RECORDS = [rule for group in GROUPS for rule in group["rules"] if "record" in ru
 CONNECTION_ALERTS = [name for name, rule in ALERTS.items() if "connection_id" in rule["expr"]]
 FLEET_ALERTS = [name for name, rule in ALERTS.items() if "by (job)" in rule["expr"]]
 PROFILE_ALERTS = [name for name, rule in ALERTS.items() if "on (profile_id)" in rule["expr"]]
+API_LINKS = {
+    name: ALERTS[group[0]]["annotations"]["api_url"] for group in (CONNECTION_ALERTS, PROFILE_ALERTS) for name in group
+}
+"""The link to the API of each alert that is about one object. All alerts about the same kind of object share one."""
 EXPRESSIONS = [rule["expr"] for group in GROUPS for rule in group["rules"]]
 SEVERITIES = {"critical", "warning", "info"}
 """The severities of other mixins, which routes and inhibitions of kube-prometheus-stack expect."""
 KINDS = {"fires", "not yet", "near miss", "resolves", "missing series"}
 """The kinds of tests that each alert has. The name of a test group starts with its kind, up to a colon."""
 
+VERBS = ("add", "ask", "check", "delete", "find", "list", "look", "query", "read", "top up")
+"""What a first step can begin with."""
+SOURCES = "\n".join(path.read_text() for path in (ROOT / "exporter").rglob("*.py"))
 MUTED = "connection:telnyx_connection_tag_info:muted"
 LOW_CREDIT = "account:telnyx_account_available_credit:low"
 """A metric whose rule is commented out, because each user needs another threshold."""
@@ -81,6 +88,11 @@ def references(expression):
 
 def queries(page):
     return re.findall(r"```promql\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def sentences(text):
+    """Return the sentences of a description without its templates."""
+    return re.split(r"(?<=\.) ", re.sub(r"{{.*?}}", "", text))
 
 
 def selected_alert(expression):
@@ -143,7 +155,7 @@ def test_job_matches_the_scrape_configuration():
 
 @each_alert
 def test_alert_is_complete(name):
-    """Each alert has a severity, texts with the location of the problem, and its two links, and nothing else."""
+    """Each alert has a severity, texts with the location of the problem, and its links, and nothing else."""
     rule = ALERTS[name]
     assert re.fullmatch(r"Telnyx([A-Z][a-z]+)+", name)
     assert rule["labels"].keys() == {"severity"}
@@ -153,9 +165,40 @@ def test_alert_is_complete(name):
         "description": rule["annotations"]["description"],
         "runbook_url": f"http://localhost:10142/runbooks/{name}",
         "dashboard_url": rule["annotations"]["dashboard_url"],
+        **({"api_url": API_LINKS[name]} if name in API_LINKS else {}),
     }
     assert "{{" not in rule["annotations"]["summary"]
     assert "$labels." in rule["annotations"]["description"] or rule["expr"].startswith("absent(")
+
+
+@each_alert
+def test_description_ends_with_the_first_step(name):
+    """The last sentence of a description, and no other one, is the first step to take: "First, check …"."""
+    *before, step = sentences(ALERTS[name]["annotations"]["description"])
+    assert len(before) >= 2
+    assert re.fullmatch(rf"First, ({'|'.join(VERBS)}) .+\.", step), step
+    assert not [text for text in before if re.search(r"\bfirst\b", text, re.IGNORECASE)]
+
+
+@each_alert
+def test_descriptions_are_short(name):
+    """A description has at most 60 words in each unit test, so that it fits on a phone."""
+    groups = yaml.safe_load(TESTS[name].read_text())["tests"]
+    alerts = [
+        alert for group in groups for test in group.get("alert_rule_test", ()) for alert in test.get("exp_alerts", ())
+    ]
+    assert alerts
+    for text in {alert["exp_annotations"]["description"] for alert in alerts}:
+        assert len(text.split()) <= 60, text
+
+
+@each_alert
+def test_log_lines_of_descriptions_exist(name):
+    """Each log line that a description quotes is one that the exporter writes."""
+    quoted = re.findall(r'"([^"]+)"', re.sub(r"{{.*?}}", "", ALERTS[name]["annotations"]["description"]))
+    assert bool(quoted) == ("in the exporter's log" in ALERTS[name]["annotations"]["description"])
+    for line in quoted:
+        assert f'"{line}' in SOURCES, line
 
 
 @each_alert
@@ -181,7 +224,7 @@ def test_alert_links_to_its_dashboard(name):
 def test_text_of_a_lingering_alert_stays_true(name):
     """Prometheus shows the text for minutes after the condition ends, so it says what happened, not what is so now."""
     annotations = ALERTS[name]["annotations"]
-    first, *more = re.split(r"(?<=\.) ", annotations["description"].replace("{{ . }}", "{{ $labels.account }}"))
+    first, *more, _ = sentences(annotations["description"])
     for text in (annotations["summary"], first):
         assert re.search(r"\b(was|were|had|did|accepted|encrypted|disappeared)\b", text), text
     for text in (annotations["summary"], annotations["description"]):
