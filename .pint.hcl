@@ -1,4 +1,4 @@
-# pint checks the rules against this Prometheus, which must scrape the demo. `--offline` leaves these checks out.
+# pint also queries this Prometheus, which must scrape the demo. `pint --offline` skips these checks.
 prometheus "demo" {
   uri = "http://localhost:9090"
 }

@@ -14,7 +14,7 @@ COPY hatch_build.py pyproject.toml README.md LICENSE ./
 COPY docs docs
 COPY exporter exporter
 ARG REVISION=unknown
-# Seconds since 1970: the date of the commit, git log -1 --format=%ct.
+# The date of the commit in Unix seconds: git log -1 --format=%ct.
 ARG SOURCE_DATE_EPOCH
 # Bytecode with unchecked hashes contains no times, so it is the same in each build.
 RUN EXPORTER_REVISION="${REVISION}" /tools/bin/hatchling build -t wheel \
@@ -38,13 +38,14 @@ COPY --from=build /app /app
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
 
-# By number, so that Kubernetes can see that it is not root. No home, no shell, nothing to write to.
+# A numeric user, so that Kubernetes can check that it is not root. The user has no home directory and no writable files.
 USER 65532:65532
 WORKDIR /
 EXPOSE 10142
 STOPSIGNAL SIGTERM
 
-# With or without TLS, a server closes a connection whose client ends its side without a request. A server that hangs doesn't.
+# This check works with and without TLS: it ends its side of the connection without a request, and the exporter then closes the
+# connection. An exporter that hangs doesn't.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=5s CMD ["/app/bin/python", "-c", "\
 import socket; s = socket.create_connection(('localhost', 10142), 4); \
 s.shutdown(socket.SHUT_WR); exit(s.recv(1) != b'')"]

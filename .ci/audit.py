@@ -30,7 +30,7 @@ def main() -> str | None:
         return result.stderr
     audited = [package for package in pinned if "vulns" in package]
     if not audited:
-        print("Not audited: nothing that knows of vulnerabilities can be reached.")  # noqa: T201 -- the result
+        print("Not audited: the vulnerability service is unreachable.")  # noqa: T201 -- the result
         return None
     print(f"{len(audited)} of {len(pinned)} dependencies audited.")  # noqa: T201 -- the result
     problems = [

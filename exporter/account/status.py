@@ -94,37 +94,37 @@ def _gauge(name: str, help_text: str, value: Callable[[CollectorStatus, View | N
 STATUS_FAMILIES: tuple[_StatusFamily, ...] = (
     _gauge(
         "telnyx_collector_success",
-        "Whether the collector's last refresh succeeded (1) or failed (0).",
+        "Whether the collector's last refresh succeeded (1) or not (0).",
         lambda status, _: None if status.success is None else int(status.success),
     ),
     _gauge(
         "telnyx_collector_duration_seconds",
-        "Duration of the collector's last refresh.",
+        "Duration of the collector's last refresh, in seconds.",
         lambda status, _: status.duration,
     ),
     _gauge(
         "telnyx_collector_last_success_timestamp_seconds",
-        "When the collector last succeeded, in Unix seconds.",
+        "Time of the collector's last successful refresh, in Unix seconds.",
         lambda status, _: status.last_success,
     ),
     _gauge(
         "telnyx_collector_rows",
-        "Rows that the collector exposes.",
+        "Number of rows that the collector exposes.",
         lambda _, view: None if view is None else view.row_count,
     ),
     _gauge(
         "telnyx_collector_malformed_rows",
-        "Rows left out because they could not be decoded; the log names them.",
+        "Number of rows that the collector left out because it could not decode them; see the log.",
         lambda _, view: None if view is None else view.malformed,
     ),
     _gauge(
         "telnyx_collector_missing_rows",
-        "Rows that the list's total includes but that none of its pages contained.",
+        "Number of rows that the list's total includes but that no page contained.",
         lambda _, view: None if view is None else view.missing,
     ),
     _StatusFamily(
         "telnyx_collector_failures_total",
-        "Failed refreshes of the collector, by reason.",
+        "Number of failed refreshes of the collector, by reason.",
         ("collector", "reason"),
         lambda status, _: [((status.name, reason), count) for reason, count in status.failures.items()],
     ),

@@ -91,7 +91,7 @@ COLLECTOR = Collector(
     row_families=(
         gauge(
             "telnyx_connection_active_calls",
-            "Number of calls in progress in both directions; absent if Telnyx does not count them.",
+            "Number of active calls in both directions; absent if Telnyx does not count them.",
             whole_row,
             "calls",
         ),

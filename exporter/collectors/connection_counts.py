@@ -39,13 +39,13 @@ COLLECTOR = Collector(
     row_families=(
         MultiGauge(
             "telnyx_account_connections",
-            "Connections of the account by kind, such as `credential_connections`.",
+            "Number of connections of the account by kind, such as credential_connections.",
             ("kind",),
             _counts,
         ),
         MultiGauge(
             "telnyx_account_connections_limit",
-            "Maximum number of connections. The scope is `global`, or `standard`, `texml` and `uac`.",
+            "Maximum number of connections. The scope is global, standard, texml or uac.",
             ("scope",),
             _limits,
         ),

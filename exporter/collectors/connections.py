@@ -61,7 +61,7 @@ def connection_count(row_type: type[Connection]) -> RowCount:
     settings = (row_type.documented_anchorsites, row_type.documented_encryptions)
     return RowCount(
         "telnyx_connections",
-        "Connections by type, state, anchorsite and media encryption, including zeros for documented combinations.",
+        "Number of connections by type, state, anchorsite and media encryption. Unused combinations are 0.",
         ("record_type", "active", "anchorsite", "encrypted_media"),
         ("record_type", "active", "anchorsite", "media_encryption"),
         tuple(itertools.product((row_type.documented_type,), (True, False), *settings)),

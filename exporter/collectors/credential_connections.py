@@ -18,13 +18,13 @@ class CredentialConnection(Connection, frozen=True, gc=False, kw_only=True):
 _LEFT_OUT = (
     SnapshotGauge(
         "telnyx_connections_malformed",
-        "Credential connections left out because they could not be decoded; the log names them.",
+        "Number of credential connections left out because they could not be decoded; see the log.",
         (),
         lambda snapshot: (((), len(snapshot.unreadable)),),
     ),
     SnapshotGauge(
         "telnyx_connections_missing",
-        "Credential connections that the list's total includes but that none of its pages contained.",
+        "Number of credential connections that the list's total includes but that no page contained.",
         (),
         lambda snapshot: (((), snapshot.missing),),
     ),

@@ -79,13 +79,13 @@ COLLECTOR = Collector(
     snapshot_families=(
         ConnectionGauge(
             "telnyx_connection_ips",
-            "Number of IP addresses of the IP connection. If it is 0, Telnyx can't send calls to the connection.",
+            "Number of IP addresses of the IP connection. At 0, Telnyx can't send calls to it.",
             ("connection_id", "connection_name"),
             _count_by_connection(Ip.connection_type),
         ),
         ConnectionGauge(
             "telnyx_connection_fqdns",
-            "Number of FQDNs of the FQDN connection. If it is 0, Telnyx can't send calls to the connection.",
+            "Number of FQDNs of the FQDN connection. At 0, Telnyx can't send calls to it.",
             ("connection_id", "connection_name"),
             _count_by_connection(Fqdn.connection_type),
         ),

@@ -56,7 +56,7 @@ COLLECTOR = Collector(
         RowCount(
             "telnyx_phone_numbers",
             "Number of phone numbers by connection, status, type and country. "
-            "`connection_id` is empty for a number without a connection.",
+            "The connection_id is empty for numbers without a connection.",
             _LABELS,
             _LABELS,
             (),

@@ -123,7 +123,7 @@ COLLECTOR = Collector(
         *REGISTRATION,
         gauge(
             "telnyx_connection_registration_expires_timestamp_seconds",
-            "When the SIP registration of the connection expires, in Unix seconds.",
+            "Time when the SIP registration of the connection expires, in Unix seconds.",
             whole_row,
             "expires",
         ),

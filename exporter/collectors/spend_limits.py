@@ -39,7 +39,7 @@ COLLECTOR = Collector(
     identity_labels={"product": "product", "period": "period"},
     row_families=(
         gauge("telnyx_spend_usd",
-              "Spend on the product in the current period, in USD; absent if Telnyx does not know it.",
+              "Spend on the product in the current period, in USD; absent if unknown.",
               whole_row, decimal("spend_usd")),
         gauge("telnyx_spend_limit_usd",
               "Maximum spend on the product in a period, in USD; absent if there is no limit.",
@@ -47,7 +47,7 @@ COLLECTOR = Collector(
         gauge("telnyx_spend_blocked", "Whether Telnyx blocks the product because of its limit (1) or not (0).",
               whole_row, bool_as_number("blocked")),
         gauge("telnyx_spend_blocked_until_timestamp_seconds",
-              "When the block ends, in Unix seconds; absent if the product is not blocked.",
+              "Time when the block ends, in Unix seconds; absent if the product is not blocked.",
               nested("block", Block), unix_time("blocked_until")),
     ),
 )

@@ -83,7 +83,7 @@ COLLECTOR = Collector(
         ),
         ConnectionGauge(
             "telnyx_connection_telephony_credentials_next_expiry_timestamp_seconds",
-            "When the next telephony credential of the connection expires, in Unix seconds.",
+            "Time when the next telephony credential of the connection expires, in Unix seconds.",
             ("connection_id", "connection_name"),
             _next_expiry,
         ),

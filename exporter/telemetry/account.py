@@ -30,51 +30,56 @@ class AccountTelemetry:
 
     def __init__(self, account: str) -> None:
         self._up = LatestValue(
-            "telnyx_up", "Whether the last refresh succeeded (1), or failed or has not finished yet (0).", 0.0
+            "telnyx_up", "Whether the last refresh succeeded (1) or not (0). 0 until the first refresh ends.", 0.0
         )
         self._success = LatestValue(
-            "telnyx_last_success_timestamp_seconds", "When the list was last read successfully, in Unix seconds."
+            "telnyx_last_success_timestamp_seconds", "Time of the last successful refresh, in Unix seconds."
         )
-        self._duration = LatestValue("telnyx_refresh_duration_seconds", "Duration of the last refresh.")
-        self._limit = LatestValue("telnyx_api_rate_limit", "Requests that Telnyx allows per period.")
-        self._remaining = LatestValue("telnyx_api_rate_limit_remaining", "Requests that remain in this period.")
+        self._duration = LatestValue("telnyx_refresh_duration_seconds", "Duration of the last refresh, in seconds.")
+        self._limit = LatestValue("telnyx_api_rate_limit", "Number of requests that Telnyx allows per period.")
+        self._remaining = LatestValue(
+            "telnyx_api_rate_limit_remaining", "Number of requests that remain in this period."
+        )
         self._reset = LatestValue(
-            "telnyx_api_rate_limit_reset_timestamp_seconds", "When the period of the rate limit ends, in Unix seconds."
+            "telnyx_api_rate_limit_reset_timestamp_seconds",
+            "Time of the end of the rate limit's period, in Unix seconds.",
         )
         self._ttl = LatestValue(
-            "telnyx_exporter_cache_ttl_seconds", "Age at which a scrape refreshes the list (--cache.ttl)."
+            "telnyx_exporter_cache_ttl_seconds", "Age at which the list is refreshed, in seconds (--cache.ttl)."
         )
         self._max_stale = LatestValue(
             "telnyx_exporter_cache_max_stale_seconds",
-            "Age at which the exporter stops exposing connections while refreshes fail (--cache.max-stale).",
+            "Age at which cached connections expire while refreshes fail, in seconds (--cache.max-stale).",
         )
-        self._refreshes = _counter("telnyx_refreshes_total", "Refreshes of the list, including failed ones.")
-        self._failures = _counter("telnyx_refresh_failures_total", "Failed refreshes, by reason.", ["reason"])
+        self._refreshes = _counter("telnyx_refreshes_total", "Number of refreshes, including failed ones.")
+        self._failures = _counter("telnyx_refresh_failures_total", "Number of failed refreshes, by reason.", ["reason"])
         for reason in REASONS:
             self._failures.labels(reason)
         self._requests = _counter(
             "telnyx_api_requests_total",
-            "Requests to the Telnyx API, by HTTP status, or none if there was no response.",
+            "Number of requests to the Telnyx API, by HTTP status. The code is none if there was no response.",
             ["code"],
         )
         self._request_duration = Histogram(
             "telnyx_api_request_duration_seconds",
-            "Duration of requests to the Telnyx API.",
+            "Duration of requests to the Telnyx API, in seconds.",
             buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0),
             registry=None,
         )
         self._list_restarts = _counter(
             "telnyx_list_restarts_total",
-            "Times that reading the list restarted because it changed or contradicted its own totals.",
+            "Number of times that a poll started again because the list changed or contradicted its totals.",
         )
         self._cache_requests = _counter(
-            "telnyx_exporter_cache_requests_total", "Times that a scrape queried the cache of a collector."
+            "telnyx_exporter_cache_requests_total", "Number of times that a scrape queried the cache of a collector."
         )
         self._cache_hits = _counter(
-            "telnyx_exporter_cache_hits_total", "Times that a scrape found fresh data of a collector."
+            "telnyx_exporter_cache_hits_total",
+            "Number of times that a scrape found fresh data in the cache of a collector.",
         )
         self._stale_responses = _counter(
-            "telnyx_exporter_stale_responses_total", "Times that a scrape got stale data of a collector."
+            "telnyx_exporter_stale_responses_total",
+            "Number of times that a scrape got stale data from the cache of a collector.",
         )
         self.metrics = AccountMetrics(
             account,

@@ -57,24 +57,25 @@ class Telemetry:
         self._invalid_sources: set[str] = set()
         self._config_valid = LatestValue(
             "telnyx_exporter_config_last_reload_successful",
-            "Whether all configuration is valid (1), or a previous version of some of it is in use (0).",
+            "Whether the configuration is valid (1) or not (0). If not, the exporter uses a previous version.",
         )
         self._config_loaded = LatestValue(
             "telnyx_exporter_config_last_reload_success_timestamp_seconds",
-            "When valid configuration was last loaded, in Unix seconds.",
+            "Time when valid configuration was last loaded, in Unix seconds.",
         )
         self._shard = LatestValue(
-            "telnyx_exporter_shard_ordinal", "Number of this shard (--shard), with --telnyx.api-key-files."
+            "telnyx_exporter_shard_ordinal",
+            "Ordinal of this shard, from 0 (--shard); absent without --telnyx.api-key-files.",
         )
         self._total_shards = LatestValue(
-            "telnyx_exporter_total_shards", "Number of all shards (--total-shards), with --telnyx.api-key-files."
+            "telnyx_exporter_total_shards", "Number of shards (--total-shards); absent without --telnyx.api-key-files."
         )
         self._account_count = LatestValue(
-            "telnyx_exporter_accounts", "Accounts that this shard reads, with --telnyx.api-key-files."
+            "telnyx_exporter_accounts", "Number of accounts of this shard; absent without --telnyx.api-key-files."
         )
         self._key_files = LatestValue(
             "telnyx_exporter_api_key_files",
-            "Files with a valid name that --telnyx.api-key-files matches, of all shards.",
+            "Number of files with a valid name that --telnyx.api-key-files matches, for all shards.",
         )
         config = (self._config_valid, self._config_loaded)
         fleet = (self._shard, self._total_shards, self._account_count, self._key_files)
@@ -89,13 +90,15 @@ class Telemetry:
         self._incidents = {
             ConnectionClosed: counter(
                 "telnyx_exporter_connections_closed_total",
-                "Connections that the exporter closed at a limit or a timeout, by reason.",
+                "Number of client connections that the exporter closed at a limit or a timeout, by reason.",
             ),
             RequestRefused: counter(
-                "telnyx_exporter_requests_refused_total", "Requests that the exporter refused, by reason."
+                "telnyx_exporter_requests_refused_total",
+                "Number of client requests that the exporter refused, by reason.",
             ),
             HandshakeFailed: counter(
-                "telnyx_exporter_tls_handshake_failures_total", "Failed TLS handshakes with clients, by reason."
+                "telnyx_exporter_tls_handshake_failures_total",
+                "Number of failed TLS handshakes with clients, by reason.",
             ),
         }
         for incident in (*ConnectionClosed, *RequestRefused, *HandshakeFailed):

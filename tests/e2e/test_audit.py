@@ -87,7 +87,7 @@ def test_an_unavailable_service_does_not_fail_the_check():
     """If the service returns an error or is down, the check passes and reports that it audited nothing."""
     with vulnerability_service(status=503) as flags:
         results = [audit(*flags), audit(*osv_flags(free_port()))]
-    assert results == [(0, "Not audited: nothing that knows of vulnerabilities can be reached.\n", "")] * 2
+    assert results == [(0, "Not audited: the vulnerability service is unreachable.\n", "")] * 2
 
 
 def test_any_other_error_fails_the_check():

@@ -86,10 +86,38 @@ def test_another_collector_has_a_complete_section():
     )
 
 
+HELP = dict(re.findall(r"^\| `(telnyx_\w+)` \|.*\| ([^|]+) \|$", TEXT, re.MULTILINE))
+"""The help of each metric of the exporter by its name."""
+
+
+@pytest.mark.parametrize(
+    ("names", "form"),
+    [
+        (r"\w+_timestamp_seconds", r"Time (of|when) [^.;]+, in Unix seconds(;.*)?"),
+        (
+            r"\w+(?<!_timestamp)_seconds",
+            r"(Age|Duration|Interval|Maximum|Minimum|Timeout) [^.;]+, in seconds( \(.*\))?",
+        ),
+        (r"\w+_total", r"Number of .+"),
+        (r"\w+_usd", r".+, in USD(;.*)?"),
+        (
+            r"\w+(_enabled|_active|_up|_success|_successful|_blocked|_registered)",
+            r"Whether [^.;]+ \(1\) or not \(0\)([.;].*)?",
+        ),
+    ],
+    ids=["times", "durations", "counters", "amounts", "states"],
+)
+def test_help_texts_have_one_form(names, form):
+    """The help of a metric states the unit in the same words as that of other metrics of this kind."""
+    found = {name: text for name, text in HELP.items() if re.fullmatch(names, name)}
+    assert len(found) > 3
+    assert {name: text for name, text in found.items() if not re.fullmatch(form, text)} == {}
+
+
 SORTED = """
 `--collector.credential-connections` reads `GET /v2/credential_connections`.
 It is on by default. Its default TTL is that of `--cache.ttl`.
-A refresh sends 1 request for up to 250 rows. If there are more, it sends 2 more than there are pages.
+A refresh sends 1 request for up to 250 rows. For more rows, it sends 1 for each page and 2 more.
 The filters (`--telnyx.filter.*`) apply.
 """
 UNSORTED = """
@@ -117,9 +145,9 @@ FAN_OUT = """
 It is off by default. Its default TTL is 5m.
 In the background, it sends 1 request for each connection, at most 2 per second (`--collector.registrations.rate`).
 It reads each connection once per TTL. If the rate is too low for that, it takes longer.
-A value that is older than two such cycles is dropped.
-It also exposes `telnyx_connection_registered`, `telnyx_connection_registration_status`, \
-`telnyx_connection_registration_updated_timestamp_seconds`, which `credential-connections` then does not expose.
+Values expire after two such cycles.
+Instead of `credential-connections`, it also exposes `telnyx_connection_registered`, \
+`telnyx_connection_registration_status`, `telnyx_connection_registration_updated_timestamp_seconds`.
 """
 
 

@@ -49,7 +49,7 @@ as in `(.Values.podMonitor).enabled` allow for values that are missing after `he
 {{- end }}
 {{- end }}
 
-{{- /* Reject shards where there is nothing to divide, or where the pods can't learn which shard they are. */}}
+{{- /* Reject several shards if there are no accounts to divide, or if the pods can't know their shard. */}}
 {{- define "telnyx-exporter.checkShards" -}}
 {{- if include "telnyx-exporter.sharded" . }}
 {{- $shards := printf "shards is %d" (int .Values.shards) }}
@@ -74,7 +74,7 @@ as in `(.Values.podMonitor).enabled` allow for values that are missing after `he
 {{- end }}
 {{- end }}
 
-{{- /* Reject a setting that the chart decides, or that it must know. The arguments are where it is, and its name. */}}
+{{- /* Reject a setting that the chart sets, or that it must know. The arguments are its place and its name. */}}
 {{- define "telnyx-exporter.checkDecided" -}}
 {{- $where := first . }}
 {{- $name := last . | lower | replace "__" "." | replace "_" "." | replace "-" "." }}
@@ -91,7 +91,7 @@ as in `(.Values.podMonitor).enabled` allow for values that are missing after `he
 {{- end }}
 {{- end }}
 
-{{- /* Reject an environment variable that has a secret. The arguments are the value that has it, and the variable. */}}
+{{- /* Reject an environment variable that contains a secret. The arguments are its place and the variable. */}}
 {{- define "telnyx-exporter.checkVariable" -}}
 {{- $variable := last . }}
 {{- if eq $variable.name "TELNYX_API_KEY" }}

@@ -17,7 +17,7 @@ app.kubernetes.io/name: {{ include "telnyx-exporter.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
-{{- /* All labels of an object, with its own in `labels`. No value can change the labels that selectors use. */}}
+{{- /* All labels of an object, including those in `labels`. No value can change the labels that selectors use. */}}
 {{- define "telnyx-exporter.labels" -}}
 {{- $chart := dict
   "app.kubernetes.io/version" .root.Chart.AppVersion
@@ -65,7 +65,7 @@ annotations:
 {{- end }}
 {{- end }}
 
-{{- /* The path below which the exporter serves all its pages: empty, or such as /telnyx. */}}
+{{- /* The path prefix of all pages of the exporter: empty, or for example /telnyx. */}}
 {{- define "telnyx-exporter.prefix" -}}
 {{- $external := index .Values.settings "web.external-url" | default "" | toString }}
 {{- $path := regexFind "^[^?#]*" (regexReplaceAll "^[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*" $external "") }}
@@ -120,7 +120,7 @@ ipFamilyPolicy: {{ .ipFamilyPolicy }}
 {{- end }}
 {{- end }}
 
-{{- /* The headless Service that gives the pods of the shards their DNS names. */}}
+{{- /* The name of the headless Service, which provides DNS names for the pods of the shards. */}}
 {{- define "telnyx-exporter.headless" -}}
 {{- printf "%s-shards" (include "telnyx-exporter.fullname" .) }}
 {{- end }}

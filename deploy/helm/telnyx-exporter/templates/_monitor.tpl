@@ -1,4 +1,4 @@
-{{- /* What ServiceMonitor and PodMonitor have in common: `monitor` has the values of one of them. */}}
+{{- /* The common part of ServiceMonitor and PodMonitor. `monitor` has the values of one of them. */}}
 {{- define "telnyx-exporter.monitor" -}}
 {{- $spec := dict "namespaceSelector" (dict "matchNames" (list (include "telnyx-exporter.namespace" .root))) }}
 {{- $_ := set $spec "selector" (dict "matchLabels" (include "telnyx-exporter.selectorLabels" .root | fromYaml)) }}

@@ -1,6 +1,6 @@
 {{- /*
-The rules of the repository with the changes in `prometheusRule`. They are parsed rather than edited as text, because then
-each change names the field that it sets. The comment "# threshold" in an expression marks the number that is its threshold.
+The rules of the repository with the changes in `prometheusRule`. This template parses the rules, so that each change can name the
+field that it sets. The comment "# threshold" in an expression marks its threshold.
 */}}
 {{- define "telnyx-exporter.rules" -}}
 {{- $values := .Values.prometheusRule }}
@@ -45,7 +45,7 @@ each change names the field that it sets. The comment "# threshold" in an expres
 {{- $changed = append $changed $alert }}
 {{- end }}
 {{- end }}
-{{- /* Prometheus evaluates a group in order: your rules see the recorded metrics, and the alerts see what yours record. */}}
+{{- /* Prometheus evaluates a group in order. So your rules can use the recorded metrics, and the alerts can use your rules. */}}
 {{- $_ := set $group "rules" (concat $records ($values.rules | default list) $changed) }}
 {{- toYaml (dict "groups" (list $group)) }}
 {{- end }}
