@@ -847,7 +847,7 @@ def test_help_groups_flags_by_prefix(capsys):
             "log:": 1,
         }
     )
-    assert lines[lines.index("cache:") + 1].strip() == "How long to reuse a snapshot."
+    assert lines[lines.index("cache:") + 1].strip() == "Cache of snapshots. A snapshot is the result of a refresh."
     flags = [line.split()[0].removeprefix("--").removeprefix("[no-]") for line in lines if line.startswith("  --")]
     shortened = {"collector": "collector", "once": ""}  # modes have no prefix
     shortened |= {"shard": "telnyx", "total-shards": "telnyx"}
