@@ -24,6 +24,7 @@ from exporter.config.values import (
     check_key,
     check_name_filter,
     check_proxy_url,
+    format_duration,
 )
 from exporter.config.web.addresses import Addresses
 from exporter.config.web.paths import check_external_url, check_route_prefix, check_telemetry_path
@@ -184,7 +185,8 @@ class CacheSettings(SettingsGroup):
     @model_validator(mode="after")
     def _check_order(self) -> Self:
         if self.max_stale < self.ttl:
-            raise ValueError("--cache.max-stale must not be shorter than --cache.ttl")
+            ttl, max_stale = format_duration(self.ttl), format_duration(self.max_stale)
+            raise ValueError(f"--cache.ttl={ttl} must not be longer than --cache.max-stale={max_stale}")
         return self
 
 

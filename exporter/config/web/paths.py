@@ -36,13 +36,13 @@ def check_route_prefix(text: str) -> str:
 
 def _check_plain(path: str, what: str) -> None:
     if not _PLAIN_PATH.fullmatch(path):
-        raise ValueError(f"{what} a path such as /telnyx, without //, ., .. and characters that URLs escape")
+        raise ValueError(f"{what} a path such as /telnyx, without //, /./, /../ and characters that URLs escape")
 
 
 def check_telemetry_path(text: str) -> str:
     """Validate the path of the metrics, below the prefix."""
     if not re.fullmatch(r"/[A-Za-z0-9._~/-]+", text) or text.startswith(("/-/", "//")):
-        raise ValueError("must be a path such as /metrics, other than / and paths that begin with /-/ or //")
+        raise ValueError("must be a path such as /metrics, with letters, digits and ._~/- only, and must not begin with /-/ or //")
     return text
 
 

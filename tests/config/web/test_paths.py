@@ -19,7 +19,7 @@ def test_telemetry_path_is_a_plain_path(path):
 def test_invalid_or_reserved_telemetry_path_is_rejected(path):
     """A path is rejected if it is invalid, or would hide the landing page or the health checks, or links elsewhere."""
     with pytest.raises(
-        ValidationError, match="must be a path such as /metrics, other than / and paths that begin with /-/ or //"
+        ValidationError, match="must be a path such as /metrics, with letters, digits and ._~/- only, and must not begin with /-/ or //"
     ):
         WebSettings(telemetry_path=path)
 
@@ -44,7 +44,7 @@ def test_external_url_has_no_slash_at_the_end(text, url):
 
 
 URL = "an http or https URL such as https://example.com/telnyx"
-PATH = "a path such as /telnyx, without //, ., .. and characters that URLs escape"
+PATH = "a path such as /telnyx, without //, /./, /../ and characters that URLs escape"
 
 
 @pytest.mark.parametrize(
