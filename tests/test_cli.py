@@ -179,7 +179,7 @@ def test_settings_without_a_collector_are_rejected(capsys, monkeypatch, mode):
     """In every mode, settings that switch off all collectors print one line."""
     monkeypatch.setenv("TELNYX_API_KEY", KEY)
     line = error_line(capsys, "--no-collector.credential-connections", *mode)
-    assert line == "no collector is enabled: set --collector.credential-connections"
+    assert line == "no collector is enabled: set at least one, such as --collector.credential-connections"
 
 
 @pytest.mark.parametrize("mode", [[], ["--once"], ["--check-config"]], ids=["serve", "once", "check"])
@@ -189,7 +189,7 @@ def test_settings_without_a_collector_are_rejected(capsys, monkeypatch, mode):
         (None, "No such file or directory"),
         (b"", "is empty"),
         (b"KEY0123 hush", "contains white space"),
-        (b"\xff", "a character outside ASCII"),
+        (b"\xff", "a non-ASCII character"),
     ],
     ids=["missing", "empty", "white-space", "binary"],
 )
@@ -437,9 +437,9 @@ def test_invalid_settings_are_reported_on_reload(telnyx, tmp_path):
         for line, problem in (
             ("TELNYX_EXPORTER_CACHE__TTL=soon", "TELNYX_EXPORTER_CACHE__TTL in .env='soon': must be a duration"),
             ("TELNYX_EXPORTER_COLLECTOR__CREDENTIAL_CONNECTIONS=false", "no collector is enabled"),
-            ("TELNYX_EXPORTER_WEB__TELEMETRY_PATH=/x", "--web.telemetry-path can't change while the exporter runs"),
-            ("TELNYX_EXPORTER_WEB__ROUTE_PREFIX=/x", "--web.route-prefix can't change while the exporter runs"),
-            ("TELNYX_EXPORTER_WEB__EXTERNAL_URL=https://x", "--web.external-url can't change while the exporter runs"),
+            ("TELNYX_EXPORTER_WEB__TELEMETRY_PATH=/x", "--web.telemetry-path can't change at a reload"),
+            ("TELNYX_EXPORTER_WEB__ROUTE_PREFIX=/x", "--web.route-prefix can't change at a reload"),
+            ("TELNYX_EXPORTER_WEB__EXTERNAL_URL=https://x", "--web.external-url can't change at a reload"),
             (
                 "TELNYX_EXPORTER_TELNYX__API_KEY_FILE=none",
                 "TELNYX_API_KEY in .env and TELNYX_EXPORTER_TELNYX__API_KEY_",
@@ -644,7 +644,7 @@ def test_systemd_socket_that_does_not_listen_is_rejected():
 
 
 INVALID_PROXY = (
-    "must be an http or https URL such as http://proxy.example:3128, with special characters of a password encoded as "
+    "must be an http or https URL such as http://proxy.example:3128; encode special characters of a password as "
     "%XX"
 )
 SOCKS = "is a SOCKS proxy, which is not supported: use an http or https proxy"

@@ -71,7 +71,7 @@ class AccountSet:
             shard = self._elsewhere[account]
             return f"account {account!r} belongs to shard {shard}: scrape the exporter with --shard={shard}"
         if "" in self.groups:
-            return f"there is no account {account!r}: the only account has no name, see --telnyx.api-key-files"
+            return f"there is no account {account!r}: accounts have names only with --telnyx.api-key-files"
         return f"there is no account {account!r}: no API key file has this name"
 
     @property

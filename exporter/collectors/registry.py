@@ -79,7 +79,7 @@ def enabled_collectors(
             f"{flag}: Telnyx has no such filter for {', '.join(unfiltered)}: set {negations}, or remove the filter"
         )
     if not enabled:
-        raise UsageError("no collector is enabled: set --collector.credential-connections")
+        raise UsageError("no collector is enabled: set at least one, such as --collector.credential-connections")
     for changing, _ in tuple(enabled):
         enabled = [(changing.changes_to.get(each.name, _same)(each), options) for each, options in enabled]
     return tuple(enabled)

@@ -91,7 +91,7 @@ def open_keys(settings: Settings, telemetry: Telemetry) -> ReadKeys:
     with naming_key_files(pattern):
         found = files.read()
     if not found:
-        raise UsageError(f"--telnyx.api-key-files={pattern!r}: no file with a valid name matches")
+        raise UsageError(f"--telnyx.api-key-files={pattern!r}: no file with a valid name matches: create one for each account")
     return lambda: {name: KeyOfFile(key) for name, key in files.read().items()}
 
 

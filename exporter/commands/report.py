@@ -115,7 +115,7 @@ def describe_accounts(settings: Settings, found: FoundKeys) -> Iterator[str]:
     for account, key in accounts.items():
         yield f"  {account:{width}}  {files[account]:{file_width}}  {key.problem or 'ok'}"
     if found.ignored:
-        yield f"ignored, because the name of an account {NAME_RULE}:"
+        yield f"ignored files, because an account name {NAME_RULE}:"
         yield from (f"  {printable(str(file.absolute()))}" for file in found.ignored)
 
 
@@ -124,7 +124,7 @@ def check_accounts(settings: Settings, found: FoundKeys) -> None:
     accounts = _owned(settings, found)
     problems = [f"{account}: {key.problem}" for account, key in accounts.items() if key.problem]
     if not found.keys:
-        problem = "no file matches"
+        problem = "no file with a valid name matches: create one for each account"
     elif problems:
         more = [f"{len(problems) - _MAX_PROBLEMS} more"] if len(problems) > _MAX_PROBLEMS else []
         shown = "; ".join([*problems[:_MAX_PROBLEMS], *more])

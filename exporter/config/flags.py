@@ -112,6 +112,6 @@ def check_reloadable(before: Settings, after: Settings) -> None:
     for option in OPTIONS:
         value_of = attrgetter(option.dotted_path)
         if option.path[0] in _NEED_RESTART and value_of(before) != value_of(after):
-            raise UsageError(f"{option.flag} can't change while the exporter runs: restart it")
+            raise UsageError(f"{option.flag} can't change at a reload: restart the exporter")
     if (before.telnyx.api_key_files is None) != (after.telnyx.api_key_files is None):
-        raise UsageError("--telnyx.api-key-files can't be set or removed while the exporter runs: restart it")
+        raise UsageError("--telnyx.api-key-files can't be set or removed at a reload: restart the exporter")

@@ -147,9 +147,9 @@ def _options_of(collector: CollectorFlags) -> Iterator[Option]:
         ("collectors", name, "ttl"),
         flag=f"--collector.{name}.ttl",
         variable=f"{variable}__TTL",
-        help=f"How old the data of {name} may be before a scrape refreshes it."
+        help=f"How long to reuse the snapshot of {name} before a scrape refreshes it."
         if rate is None
-        else f"How often {name} reads each connection; longer if the rate requires it.",
+        else f"How often {name} reads each connection; less often if the rate is too low for it.",
         group=COLLECTORS_GROUP,
         metavar="DURATION",
         default="--cache.ttl" if ttl is None else format_duration(ttl),
@@ -159,7 +159,7 @@ def _options_of(collector: CollectorFlags) -> Iterator[Option]:
             ("collectors", name, "rate"),
             flag=f"--collector.{name}.rate",
             variable=f"{variable}__RATE",
-            help=f"Maximum number of connections that {name} reads per second, 0.01 to 100.",
+            help=f"Connections that {name} reads per second at most, 0.01 to 100.",
             group=COLLECTORS_GROUP,
             metavar="N",
             default=f"{rate:g}",

@@ -24,6 +24,7 @@ from exporter.config.values import (
     check_key,
     check_name_filter,
     check_proxy_url,
+    format_duration,
 )
 from exporter.config.web.addresses import Addresses
 from exporter.config.web.paths import check_external_url, check_route_prefix, check_telemetry_path
@@ -79,10 +80,10 @@ class SettingsGroup(BaseModel):
 
 
 class WebConfigSettings(SettingsGroup):
-    """Web TLS and authentication."""
+    """TLS and authentication."""
 
     file: FilePath | None = _setting(
-        None, "Web configuration file: TLS, users, headers; reloaded when it changes.", "FILE"
+        None, "Web configuration file with TLS, users, headers and a rate limit; reloaded when it changes.", "FILE"
     )
 
 
@@ -91,7 +92,7 @@ class WebSettings(SettingsGroup):
 
     listen_address: Addresses = _setting(
         ":10142",
-        "Address to listen on, [HOST]:PORT or unix:///PATH; repeat the flag or use commas for several.",
+        "Address to listen on, [HOST]:PORT or unix:///PATH; for several, repeat the flag or use commas.",
         "ADDRESS",
         repeatable=True,
     )
@@ -101,63 +102,63 @@ class WebSettings(SettingsGroup):
     )
     external_url: Annotated[str, AfterValidator(check_external_url)] = _setting(
         "",
-        "URL at which browsers reach the exporter, for links if a reverse proxy is in front of it.",
+        "URL at which browsers reach the exporter, for example through a reverse proxy.",
         "URL",
         secret=True,
     )
     route_prefix: Annotated[str, AfterValidator(check_route_prefix)] = _setting(
-        "", "Prefix of all paths; by default the path of --web.external-url.", "PATH"
+        "", "Prefix of all HTTP paths. By default, the path of --web.external-url.", "PATH"
     )
-    enable_lifecycle: bool = Field(default=False, description="Let POST /-/reload reload the configuration.")
+    enable_lifecycle: bool = Field(default=False, description="Enable POST /-/reload, which reloads the configuration.")
     config: WebConfigSettings = Field(default_factory=WebConfigSettings)
 
 
 class FilterSettings(SettingsGroup):
-    """Which connections to read; Telnyx applies the filters, so others are never transferred."""
+    """Filters for connections. Telnyx applies them, so other connections are never transferred."""
 
     connection_name: Annotated[str, AfterValidator(check_name_filter)] = _setting(
-        "", "Only connections whose name contains this text, ignoring case; three characters or more.", "TEXT"
+        "", "Read only connections whose name contains this text: three or more characters, in any case.", "TEXT"
     )
-    fqdn: str = _setting("", "Only connections with exactly this FQDN.", "FQDN")
-    outbound_voice_profile_id: str = _setting("", "Only connections with this outbound voice profile.", "ID")
+    fqdn: str = _setting("", "Read only connections with exactly this FQDN.", "FQDN")
+    outbound_voice_profile_id: str = _setting("", "Read only connections with this outbound voice profile.", "ID")
 
 
 class TelnyxSettings(SettingsGroup):
     """Telnyx API."""
 
     api_key_file: FilePath | None = _setting(
-        None, "File that contains the API key; read again for each refresh.", "FILE"
+        None, "File with the API key; read again for each refresh.", "FILE"
     )
     api_key_files: Glob | None = _setting(
         None,
-        "Pattern of files with the API keys of several accounts, such as /keys/*. Each file is an account, and the "
-        "text that the * matches is its name. Read again every 5s.",
+        "Files with the API keys of several accounts, one each, such as /keys/*. The * matches the account's name. "
+        "Read again every 5s.",
         "GLOB",
     )
     ca_file: FilePath | None = _setting(
         None,
-        "PEM file of the CAs to trust for the API and for an https proxy, instead of those of SSL_CERT_FILE, "
-        "SSL_CERT_DIR or certifi; read again at a reload.",
+        "PEM file of trusted CAs for the API and an https proxy, instead of SSL_CERT_FILE, SSL_CERT_DIR or certifi; "
+        "read again at a reload.",
         "FILE",
     )
     proxy_url: Annotated[SecretStr, AfterValidator(_check_secret_proxy_url)] | None = _setting(
         None,
-        "Proxy for the API, http://[USER:PASSWORD@]HOST:PORT or https://...; takes precedence over HTTPS_PROXY and "
-        "NO_PROXY. Set a password in the variable, because flags are visible in process lists.",
+        "Proxy for the API, http[s]://[USER:PASSWORD@]HOST:PORT; overrides HTTPS_PROXY and NO_PROXY. Set a password "
+        "in the variable, because flags are visible in process lists.",
         "URL",
         secret=True,
     )
     timeout: Duration = _setting(
-        "60s", "Maximum time for a refresh, including retries and the waits that Telnyx asks for.", "DURATION", gt=0
+        "60s", "Maximum time for a refresh, including retries and Retry-After waits.", "DURATION", gt=0
     )
-    page_size: int = _setting("250", "Rows per page, 1 to 250.", "N", ge=1, le=250)
-    concurrency: int = _setting("4", "Pages to read at the same time, 1 to 32.", "N", ge=1, le=32)
+    page_size: int = _setting("250", "Rows per page of a list, 1 to 250.", "N", ge=1, le=250)
+    concurrency: int = _setting("4", "Pages of a list to read at the same time, 1 to 32.", "N", ge=1, le=32)
     max_concurrency: int = _setting(
-        "32", "Maximum number of requests in progress, over all accounts of --telnyx.api-key-files.", "N", ge=1
+        "32", "Maximum number of concurrent requests, over all accounts of --telnyx.api-key-files.", "N", ge=1
     )
     max_requests_per_second: float = _setting(
         "5",
-        "Maximum requests per second of an account, except for credential-connections, with bursts of 20.",
+        "Maximum requests per second per account, with bursts of 20. Does not limit credential-connections.",
         "N",
         ge=0.1,
         allow_inf_nan=False,
@@ -174,35 +175,36 @@ class CollectorSettings(SettingsGroup):
 
 
 class CacheSettings(SettingsGroup):
-    """How long to reuse a snapshot."""
+    """Cache of snapshots. A snapshot is the result of a refresh."""
 
-    ttl: Duration = _setting("30s", "Age at which a scrape starts a refresh.", "DURATION")
+    ttl: Duration = _setting("30s", "How long to reuse a snapshot before a scrape refreshes it.", "DURATION")
     max_stale: Duration = _setting(
-        "10m", "How long to serve cached data while refreshes fail; at least three times the TTL.", "DURATION"
+        "10m", "How long to serve a snapshot while refreshes fail; never less than three times its TTL.", "DURATION"
     )
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
         if self.max_stale < self.ttl:
-            raise ValueError("--cache.max-stale must not be shorter than --cache.ttl")
+            ttl, max_stale = format_duration(self.ttl), format_duration(self.max_stale)
+            raise ValueError(f"--cache.ttl={ttl} must not be longer than --cache.max-stale={max_stale}")
         return self
 
 
 class MetricsSettings(SettingsGroup):
-    """Which metrics to expose; telnyx_up and telnyx_exporter_build_info are always exposed."""
+    """Metrics to expose. telnyx_up and telnyx_exporter_build_info are always exposed."""
 
     allow: Regex = _setting("", "Expose only metrics whose whole name matches.", "REGEX")
-    deny: Regex = _setting("", "Hide metrics whose whole name matches; takes precedence over allow.", "REGEX")
+    deny: Regex = _setting("", "Hide metrics whose whole name matches; takes precedence over --metrics.allow.", "REGEX")
     sensitive_labels: Annotated[CommaSeparated, AfterValidator(_check_labels)] = _setting(
-        "", f"Sensitive fields to expose as labels, separated by commas: {', '.join(SENSITIVE_LABELS)}.", "NAMES"
+        "", f"Sensitive labels to expose, separated by commas: {', '.join(SENSITIVE_LABELS)}.", "NAMES"
     )
 
 
 class LogSettings(SettingsGroup):
-    """The log, on standard error."""
+    """Log, on standard error."""
 
-    level: LogLevel = _setting("info", "debug, info, warn or error.", "LEVEL")
-    format: Literal["logfmt", "json"] = _setting("logfmt", "logfmt or json.", "FORMAT")
+    level: LogLevel = _setting("info", "Lowest level to log: debug, info, warn or error.", "LEVEL")
+    format: Literal["logfmt", "json"] = _setting("logfmt", "Format of log lines: logfmt or json.", "FORMAT")
 
 
 class Settings(BaseSettings):
@@ -235,10 +237,10 @@ class Settings(BaseSettings):
 
     web: WebSettings = Field(default_factory=WebSettings)
     telnyx: TelnyxSettings = Field(default_factory=TelnyxSettings)
-    shard: int = _setting("0", "Shard of this exporter, from 0 to --total-shards minus 1.", "N", group="telnyx", ge=0)
+    shard: int = _setting("0", "Number of this exporter's shard, 0 to --total-shards minus 1.", "N", group="telnyx", ge=0)
     total_shards: int = _setting(
         "1",
-        "Number of exporters that share the accounts of --telnyx.api-key-files, 1 to 1000.",
+        "Number of shards that divide the accounts of --telnyx.api-key-files, 1 to 1000.",
         "N",
         group="telnyx",
         ge=1,
@@ -251,21 +253,19 @@ class Settings(BaseSettings):
     collectors: Mapping[str, CollectorSettings] = Field(default_factory=dict)
     """What the user set for each collector, by its name."""
 
-    demo: bool = Field(default=False, description="Expose a built-in account with all collectors; needs no API key.")
+    demo: bool = Field(default=False, description="Run with a simulated account and all collectors; needs no API key.")
     once: bool = Field(
         default=False, description="Poll once, print the metrics, and exit; status 1 if a collector failed."
     )
     once_complete: bool = Field(
         default=False,
-        description="Like --once, but also run registrations and active-calls, which send one request for each "
-        "connection.",
+        description="Like --once, with registrations and active-calls, which send one request per connection.",
         json_schema_extra={"flag": "--once.complete"},
     )
-    check_config: bool = Field(default=False, description="Check the configuration, poll nothing, and exit.")
+    check_config: bool = Field(default=False, description="Check the configuration, send no requests, and exit.")
     check_access: bool = Field(
         default=False,
-        description="Send one request for each enabled collector, print what the API key may read, and exit; "
-        "status 1 if anything is refused.",
+        description="Check what the API key may read, with one request per collector, and exit; status 1 if one fails.",
     )
 
     @model_validator(mode="after")

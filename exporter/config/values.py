@@ -82,7 +82,7 @@ def check_key(key: str) -> str:
     if _PLACEHOLDER.fullmatch(key):
         raise ValueError("is a placeholder: replace it with an API key from https://portal.telnyx.com")
     if not key.isascii() or not key.isprintable() or " " in key:
-        raise ValueError("contains white space, a control character or a character outside ASCII")
+        raise ValueError("contains white space, a control character or a non-ASCII character: copy it again")
     return key
 
 
@@ -106,7 +106,7 @@ def check_base_url(text: str) -> str:
     """Validate the URL of the API and return it without a slash at the end."""
     parts = split_url(text, "https://api.telnyx.com/v2")
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise ValueError("must be https, because plain http would expose the API key (loopback excepted)")
+        raise ValueError("must be https, because http would expose the API key; only a loopback address can have http")
     return text.rstrip("/")
 
 
@@ -126,8 +126,8 @@ def check_proxy_url(text: str) -> str:
         valid = False
     if not valid:
         raise ValueError(
-            "must be an http or https URL such as http://proxy.example:3128, with special characters of a password "
-            "encoded as %XX"
+            "must be an http or https URL such as http://proxy.example:3128; encode special characters of a password "
+            "as %XX"
         )
     return text
 

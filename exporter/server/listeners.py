@@ -21,8 +21,8 @@ _FIRST_UNPRIVILEGED_PORT = 1024
 _UNKNOWN_HOST = "unknown host name: check it or write an IP address"
 _TCP_PROBLEMS = {
     errno.EADDRINUSE: "address already in use: stop the other program or choose another port",
-    errno.EADDRNOTAVAIL: "this machine does not have this address: write one that it has, or :{port} for all",
-    errno.EAFNOSUPPORT: "this machine has no IPv6: write an IPv4 address, or :{port} for all",
+    errno.EADDRNOTAVAIL: "this machine does not have this address: write another one, or :{port} for all addresses",
+    errno.EAFNOSUPPORT: "this machine has no IPv6: write an IPv4 address, or :{port} for all addresses",
     errno.EINVAL: "a link-local address needs the name of an interface: write [{host}%INTERFACE]:{port}",
 }
 _PATH_PROBLEMS = {

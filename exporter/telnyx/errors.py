@@ -58,7 +58,7 @@ class ConnectionFailed(TelnyxError):
 
     reason = "connection"
     advice = (
-        "Check DNS and the firewall between this host and --telnyx.base-url; if only a proxy has access, set "
+        "Check DNS and the firewall between this host and --telnyx.base-url; if this host needs a proxy, set "
         "--telnyx.proxy-url."
     )
     is_temporary = True
@@ -68,7 +68,7 @@ class NameNotResolved(ConnectionFailed):
     """DNS has no address of the API's host."""
 
     advice = (
-        "Check the host in --telnyx.base-url and the DNS servers of this host; if only a proxy can resolve it, set "
+        "Check the host in --telnyx.base-url and the DNS servers of this host; if this host needs a proxy, set "
         "--telnyx.proxy-url."
     )
 
@@ -91,7 +91,7 @@ class CertificateUntrusted(TlsFailed):
 class CertificateExpired(TlsFailed):
     """The certificate, or that of its CA, has expired or is not valid yet."""
 
-    advice = "Check the clock of this host; if it is right, the certificate must be renewed."
+    advice = "Check the clock of this host; if it is right, have the certificate renewed."
 
 
 class CertificateMismatch(TlsFailed):
@@ -104,7 +104,7 @@ class ProxyFailed(TelnyxError):
     """The proxy can't be reached, or the connection to it broke."""
 
     reason = "proxy"
-    advice = "Check scheme, host and port of the proxy in --telnyx.proxy-url or HTTPS_PROXY, and that it runs."
+    advice = "Check scheme, host and port in --telnyx.proxy-url or HTTPS_PROXY, and that the proxy is running."
     is_temporary = True
 
 
@@ -125,7 +125,7 @@ class ProxyForbidden(ProxyFailed):
 class ProxyServerError(ProxyFailed):
     """5xx: the proxy failed to connect to the API. A retry may succeed."""
 
-    advice = "Check whether the proxy can resolve and reach the host of --telnyx.base-url, and look at its log."
+    advice = "Check whether the proxy can resolve and reach the host of --telnyx.base-url, and look at the proxy's log."
 
 
 class RequestTimeout(TelnyxError):
@@ -133,7 +133,7 @@ class RequestTimeout(TelnyxError):
 
     is_temporary = True
     reason = "timeout"
-    advice = "Telnyx is slow or unreachable; if the list is long, raise --telnyx.timeout."
+    advice = "Check the network and status.telnyx.com; if the list is long, raise --telnyx.timeout."
 
 
 class Malformed(TelnyxError):
@@ -147,7 +147,7 @@ class Internal(TelnyxError):
     """A bug in the exporter."""
 
     reason = "internal"
-    advice = "This is a bug in the exporter; please report the log line that has this reason."
+    advice = "Report this bug in the exporter, with the log line that has reason=internal."
 
 
 class StatusError(TelnyxError):
@@ -171,8 +171,8 @@ class NotFound(BadRequest):
 
     reason = "not_found"
     advice = (
-        "Check that --telnyx.base-url ends in /v2. If it does, Telnyx doesn't have this for the account: "
-        "switch the collector off."
+        "Check that --telnyx.base-url ends in /v2; if it does, the account lacks this endpoint: disable the collector "
+        "with --no-collector.NAME."
     )
 
 
@@ -181,8 +181,7 @@ class Unauthorized(StatusError):
 
     reason = "unauthorized"
     advice = (
-        "Check the API key in TELNYX_API_KEY, --telnyx.api-key-file or --telnyx.api-key-files; "
-        "Telnyx does not accept it."
+        "Telnyx rejects the API key: replace it in TELNYX_API_KEY, --telnyx.api-key-file or --telnyx.api-key-files."
     )
 
 
@@ -198,14 +197,14 @@ class Forbidden(StatusError):
     """403: the key is valid but may not read this resource."""
 
     reason = "forbidden"
-    advice = "In the Telnyx portal, allow the user of the API key to read this, or switch the collector off."
+    advice = "In the Telnyx portal, allow the user of the API key to read this, or disable the collector with --no-collector.NAME."
 
 
 class RateLimited(StatusError):
     """429: too many requests for this account."""
 
     reason = "rate_limited"
-    advice = "Raise the TTL, lower --telnyx.max-requests-per-second, or find other clients of the same account."
+    advice = "Raise the collector's TTL, lower --telnyx.max-requests-per-second, or reduce the requests of other clients."
     is_temporary = True
 
 
@@ -243,10 +242,11 @@ def status_error(status: int, code: str | None = None, retry_after: float | None
 
 
 def proxy_error(status: int | None) -> ProxyFailed:
-    """Return the error for the HTTP status with which a proxy refuses to connect, or None if that is unknown."""
+    """Return the error for the HTTP status of a proxy that does not connect to the API. None means unknown."""
     if status is None:
-        return ProxyFailed("the proxy refuses to connect")
+        return ProxyFailed("the proxy did not connect to the API")
     if status == _PROXY_AUTHENTICATION_REQUIRED:
         return ProxyUnauthorized("the proxy requires a valid user name and password (HTTP status 407)")
-    kind = ProxyForbidden if status < _FIRST_SERVER_ERROR else ProxyServerError
-    return kind(f"the proxy refuses to connect (HTTP status {status})")
+    if status < _FIRST_SERVER_ERROR:
+        return ProxyForbidden(f"the proxy does not allow connections to the API (HTTP status {status})")
+    return ProxyServerError(f"the proxy failed to connect to the API (HTTP status {status})")

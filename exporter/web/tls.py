@@ -25,7 +25,7 @@ MAX_CA = 2**20
 """Maximum size of the client CA certificates in bytes."""
 
 _VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
-_OLD = "is insecure (RFC 8996), and OpenSSL disables it by default"
+_OLD = "is insecure (RFC 8996)"
 
 _CLIENT_AUTH = {
     "NoClientCert": ssl.CERT_NONE,
@@ -62,7 +62,7 @@ def _one_of(table: Mapping[str, Any], rejected: Mapping[str, str] | None = None)
     def find(name: object) -> Any:
         text = str(name)
         if rejected and text in rejected:
-            raise ValueError(f"{text} {rejected[text]}; use {', '.join(table)}")
+            raise ValueError(f"{text} {rejected[text]}; use one of {', '.join(table)}")
         if text not in table:
             raise ValueError(f"{text!r} is not one of {', '.join(table)}")
         return table[text]
@@ -119,15 +119,15 @@ class TLSConfig(Section):
             ("client_ca", self.client_ca, self.client_ca_file),
         ):
             if inline and file:
-                raise ValueError(f"has both {name} and {name}_file")
+                raise ValueError(f"{name} and {name}_file can't be used together: choose one")
             if not inline and not file and name != "client_ca":
                 raise ValueError(f"needs {name} or {name}_file")
         if (self.client_ca or self.client_ca_file) and self.client_auth_type is ssl.CERT_NONE:
-            raise ValueError("has a client CA, which requires a client_auth_type other than NoClientCert")
+            raise ValueError("client_ca needs client_auth_type VerifyClientCertIfGiven or RequireAndVerifyClientCert")
         if self.client_allowed_sans and self.client_auth_type is not ssl.CERT_REQUIRED:
-            raise ValueError("has client_allowed_sans, which requires client_auth_type RequireAndVerifyClientCert")
+            raise ValueError("client_allowed_sans needs client_auth_type RequireAndVerifyClientCert")
         if self.min_version > self.max_version:
-            raise ValueError("has a min_version above its max_version")
+            raise ValueError("min_version must not be higher than max_version")
         return self
 
     def with_file_contents(self, folder: Path) -> Self:

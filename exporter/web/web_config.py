@@ -48,11 +48,11 @@ _log = structlog.get_logger()
 def _check_headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if name not in _HEADERS:
-            raise ValueError(f'HTTP header "{name}" can not be configured, only {", ".join(_HEADERS)}')
+            raise ValueError(f'header "{name}" is not supported; use {", ".join(_HEADERS)}')
         if value and _HEADERS[name] and value not in _HEADERS[name]:
             raise ValueError(f"invalid value for {name}: must be {' or '.join(_HEADERS[name])}")
         if not value.isascii() or not value.isprintable():
-            raise ValueError(f"{name} contains a control character or a character outside ASCII")
+            raise ValueError(f"{name} contains a control character or a non-ASCII character: remove it")
     return headers
 
 
@@ -85,7 +85,7 @@ class RateLimit(Section):
     @model_validator(mode="after")
     def _check_burst(self) -> Self:
         if self.interval and not self.burst:
-            raise ValueError("needs a burst, or no request would be allowed")
+            raise ValueError("needs burst: without it, no request is allowed")
         return self
 
 
@@ -111,7 +111,7 @@ def load(path: Path) -> WebConfig:
         raise ValueError(_explain(error)) from None
     except (yaml.YAMLError, RecursionError) as error:  # its message can quote a password
         mark = getattr(error, "problem_mark", None)
-        raise ValueError(f"is not YAML{f', line {mark.line + 1}' if mark else ''}") from None
+        raise ValueError(f"{f'line {mark.line + 1}: ' if mark else ''}is not valid YAML") from None
     if config.tls_server_config is None:
         return config
     return config.model_copy(update={"tls_server_config": config.tls_server_config.with_file_contents(path.parent)})
@@ -124,6 +124,8 @@ _REASONS = {
     "tuple_type": "must be a list",
     "string_type": "must be text",
     "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "greater_than_equal": "must be 0 or more",
 }
 
 
@@ -198,8 +200,8 @@ def _load_with_tls(
         return previous, previous_tls
     tls = config.tls_server_config
     if previous is not None and (tls is None) != (previous.tls_server_config is None):
-        raise ValueError("tls_server_config: can't be added or removed while the exporter runs: restart it")
+        raise ValueError("tls_server_config: can't be added or removed at a reload: restart the exporter")
     if previous is not None and previous.basic_auth_users and not config.basic_auth_users:
         # The file may have been truncated, and the exporter must not become open by accident.
-        raise ValueError("basic_auth_users: can't all be removed while the exporter runs: restart it")
+        raise ValueError("basic_auth_users: can't all be removed at a reload: restart the exporter")
     return config, create_server_tls(tls) if tls is not None else None

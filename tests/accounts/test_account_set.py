@@ -98,7 +98,7 @@ def test_why_missing():
     alone = AccountSet({"": group_of()}, ())
     assert alone.why_missing("") == ""
     assert alone.why_missing("a") == (
-        "there is no account 'a': the only account has no name, see --telnyx.api-key-files"
+        "there is no account 'a': accounts have names only with --telnyx.api-key-files"
     )
 
 

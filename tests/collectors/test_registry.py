@@ -103,12 +103,12 @@ def test_ttl_is_the_users_or_the_default(collectors, ttls):
         (
             {"credential-connections": OFF},
             {},
-            "no collector is enabled: set --collector.credential-connections",
+            "no collector is enabled: set at least one, such as --collector.credential-connections",
         ),
         (
             {collector.name: OFF for collector in FEW},
             {"demo": True},
-            "no collector is enabled: set --collector.credential-connections",
+            "no collector is enabled: set at least one, such as --collector.credential-connections",
         ),
     ],
 )

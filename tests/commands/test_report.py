@@ -243,7 +243,7 @@ def test_columns_of_accounts_are_aligned(keys):
 def test_unusable_account_is_an_error(keys):
     """If an account can't be used, the report and the error say why, without the content of the file."""
     (keys / "globex").write_text(f"{KEY} {KEY}")
-    problem = "contains white space, a control character or a character outside ASCII"
+    problem = "contains white space, a control character or a non-ASCII character: copy it again"
     lines, error = accounts_report("--telnyx.api-key-files=keys/*")
     assert lines[2] == f"globex {keys / 'globex'} {problem}"
     assert error == f"--telnyx.api-key-files='keys/*': 1 of 3 accounts can't be used: globex: {problem}"
@@ -292,7 +292,7 @@ def test_ignored_files_are_listed(keys):
     for name in ("a\nb", f"KEY0123456789ABCDEF{CANARY}"):
         (keys / name).write_text(KEY)
     lines, error = accounts_report("--telnyx.api-key-files=keys/*")
-    assert lines[-3].startswith("ignored, because the name of an account must be 1 to 64 letters, digits, ")
+    assert lines[-3].startswith("ignored files, because an account name must be 1 to 64 letters, digits, ")
     assert lines[-2:] == [f"{keys}/...", f"'{keys}/a\\nb'"]
     assert not error
 
@@ -301,7 +301,7 @@ def test_ignored_files_are_listed(keys):
 @pytest.mark.usefixtures("keys")
 def test_no_match_is_an_error(pattern):
     """If no file matches, or the directory doesn't exist, no account would be monitored."""
-    error = f"--telnyx.api-key-files={pattern!r}: no file matches"
+    error = f"--telnyx.api-key-files={pattern!r}: no file with a valid name matches: create one for each account"
     assert accounts_report(f"--telnyx.api-key-files={pattern}") == (["accounts: 0"], error)
 
 

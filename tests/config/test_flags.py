@@ -517,7 +517,7 @@ def test_dotenv_variable_without_a_value_is_handled(option):
 
 def test_max_stale_shorter_than_ttl_is_rejected():
     """The error for settings that contradict each other is one line that names both."""
-    assert error_message("--cache.ttl=11m") == "--cache.max-stale must not be shorter than --cache.ttl"
+    assert error_message("--cache.ttl=11m") == "--cache.ttl=11m must not be longer than --cache.max-stale=10m"
 
 
 @pytest.mark.parametrize(
@@ -789,7 +789,7 @@ def test_key_cannot_be_a_flag():
     """A key on the command line is rejected without being quoted, as `--flag=KEY` and as `--flag KEY`."""
     expected = (
         "unknown flag --telnyx.api-key: "
-        "every user can see flags, so set TELNYX_API_KEY or --telnyx.api-key-file instead"
+        "flags are visible in process lists, so set TELNYX_API_KEY or --telnyx.api-key-file instead"
     )
     assert error_message(f"--telnyx.api-key={KEY}") == expected
     assert error_message("--telnyx.api-key", KEY) == expected
@@ -847,7 +847,7 @@ def test_help_groups_flags_by_prefix(capsys):
             "log:": 1,
         }
     )
-    assert lines[lines.index("cache:") + 1].strip() == "How long to reuse a snapshot."
+    assert lines[lines.index("cache:") + 1].strip() == "Cache of snapshots. A snapshot is the result of a refresh."
     flags = [line.split()[0].removeprefix("--").removeprefix("[no-]") for line in lines if line.startswith("  --")]
     shortened = {"collector": "collector", "once": ""}  # modes have no prefix
     shortened |= {"shard": "telnyx", "total-shards": "telnyx"}
@@ -880,7 +880,7 @@ def test_reload_cannot_change_settings_that_need_a_restart(monkeypatch, known):
     after = load([])
     modes = {"demo", "once", "once_complete", "check_config", "check_access"}
     if path.split(".")[0] in {"web", "shard", "total_shards", *modes}:
-        with pytest.raises(UsageError, match=r"can't change while the exporter runs: restart it") as caught:
+        with pytest.raises(UsageError, match=r"can't change at a reload: restart the exporter") as caught:
             check_reloadable(before, after)
         assert str(caught.value).startswith(f"{flag} ")
     else:
@@ -897,7 +897,7 @@ def test_reload_keeps_one_or_several_accounts(other):
         with pytest.raises(UsageError) as caught:
             check_reloadable(before, after)
         assert str(caught.value) == (
-            "--telnyx.api-key-files can't be set or removed while the exporter runs: restart it"
+            "--telnyx.api-key-files can't be set or removed at a reload: restart the exporter"
         )
     dotenv(f"{FILES}=/others/*")
     check_reloadable(several, load([]))

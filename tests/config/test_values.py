@@ -100,8 +100,8 @@ def test_key_can_be_any_printable_ascii(key):
         ("KEY\t0123", "contains white space"),
         ("KEY\x000123", "contains white space, a control character"),
         ("KEY\x7f", "a control character"),
-        ("KÉY", "a character outside ASCII"),
-        ("KEY\u20280123", "a character outside ASCII"),
+        ("KÉY", "a non-ASCII character"),
+        ("KEY\u20280123", "a non-ASCII character"),
     ],
     ids=["empty", "space", "line-break", "tab", "null", "delete", "accent", "line-separator"],
 )

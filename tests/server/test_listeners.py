@@ -70,7 +70,7 @@ def test_an_unknown_host_is_an_error(host):
 
 def test_an_address_of_another_machine_is_an_error():
     """An address that no interface has raises an error that says what to write."""
-    problem = "this machine does not have this address: write one that it has, or :80 for all"
+    problem = "this machine does not have this address: write another one, or :80 for all addresses"
     assert failure("192.0.2.77:80") == problem
     assert failure("[2001:db8::77]:80") == problem
 
@@ -85,7 +85,8 @@ def test_a_link_local_address_needs_an_interface():
 
 def test_the_interface_of_an_address_is_used():
     """The interface in an IPv6 address is passed to the kernel, which rejects an address that it does not have."""
-    assert failure("[fe80::77%lo]:1") == "this machine does not have this address: write one that it has, or :1 for all"
+    problem = "this machine does not have this address: write another one, or :1 for all addresses"
+    assert failure("[fe80::77%lo]:1") == problem
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_the_interface_of_an_address_is_used():
     [
         (errno.EACCES, 80, "permission denied: choose a port above 1023, or grant the capability CAP_NET_BIND_SERVICE"),
         (errno.EACCES, 8080, "Permission denied"),
-        (errno.EAFNOSUPPORT, 80, "this machine has no IPv6: write an IPv4 address, or :80 for all"),
+        (errno.EAFNOSUPPORT, 80, "this machine has no IPv6: write an IPv4 address, or :80 for all addresses"),
         (errno.ENOBUFS, 80, "No buffer space available"),
     ],
 )

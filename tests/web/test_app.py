@@ -364,7 +364,7 @@ async def test_an_unknown_collector_is_rejected(name):
         response = await client.get(f"/metrics?collect[]=ip-connections&collect[]={name}")
     assert (response.status_code, response.text) == (
         400,
-        "collect[] must be an enabled collector: credential-connections, ip-connections, exporter\n",
+        "collect[] must be one of the enabled collectors: credential-connections, ip-connections, exporter\n",
     )
     assert all(collector.cache.peek().value is None for collector in collectors)
 
@@ -443,7 +443,7 @@ async def test_accounts_can_be_selected(query, collected, own, form):
         ("?account=x&account=", 404, "there is no account '': no API key file has this name\n"),
         ("?account=%0d%0aX:%20y", 404, "there is no account '\\r\\nX: y': no API key file has this name\n"),
         ("?account=z", 404, "account 'z' belongs to shard 1: scrape the exporter with --shard=1\n"),
-        ("?account=x&collect[]=w", 400, "collect[] must be an enabled collector: credential-connections, exporter\n"),
+        ("?account=x&collect[]=w", 400, "collect[] must be one of the enabled collectors: credential-connections, exporter\n"),
     ],
 )
 async def test_an_unknown_account_is_rejected(query, status, text):
@@ -459,7 +459,7 @@ async def test_a_single_account_has_no_name():
         response = await client.get("/metrics?account=x")
     assert (response.status_code, response.text) == (
         404,
-        "there is no account 'x': the only account has no name, see --telnyx.api-key-files\n",
+        "there is no account 'x': accounts have names only with --telnyx.api-key-files\n",
     )
 
 

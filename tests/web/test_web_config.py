@@ -93,15 +93,15 @@ http_server_config:
 
 POLICIES = "NoClientCert, VerifyClientCertIfGiven, RequireAndVerifyClientCert"
 UNVERIFIED = "is not supported: Python's ssl verifies every certificate that it requests"
-OLD = "is insecure (RFC 8996), and OpenSSL disables it by default"
+OLD = "is insecure (RFC 8996)"
 HEADERS = (
     "Content-Security-Policy, Strict-Transport-Security, X-Content-Type-Options, X-Frame-Options, X-XSS-Protection"
 )
 
 BAD = {
-    "not YAML": (f"basic_auth_users:\n  alice: *{HASH[:3]}hunter2\n", "is not YAML, line 2"),
-    "unprintable": ("\x01", "is not YAML"),
-    "nested": ("[" * 5000, "is not YAML"),
+    "not YAML": (f"basic_auth_users:\n  alice: *{HASH[:3]}hunter2\n", "line 2: is not valid YAML"),
+    "unprintable": ("\x01", "is not valid YAML"),
+    "nested": ("[" * 5000, "is not valid YAML"),
     "not UTF-8": (b"\xff", "is not UTF-8"),
     "too large": ("#" * 2**21, "is larger than 1048576 bytes"),
     "junk": ("hWkNKCp3fvIx3jKnsaBI\nTuEjdwNS8A2vYdFbiKqr\n", "must be a mapping"),
@@ -122,8 +122,8 @@ BAD = {
         "tls_server_config:\n  min_version: TLS13\n",
         "tls_server_config: needs cert or cert_file",
     ),
-    "certificate inline and in a file": (tls("cert: x"), "tls_server_config: has both cert and cert_file"),
-    "key inline and in a file": (tls("key: hunter2"), "tls_server_config: has both key and key_file"),
+    "certificate inline and in a file": (tls("cert: x"), "tls_server_config: cert and cert_file can't be used together: choose one"),
+    "key inline and in a file": (tls("key: hunter2"), "tls_server_config: key and key_file can't be used together: choose one"),
     "missing certificate": (
         TLS.replace("server.crt", "somefile"),
         "tls_server_config.cert_file: No such file or directory",
@@ -151,7 +151,7 @@ BAD = {
     ),
     "client CA without a policy": (
         tls("client_ca_file: ca.pem"),
-        "tls_server_config: has a client CA, which requires a client_auth_type other than NoClientCert",
+        "tls_server_config: client_ca needs client_auth_type VerifyClientCertIfGiven or RequireAndVerifyClientCert",
     ),
     "missing client CA": (
         tls("client_auth_type: RequireAndVerifyClientCert", "client_ca_file: somefile"),
@@ -172,13 +172,13 @@ BAD = {
     **{
         policy: (
             tls(f"client_auth_type: {policy}"),
-            f"tls_server_config.client_auth_type: {policy} {UNVERIFIED}; use {POLICIES}",
+            f"tls_server_config.client_auth_type: {policy} {UNVERIFIED}; use one of {POLICIES}",
         )
         for policy in ("RequestClientCert", "RequireAnyClientCert", "RequireClientCert")
     },
     "SANs without a policy": (
         tls("client_auth_type: VerifyClientCertIfGiven", "client_allowed_sans: [one]"),
-        "tls_server_config: has client_allowed_sans, which requires client_auth_type RequireAndVerifyClientCert",
+        "tls_server_config: client_allowed_sans needs client_auth_type RequireAndVerifyClientCert",
     ),
     "unknown version": (
         tls("min_version: TLS111"),
@@ -186,11 +186,11 @@ BAD = {
     ),
     "old version": (
         tls("min_version: TLS10"),
-        f"tls_server_config.min_version: TLS10 {OLD}; use TLS12, TLS13",
+        f"tls_server_config.min_version: TLS10 {OLD}; use one of TLS12, TLS13",
     ),
     "versions in the wrong order": (
         tls("min_version: TLS13", "max_version: TLS12"),
-        "tls_server_config: has a min_version above its max_version",
+        "tls_server_config: min_version must not be higher than max_version",
     ),
     "unknown cipher suite": (
         tls("cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA2048]"),
@@ -210,7 +210,7 @@ BAD = {
     ),
     "other header": (
         "http_server_config:\n  headers:\n    Content-Type: foo\n",
-        f'http_server_config.headers: HTTP header "Content-Type" can not be configured, only {HEADERS}',
+        f'http_server_config.headers: header "Content-Type" is not supported; use {HEADERS}',
     ),
     "header value": (
         "http_server_config:\n  headers:\n    X-Frame-Options: foo\n",
@@ -218,7 +218,7 @@ BAD = {
     ),
     "header with a line break": (
         'http_server_config:\n  headers:\n    X-XSS-Protection: "a\\r\\nb: c"\n',
-        "http_server_config.headers: X-XSS-Protection contains a control character or a character outside ASCII",
+        "http_server_config.headers: X-XSS-Protection contains a control character or a non-ASCII character: remove it",
     ),
     "password that is not a hash": (
         "basic_auth_users:\n  john: hunter2\n",
@@ -256,8 +256,10 @@ BAD = {
         'rate_limit:\n  interval: 1s\n  burst: "1"\n',
         "rate_limit.burst: must be a whole number, without quotes",
     ),
+    "burst that is a list": ("rate_limit:\n  burst: [1]\n", "rate_limit.burst: must be a whole number"),
+    "negative burst": ("rate_limit:\n  burst: -1\n", "rate_limit.burst: must be 0 or more"),
     "invalid burst": ("rate_limit:\n  burst: some\n", "rate_limit.burst: must be a whole number"),
-    "no burst": ("rate_limit:\n  interval: 1s\n", "rate_limit: needs a burst, or no request would be allowed"),
+    "no burst": ("rate_limit:\n  interval: 1s\n", "rate_limit: needs burst: without it, no request is allowed"),
 }
 
 
@@ -439,4 +441,4 @@ async def test_tls_cannot_be_added_or_removed(path, watched, before, after):
             assert (web.tls is not None) == bool(before)
             assert await events.get() is None
     (warning,) = logs
-    assert warning["problem"] == "tls_server_config: can't be added or removed while the exporter runs: restart it"
+    assert warning["problem"] == "tls_server_config: can't be added or removed at a reload: restart the exporter"

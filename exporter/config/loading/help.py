@@ -21,13 +21,16 @@ def help_text(options: Iterable[Option]) -> str:
         prog=PROGRAM,
         usage=f"{PROGRAM} [--FLAG=VALUE ...]",
         description="Prometheus exporter for Telnyx SIP trunks.",
-        epilog="The API key is read from TELNYX_API_KEY or --telnyx.api-key-file, and those of several accounts from "
-        f"--telnyx.api-key-files. A {DOTENV} file in the working directory may contain any of the variables. Durations "
-        "are Prometheus durations: 90s, 1m30s, 500ms.",
+        epilog="Set the API key with TELNYX_API_KEY or --telnyx.api-key-file, or the keys of several accounts with "
+        f"--telnyx.api-key-files. You can set any variable in a {DOTENV} file in the working directory. Durations "
+        "have Prometheus's format: 90s, 1m30s, 500ms.",
         add_help=False,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=32, width=100),
     )
-    groups = {"": parser.add_argument_group("Modes"), COLLECTORS_GROUP: parser.add_argument_group("Collectors")}
+    groups = {
+        "": parser.add_argument_group("Modes", "Without a mode, serve metrics until a signal stops the exporter."),
+        COLLECTORS_GROUP: parser.add_argument_group("Collectors", "Each collector reads one Telnyx resource."),
+    }
     for option in options:
         if not option.flag:
             continue

@@ -19,7 +19,7 @@ _MISTAKES = (
     (r"(?P<port>\d+)", "has no colon before the port: write :{port}"),
     (r"unix:/*", "has no path: write unix:///run/telnyx.sock"),
     (r"unix:(?P<path>/[^/].*)", "must have three slashes: write unix://{path}"),
-    (r"unix:(?://)?(?P<path>[^/].*)", "must have an absolute path: write one such as unix:///run/{path}"),
+    (r"unix:(?://)?(?P<path>[^/].*)", "must have an absolute path, such as unix:///run/{path}"),
     (r"(?P<path>/[^/].*)", "is a path: write unix://{path}"),
     (r"\w+://(?P<address>[^/]*:\d+)(?:/.*)?", "must not have a scheme: write {address}"),
     (r"\w+://(?P<host>[^/:]+)(?:/.*)?", "must not have a scheme: write {host}:10142"),

@@ -36,7 +36,7 @@ def check_route_prefix(text: str) -> str:
 
 def _check_plain(path: str, what: str) -> None:
     if not _PLAIN_PATH.fullmatch(path):
-        raise ValueError(f"{what} a path such as /telnyx, without //, ., .. and characters that URLs escape")
+        raise ValueError(f"{what} a path such as /telnyx, without //, /./, /../ and characters that URLs escape")
 
 
 def check_telemetry_path(text: str) -> str:
@@ -44,7 +44,8 @@ def check_telemetry_path(text: str) -> str:
     is_reserved = text.startswith(("/-/", "//")) or f"{text}/".startswith(RUNBOOKS)
     if not re.fullmatch(r"/[A-Za-z0-9._~/-]+", text) or is_reserved:
         raise ValueError(
-            "must be a path such as /metrics, other than / and those that begin with /-/, /runbooks/ or //"
+            "must be a path such as /metrics, with letters, digits and ._~/- only, and must not begin with /-/, "
+            "/runbooks/ or //"
         )
     return text
 

@@ -73,7 +73,7 @@ def translate_error(error: httpx.HTTPError | ssl.SSLError, *, is_at_proxy: bool 
         return _translate_connect_error(error, is_at_proxy=is_at_proxy)
     name = type(error).__name__
     if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout) and not is_at_proxy:
-        return RequestTimeout(f"no response in time ({name})")
+        return RequestTimeout(f"the API did not respond in time ({name})")
     failed, peer = _failure_of_peer(is_at_proxy=is_at_proxy)
     if isinstance(error, httpx.TimeoutException):
         what = "connection to" if isinstance(error, httpx.ConnectTimeout) else "response from"

@@ -22,8 +22,8 @@ def find_proxy(base_url: str, proxy_url: str | None, environment: Mapping[str, s
     if proxy_url is not None:
         if urlsplit(base_url).scheme == "http" and not is_loopback(urlsplit(proxy_url).hostname or ""):
             raise UsageError(
-                "--telnyx.proxy-url: must be on loopback, because --telnyx.base-url is http, which would expose the "
-                "API key"
+                "--telnyx.proxy-url: must be a loopback address, because --telnyx.base-url is http and would expose "
+                "the API key"
             )
         return proxy_url
     name = proxy_variable(base_url, environment)

@@ -171,7 +171,7 @@ async def _read_backwards(reader: _PageReader[ContentT], last: int) -> Sequence[
         pages[number - 1] = await reader(number)
         if number == last - MAX_EMPTY_PAGES > 1 and not any(page.rows for page in pages):
             raise Malformed(
-                f"the list says it has {last} pages; requests for the last {MAX_EMPTY_PAGES + 1} returned "
+                f"the list's totals imply {last} pages, but requests for the last {MAX_EMPTY_PAGES + 1} returned "
                 f"{reader.describe(range(last, number - 1, -1))}"
             )
     return pages
@@ -225,7 +225,7 @@ def _stated_page_count(first: ProcessedPage[ContentT]) -> int | None:
     else:
         return None
     if count > MAX_PAGES:
-        raise Malformed(f"the list says it has {count} pages, more than the maximum of {MAX_PAGES}")
+        raise Malformed(f"the list's totals imply {count} pages, more than the maximum of {MAX_PAGES}")
     return count
 
 

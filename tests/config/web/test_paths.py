@@ -41,7 +41,7 @@ def test_invalid_or_reserved_telemetry_path_is_rejected(path):
     """
     with pytest.raises(
         ValidationError,
-        match="must be a path such as /metrics, other than / and those that begin with /-/, /runbooks/ or //",
+        match="with letters, digits and ._~/- only, and must not begin with /-/, /runbooks/ or //",
     ):
         WebSettings(telemetry_path=path)
 
@@ -66,7 +66,7 @@ def test_external_url_has_no_slash_at_the_end(text, url):
 
 
 URL = "an http or https URL such as https://example.com/telnyx"
-PATH = "a path such as /telnyx, without //, ., .. and characters that URLs escape"
+PATH = "a path such as /telnyx, without //, /./, /../ and characters that URLs escape"
 
 
 @pytest.mark.parametrize(

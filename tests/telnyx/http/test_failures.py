@@ -72,7 +72,7 @@ def tls_error(kind=ssl.SSLError, reason="WRONG_VERSION_NUMBER"):
         pytest.param(
             httpx.ConnectTimeout(CANARY), ConnectionFailed("no connection to the API in time"), id="connect timeout"
         ),
-        pytest.param(httpx.ReadTimeout(CANARY), RequestTimeout("no response in time (ReadTimeout)"), id="read timeout"),
+        pytest.param(httpx.ReadTimeout(CANARY), RequestTimeout("the API did not respond in time (ReadTimeout)"), id="read timeout"),
         pytest.param(
             httpx.ReadError(CANARY), ConnectionFailed("the connection to the API failed (ReadError)"), id="broken"
         ),
@@ -118,16 +118,16 @@ def tls_error(kind=ssl.SSLError, reason="WRONG_VERSION_NUMBER"):
         ),
         pytest.param(
             httpx.ProxyError(f"403 {CANARY}"),
-            ProxyForbidden("the proxy refuses to connect (HTTP status 403)"),
+            ProxyForbidden("the proxy does not allow connections to the API (HTTP status 403)"),
             id="proxy 403",
         ),
         pytest.param(
             httpx.ProxyError("502 "),
-            ProxyServerError("the proxy refuses to connect (HTTP status 502)"),
+            ProxyServerError("the proxy failed to connect to the API (HTTP status 502)"),
             id="proxy 502",
         ),
-        pytest.param(httpx.ProxyError(CANARY), ProxyFailed("the proxy refuses to connect"), id="proxy without status"),
-        pytest.param(httpx.ProxyError("4071"), ProxyFailed("the proxy refuses to connect"), id="proxy invalid status"),
+        pytest.param(httpx.ProxyError(CANARY), ProxyFailed("the proxy did not connect to the API"), id="proxy without status"),
+        pytest.param(httpx.ProxyError("4071"), ProxyFailed("the proxy did not connect to the API"), id="proxy invalid status"),
     ],
 )
 def test_errors_are_translated(error, expected):

@@ -89,7 +89,7 @@ def test_plain_http_can_use_a_proxy_on_loopback(proxy):
 
 def test_plain_http_never_leaves_this_machine():
     """A proxy elsewhere would get the API key in plain text, so it is rejected. The error does not quote the URL."""
-    with pytest.raises(UsageError, match=r"^--telnyx.proxy-url: must be on loopback, because .* the API key$"):
+    with pytest.raises(UsageError, match=r"^--telnyx.proxy-url: must be a loopback address, because .* the API key$"):
         find_proxy("http://127.0.0.1:8080/v2", "http://me:hush@proxy.test:3128", {})
 
 

@@ -289,9 +289,9 @@ async def test_loopback_uses_only_the_proxy_of_the_flag(monkeypatch, ca_file, is
             ProxyUnauthorized,
             ("the proxy requires a valid user name and password (HTTP status 407)", 1),
         ),
-        ({"status": 403}, ProxyForbidden, ("the proxy refuses to connect (HTTP status 403)", 1)),
-        ({"status": 502}, ProxyServerError, ("the proxy refuses to connect (HTTP status 502)", ATTEMPTS)),
-        ({"status": 503}, ProxyServerError, ("the proxy refuses to connect (HTTP status 503)", ATTEMPTS)),
+        ({"status": 403}, ProxyForbidden, ("the proxy does not allow connections to the API (HTTP status 403)", 1)),
+        ({"status": 502}, ProxyServerError, ("the proxy failed to connect to the API (HTTP status 502)", ATTEMPTS)),
+        ({"status": 503}, ProxyServerError, ("the proxy failed to connect to the API (HTTP status 503)", ATTEMPTS)),
     ],
     ids=["407", "403", "502", "503"],
 )
@@ -332,7 +332,7 @@ async def test_a_slow_api_behind_a_proxy(ca_file):
     async with https_api() as api, ConnectProxy(api.port) as proxy:
         api.answer(silence)
         failed = await send_once(f"https://{HOST}", proxy_url=proxy.url, ca_file=ca_file)
-    assert failed == (RequestTimeout, "no response in time (ReadTimeout)")
+    assert failed == (RequestTimeout, "the API did not respond in time (ReadTimeout)")
 
 
 async def test_an_http_proxy_with_an_https_url(recorder, ca_file):

@@ -300,7 +300,7 @@ async def test_an_impossible_size_is_rejected(false_meta, ordered):
     """A list that states an impossible size is malformed after one request."""
     api = Api(list("abcde"), meta_fields=(), false_meta=false_meta)
 
-    with pytest.raises(Malformed, match=r"^the list says it has \d+ pages, more than the maximum of 100000$"):
+    with pytest.raises(Malformed, match=r"^the list's totals imply \d+ pages, more than the maximum of 100000$"):
         await api.read(ordered=ordered)
     assert api.requests == [1]
 
@@ -332,7 +332,7 @@ async def test_an_endless_list_is_rejected(ordered):
 async def test_many_empty_pages_are_rejected(past_end, received, false_meta):
     """A list is malformed if no change can explain its number of empty pages. The error states what Telnyx returned."""
     api = Api(list("abcde"), meta_fields=("page_number",), past_end=past_end, false_meta=false_meta)
-    problem = f"the list says it has 14 pages; requests for the last {MAX_EMPTY_PAGES + 1} returned {received}"
+    problem = f"the list's totals imply 14 pages, but requests for the last {MAX_EMPTY_PAGES + 1} returned {received}"
 
     with pytest.raises(Malformed, match=f"{re.escape(problem)}$"):
         await api.read()
