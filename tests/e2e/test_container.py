@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 from certificates import identity, write
+from commands_of import commands_of
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
@@ -146,6 +148,43 @@ def demo(image):
     """Run the demo without a network and on its default address, and yield the container's name."""
     with running(image, "--demo") as name:
         yield name
+
+
+@pytest.fixture
+def docker(image, tmp_path):
+    """Yield a folder with a program `docker` that runs podman. Its `build` only tags the image that exists."""
+    program = tmp_path / "docker"
+    podman_path = find_program("podman")
+    build = f'printf "%s\\n" "$@" >"{tmp_path}/build"; exec {podman_path} tag {image} localhost/telnyx-exporter:latest'
+    container = f'shift; exec {podman_path} run --detach --network=host "$@"'
+    program.write_text(f"#!/bin/sh\ncase $1 in build) {build};; run) {container};; esac\n")
+    program.chmod(0o755)
+    yield tmp_path
+    podman("untag", image, "localhost/telnyx-exporter:latest")
+
+
+def test_the_commands_of_the_readme_run_the_image(docker):
+    """The README's command to build the image sets all build arguments, and its command to run the image works."""
+    (command,) = (each for each in commands_of((ROOT / "README.md").read_text()) if "docker build" in each)
+    result = subprocess.run(
+        ["sh", "-euc", command],
+        cwd=ROOT,
+        env={**os.environ, "PATH": f"{docker}:{os.environ['PATH']}", "TELNYX_API_KEY": KEY},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    name = result.stdout.split()[-1]
+    try:
+        wait_until(lambda: LISTENING in logs(name), "listening")
+        assert inspect(name)["HostConfig"]["ReadonlyRootfs"]
+    finally:
+        podman("rm", "--force", "--time=0", name)
+    arguments = (docker / "build").read_text().splitlines()
+    assert arguments[:3] == ["build", "-t", "telnyx-exporter"]
+    assert arguments[-1] == "."
+    declared = re.findall(r"^ARG (REVISION|SOURCE_DATE_EPOCH)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert {argument.partition("=")[0] for argument in arguments[4::2]} == set(declared)
 
 
 def test_builds_are_reproducible(images):
