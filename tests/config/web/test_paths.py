@@ -41,7 +41,7 @@ def test_invalid_or_reserved_telemetry_path_is_rejected(path):
     """
     with pytest.raises(
         ValidationError,
-        match="with letters, digits and ._~/- only, and must not begin with /-/, /runbooks/ or //",
+        match=r"with letters, digits and \._~/- only, and must not begin with /-/, /runbooks/ or //",
     ):
         WebSettings(telemetry_path=path)
 
