@@ -70,7 +70,7 @@ FAILURES: dict[str, ASGIApp] = {
     "429": Response(b'{"errors":[]}', 429, {"retry-after": "20"}, media_type="application/json"),
     "garbage": Response(bytes(range(256)) * 40, media_type="application/json"),
 }
-"""What accounts respond with that fail, by their kind."""
+"""The responses of failing accounts, by the kind of failure."""
 
 
 async def main(connections: str, accounts: str, *fleets: str) -> None:

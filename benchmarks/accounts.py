@@ -1,4 +1,4 @@
-"""Measure exporters of several accounts, and compare 100 good accounts with the same beside 100 that fail.
+"""Measure exporters of several accounts, and how much 100 failing accounts disturb 100 good accounts.
 
     python benchmarks/accounts.py [--connections 20] [--minutes 5] [--fleets 1 20 100 100+100 200]
 

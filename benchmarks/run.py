@@ -228,7 +228,7 @@ def compare_own_metrics(series: int, rounds: int) -> None:
 
 
 def compare_scraping(base_url: str, rounds: int, rendering: Measurement) -> None:
-    """Measure cached scrapes with and without compression, alone and beside other work."""
+    """Measure cached scrapes with and without compression, alone and during other work."""
     with Workload("serve", base_url) as workload:
         scrape, scrape_text = Scraper(workload.url, "gzip"), Scraper(workload.url, "identity")
         request = urllib.request.Request(f"{workload.url}/metrics", headers={"accept-encoding": "gzip"})

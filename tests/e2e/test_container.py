@@ -210,7 +210,7 @@ def test_metadata_describes_the_image(contents):
 
 
 def test_the_container_serves_metrics(demo):
-    """It serves metrics on its documented port. They include the revision and the date that the build was told."""
+    """It serves metrics on its documented port. They include the revision and the date in the build arguments."""
     metrics = podman("exec", demo, "/app/bin/python", "-c", FETCH, "http://localhost:10142/metrics")
     assert "\ntelnyx_up 1.0\n" in metrics
     assert metrics.count("\ntelnyx_connection_active{") == 132
