@@ -37,7 +37,7 @@ _requests: Counter[str] = Counter()
 
 
 class Protocol(HttpToolsProtocol):
-    """Counts requests, and resets the connections of those accounts whose API refuses them.
+    """Counts requests, and resets the connections of accounts whose API refuses them.
 
     All accounts share one address, so the kernel can't refuse the connections of some. A reset is the next best: like
     a refusal, the client sees it at once, and needs a new connection for each request.
@@ -57,7 +57,7 @@ class Protocol(HttpToolsProtocol):
 
 
 async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-    """Respond as a proxy does whose API doesn't respond in time."""
+    """Respond like a proxy whose API doesn't respond in time."""
     await asyncio.sleep(SLOW)
     await Response(b"<html>", 504, media_type="text/html")(scope, receive, send)
 
