@@ -7,8 +7,8 @@ connection, responds after 10 seconds, responds with the status 500, 401 or 429,
 
 All exporters run at the same time, each in its own process. The script scrapes them in turn, so that noise of the
 machine affects all of them. All traffic is on loopback. The measurement begins when all exporters have read all good
-accounts. For two minutes, the script scrapes as often as Prometheus does. Then it scrapes often, to measure the duration
-of many scrapes.
+accounts. For two minutes, the script scrapes as often as Prometheus does. Then it scrapes often, to measure the
+duration of many scrapes.
 """
 
 from __future__ import annotations
