@@ -197,7 +197,7 @@ def test_the_bill_of_materials_is_correct(contents, installed):
 
 
 def test_metadata_describes_the_image(contents):
-    """Labels contain version, revision and licence. The image runs as an unprivileged user by default."""
+    """Labels contain version, revision and license. The image runs as an unprivileged user by default."""
     config = contents.config["config"]
     labels = {name.removeprefix("org.opencontainers.image."): text for name, text in config["Labels"].items()}
     assert (labels["version"], labels["revision"], labels["licenses"]) == (__version__, REVISION, "Apache-2.0")
