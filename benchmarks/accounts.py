@@ -1,4 +1,4 @@
-"""Measure exporters of several accounts, and how much 100 failing accounts disturb 100 good accounts.
+"""Measure exporters of several accounts, and compare 100 working accounts with and without 100 failing ones.
 
     python benchmarks/accounts.py [--connections 20] [--minutes 5] [--fleets 1 20 100 100+100 200]
 

@@ -45,7 +45,7 @@ def dist(tmp_path_factory):
 
 
 def test_the_wheel_contains_only_the_program(dist):
-    """The wheel contains the package, its metadata and the license."""
+    """The wheel contains the package, its metadata and the licence."""
     with zipfile.ZipFile(dist / WHEEL) as wheel:
         names = set(wheel.namelist())
         metadata = wheel.read(f"telnyx_exporter-{__version__}.dist-info/METADATA").decode()
