@@ -37,7 +37,7 @@ _requests: Counter[str] = Counter()
 
 
 class Protocol(HttpToolsProtocol):
-    """Counts requests, and resets the connections of those accounts whose API refuses them.
+    """Counts requests, and resets the connections of accounts whose API refuses them.
 
     All accounts share one address, so the kernel can't refuse the connections of some. A reset is the next best: like
     a refusal, the client sees it at once, and needs a new connection for each request.
@@ -57,7 +57,7 @@ class Protocol(HttpToolsProtocol):
 
 
 async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-    """Respond as a proxy does whose API doesn't respond in time."""
+    """Respond like a proxy whose API doesn't respond in time."""
     await asyncio.sleep(SLOW)
     await Response(b"<html>", 504, media_type="text/html")(scope, receive, send)
 
@@ -70,7 +70,7 @@ FAILURES: dict[str, ASGIApp] = {
     "429": Response(b'{"errors":[]}', 429, {"retry-after": "20"}, media_type="application/json"),
     "garbage": Response(bytes(range(256)) * 40, media_type="application/json"),
 }
-"""What accounts respond with that fail, by their kind."""
+"""The responses of failing accounts, by the kind of failure."""
 
 
 async def main(connections: str, accounts: str, *fleets: str) -> None:

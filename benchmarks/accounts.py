@@ -1,12 +1,14 @@
-"""Measure exporters of several accounts, and compare 100 good accounts with the same beside 100 that fail.
+"""Measure exporters of several accounts, and compare 100 working accounts with and without 100 failing ones.
 
     python benchmarks/accounts.py [--connections 20] [--minutes 5] [--fleets 1 20 100 100+100 200]
 
-`100+100` is one exporter with 100 good accounts, and 100 accounts whose API fails in one of six ways: it refuses the
-connection, responds after 10 seconds, with the status 500, 401 or 429, or with garbage. All exporters run at the same
-time, each in its own process. They are scraped in turn, so that noise of the machine affects all of them. All traffic
-is on loopback. The measurement begins when all exporters have read all good accounts. For two minutes, they are scraped
-as often as Prometheus does. Then they are scraped often, to measure the duration of many scrapes.
+`100+100` is one exporter with 100 good accounts and 100 failing accounts. The API of a failing account refuses the
+connection, responds after 10 seconds, responds with the status 500, 401 or 429, or sends garbage.
+
+All exporters run at the same time, each in its own process. The script scrapes them in turn, so that noise of the
+machine affects all of them. All traffic is on loopback. The measurement begins when all exporters have read all good
+accounts. For two minutes, the script scrapes as often as Prometheus does. Then it scrapes often, to measure the
+duration of many scrapes.
 """
 
 from __future__ import annotations

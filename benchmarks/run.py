@@ -9,7 +9,7 @@ The alternatives are:
 - nginx, which serves the same bytes from a file (requires the Debian packages `nginx-light` and `wrk`)
 - the Telnyx SDK, which reads the same list (requires `pip install telnyx`)
 - Prometheus's json_exporter, which exposes two metrics of the same connections (requires the program in PATH)
-- the least work that is possible: reading and hashing the list, and copying the response in memory
+- the minimum work: reading and hashing the list, and copying the response in memory
 
 The script skips alternatives that are not installed. All traffic is on loopback. Each result is the median of several
 rounds, followed by the minimum and the maximum.
@@ -102,7 +102,7 @@ def print_ratio(name: str, ours: Measurement, theirs: Measurement) -> None:
 
 
 def print_speed(name: str, ours: Measurement, theirs: Measurement) -> None:
-    """Print a row that says how many times as fast as theirs ours is. Both are seconds."""
+    """Print a row with their median divided by ours: how many times faster ours is. Both are seconds."""
     print_row(name, ours, theirs, f"{theirs.median / ours.median:.1f} times")
 
 
@@ -228,7 +228,7 @@ def compare_own_metrics(series: int, rounds: int) -> None:
 
 
 def compare_scraping(base_url: str, rounds: int, rendering: Measurement) -> None:
-    """Measure cached scrapes with and without compression, alone and beside other work."""
+    """Measure cached scrapes with and without compression, alone and during other work."""
     with Workload("serve", base_url) as workload:
         scrape, scrape_text = Scraper(workload.url, "gzip"), Scraper(workload.url, "identity")
         request = urllib.request.Request(f"{workload.url}/metrics", headers={"accept-encoding": "gzip"})

@@ -92,7 +92,7 @@ async def serve_api(size: str) -> None:
 
 
 async def read_and_hash(client: Client) -> None:
-    """Read all pages and hash their bodies: the least that a refresh has to do."""
+    """Read all pages and hash their bodies, which is the minimum work of a refresh."""
     session = client.session()
 
     async def read(number: int) -> bytes:
@@ -111,7 +111,7 @@ async def read_and_hash(client: Client) -> None:
 
 
 def post(base_url: str, action: str) -> None:
-    """Let the API change its list."""
+    """Make the API change its list."""
     request = urllib.request.Request(f"{base_url.removesuffix('/v2')}/{action}", method="POST")
     urllib.request.urlopen(request).close()
 

@@ -31,7 +31,7 @@ async def settle():
 
 
 class Failure(Exception):
-    """The error of a refresh, with the seconds that the API asks to wait."""
+    """The error of a refresh, with the seconds that the API requests to wait."""
 
     def __init__(self, retry_after=0.0):
         super().__init__()
@@ -150,7 +150,7 @@ async def test_an_adopted_first_value_keeps_its_ttl(api):
 
 
 async def test_the_first_value_after_a_pause(api):
-    """After a pause in which nobody asked for it, the next value has the TTL of the first one, too."""
+    """After a pause without requests, the next value has the TTL of the first one, too."""
     cache = cache_of(api, first_ttl=3.0)
     await scrape(cache, 5)
     await asyncio.sleep(25)

@@ -165,7 +165,7 @@ def test_text_round_trips(read_log, form, text):
 
 @given(text=st.text(), form=st.sampled_from(["logfmt", "json"]))
 def test_any_text_stays_within_its_field(text, form):
-    """Whatever the text is, the line has exactly the expected fields."""
+    """For any text, the line has exactly the expected fields."""
     with contextlib.redirect_stderr(io.StringIO()) as stream:
         configure_logging("info", form)
         structlog.get_logger().info("x", name=text)

@@ -215,7 +215,7 @@ async def test_only_restarts_of_credential_connections_are_counted(api, name, re
 
 
 async def test_a_reload_continues_waits_and_the_budget(api):
-    """After a reload, a collector still waits as long as Telnyx asked for, and the request budget is not refilled."""
+    """After a reload, a collector still waits as long as Telnyx requested, and the request budget is not refilled."""
     api.answer(telnyx_error(429, "10011", retry_after="120"))
     settings = {"on": ["ip-connections"], "telnyx": TelnyxSettings(timeout=1.0, max_requests_per_second=0.1)}
     account = account_of(api, **settings)
@@ -450,7 +450,7 @@ def account_with_fan_outs(api, collectors=FAST, **settings):
 
 
 async def test_single_connections_are_read_in_the_background(api):
-    """Registrations and calls come with later scrapes. Those of the list are not shown beside them."""
+    """Later scrapes have the registrations and calls. The registrations of the list are not exposed then."""
     api.rows = [row | {"user_name": "a", "webhook_event_url": "https://a.example"} for row in api.rows]
     api.rows[0] |= {"registration_status": "Failed"}
     api.answer(single_connections())

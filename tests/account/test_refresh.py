@@ -298,7 +298,7 @@ async def test_row_that_stays_unreadable_is_logged_once(fetcher, refresher, logs
 
 @pytest.mark.parametrize(("count", "more"), [(10, []), (11, [1]), (250, [240])])
 async def test_at_most_ten_rows_are_logged(fetcher, refresher, logs, count, more):
-    """Of many unreadable rows, ten are logged one by one, and one line has the number of the others."""
+    """If many rows are unreadable, the log has a line for each of ten, and one line with the number of the others."""
     fetcher.result = with_unreadable_rows(*range(count))
     await refresh(refresher, logs)
     assert logged_ids(logs) == list(range(10))
@@ -389,7 +389,7 @@ async def test_changes_since_the_last_success_of_a_previous_refresher_are_logged
 
 @pytest.mark.parametrize(("count", "end"), [(10, "9"), (11, "9 and 1 more"), (250, "9 and 240 more")])
 async def test_at_most_ten_changes_of_a_kind_are_logged(fetcher, refresher, logs, count, end):
-    """Of many changes of the same kind, the line has ten, and the number of the others."""
+    """If there are many changes of the same kind, the line names ten, and has the number of the others."""
     fetcher.result = snapshot_of()
     await refresh(refresher, logs)
     fetcher.result = snapshot_of([Connection(id=str(number)) for number in range(count)])
@@ -431,14 +431,14 @@ async def test_rows_can_be_kept_out_of_the_log(fetcher, recorder, logs):
     ],
 )
 def test_requested_wait(error, seconds):
-    """`requested_wait` returns the seconds that the API asked to wait, up to a maximum, or 0."""
+    """`requested_wait` returns the seconds that the API requested to wait, up to a maximum, or 0."""
     assert requested_wait(error) == seconds
     assert wait_after_refusal(error) == seconds
 
 
 @pytest.mark.parametrize("error", [Forbidden(403), NotFound(404)], ids=["403", "404"])
 def test_wait_after_refusal(error):
-    """What the key may not read, or what the API does not have, is tried again after ten minutes."""
+    """If the key may not read a list, or the API does not have it, the exporter retries after ten minutes."""
     assert wait_after_refusal(error) == REFUSED_WAIT == 600
     assert requested_wait(error) == 0
 
@@ -516,7 +516,7 @@ async def test_a_complete_read_waits_for_the_connections():
 
 
 async def test_adopt_without_data(refresher, logs):
-    """A refresher of other data starts anew: its first success is logged."""
+    """A refresher of other data starts from scratch: its first success is logged."""
     await refresher()
     other = Refresher("some", Fetcher(), RENDERER)
     other.adopt(refresher, with_data=False)

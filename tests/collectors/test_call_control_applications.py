@@ -25,7 +25,7 @@ def test_encryption_is_not_a_setting():
 
 
 def test_inbound_settings():
-    """Of the settings of inbound calls, an application has STIR/SHAKEN only. It has no timeouts and no codecs."""
+    """The only inbound setting of an application is STIR/SHAKEN. It has no timeouts and no codecs."""
     inbound = labels({"inbound": {"shaken_stir_enabled": True}}, "inbound_info")
     assert {name: value for name, value in inbound.items() if value} == {
         "connection_id": "42",

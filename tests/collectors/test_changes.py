@@ -33,7 +33,7 @@ SIZES = st.lists(st.integers(0, 3), max_size=4)
 
 @given(before=RECORDS, after=RECORDS, old_sizes=SIZES, new_sizes=SIZES)
 def test_all_changes_are_found(before, after, old_sizes, new_sizes):
-    """Whatever pages the rows are on, the changes are those between the two lists."""
+    """The changes do not depend on the pages of the rows."""
     old, new = ({row.id: row for row in rows} for rows in (before, after))
     expected = {
         "added": {f"{row} name of {row}" for row in new.keys() - old.keys()},
@@ -64,7 +64,7 @@ def test_unknown_rows_are_neither_added_nor_removed():
 
 
 def test_long_names_are_cut():
-    """Of a long name, only the beginning is in the log."""
+    """The log has only the beginning of a long name."""
     assert find_changes([], [PageIndex(Numbered, [Numbered("a", "x" * 101, 0)])]) == {"added": ["a " + "x" * 100]}
 
 

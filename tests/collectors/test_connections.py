@@ -321,7 +321,7 @@ CONNECTIONS = arbitrary_connections(st.text())
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 def test_no_series_is_duplicated(connections):
-    """Whatever the connections contain, no series occurs twice, and each series has a finite value."""
+    """For any content of the connections, no series occurs twice, and each series has a finite value."""
     lines = samples(connections, sensitive=SENSITIVE)
     series = Counter(line.rpartition(" ")[0] for line in lines)
     assert series.most_common(1)[0][1] == 1

@@ -126,7 +126,7 @@ def without(text, exclude):
     fragment=st.just("") | PIECE.map("#{}".format),
 )
 def test_webhook_host_contains_no_secret(*, scheme, userinfo, port, path, query, fragment):
-    """Whatever the user info, path, query and fragment contain, nothing but the host is returned."""
+    """For any user info, path, query and fragment, only the host is returned."""
     host = host_of(f"{scheme}://{userinfo}hooks.example.com{port}{path}{query}{fragment}")
     assert host in ({None, "hooks.example.com"} if userinfo else {"hooks.example.com"})
 
@@ -197,7 +197,7 @@ def test_amounts_are_not_rounded(amount):
 
 @given(st.none() | st.text() | st.integers() | st.floats() | st.from_regex(r"[+-]?[0-9.]+(e[0-9]+)?", fullmatch=True))
 def test_any_decimal_is_finite_or_none(amount):
-    """Whatever Telnyx sends, the value is a finite number or None."""
+    """For anything that Telnyx sends, the value is a finite number or None."""
     number = number_of(amount)
     assert number is None or (type(number) is float and math.isfinite(number))
 

@@ -7,7 +7,7 @@ from exporter.commands.background import in_background
 
 
 async def test_work_ends_with_the_command():
-    """Work runs beside the command and is cancelled at its end."""
+    """Work runs during the command and is cancelled at its end."""
     events = []
 
     async def work():

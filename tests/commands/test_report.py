@@ -80,7 +80,7 @@ def test_collectors_are_listed():
 
 @pytest.mark.parametrize("source", ["environment", ".env"])
 def test_key_is_not_shown(monkeypatch, source):
-    """Of the API key, the report has only where it is set."""
+    """The report shows only where the API key is set."""
     if source == ".env":
         monkeypatch.delenv("TELNYX_API_KEY")
         Path(".env").write_text(f"TELNYX_API_KEY=KEY{CANARY}\n")
@@ -106,7 +106,7 @@ def test_key_in_another_setting_is_not_shown():
     ],
 )
 def test_only_the_host_of_a_url_is_shown(url, shown):
-    """Of the base URL, the report has scheme, host and port. Its path can contain a token."""
+    """The report shows the scheme, host and port of the base URL. Its path can contain a token."""
     lines = report(f"--telnyx.base-url={url}")
     assert any(line.startswith("--telnyx.base-url=") and shown in line.split()[0] for line in lines)
     assert CANARY not in str(lines)

@@ -327,7 +327,7 @@ SWITCH, TTL = "TELNYX_EXPORTER_COLLECTOR__IP_CONNECTIONS", "TELNYX_EXPORTER_COLL
 def test_collector_settings_have_the_usual_precedence(monkeypatch, arguments, environment, lines, expected):
     """A flag overrides the environment, which overrides `.env`. Of several flags the last one wins.
 
-    An empty variable counts as unset. What is not set is None, and a collector without settings is left out.
+    An empty variable counts as unset. A setting without a value is None, and a collector without settings is left out.
     """
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
@@ -666,7 +666,7 @@ SOURCES = {
     ],
 )
 def test_one_source_of_keys(monkeypatch, where, text):
-    """Several of the settings that say where API keys are, are an error that names those that are set.
+    """Several sources of API keys are an error that names the settings.
 
     A demo uses none of them.
     """

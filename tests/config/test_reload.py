@@ -107,7 +107,7 @@ async def test_calls_during_a_reload_share_the_next_one(reload, sources):
 
 
 async def test_a_reload_is_not_cancelled_with_its_caller(reload, sources, recorder):
-    """If the caller is cancelled, the reload goes on, because a configuration must not be applied halfway."""
+    """If the caller is cancelled, the reload continues, because a configuration must not be applied halfway."""
     sources["settings"].unblocked.clear()
     call = await start(reload)
     call.cancel()

@@ -270,7 +270,7 @@ def test_max_stale_is_not_shorter_than_ttl():
 
 @pytest.mark.parametrize("ttl", [1.5, "1500ms"], ids=["in-code", "text"])
 def test_collector_settings_are_by_name(ttl):
-    """The settings of collectors are a mapping by name. What is not set is None, and they can't be modified."""
+    """The settings of collectors are an immutable mapping by name. A setting without a value is None."""
     (settings,) = Settings(collectors={"ip-connections": {"ttl": ttl}}).collectors.values()
     assert settings == CollectorSettings(enabled=None, ttl=1.5)
     with pytest.raises(ValidationError, match="frozen"):

@@ -170,7 +170,7 @@ def test_other_proxy_urls_are_rejected(url, message):
     ],
 )
 def test_placeholder_is_not_a_key(key):
-    """What examples have instead of a key is rejected, and so is a reference to a variable that nothing replaced."""
+    """A placeholder instead of a key is rejected, and so is a reference to a variable that was not replaced."""
     with pytest.raises(
         ValueError, match=r"^is a placeholder: replace it with an API key from https://portal\.telnyx\.com$"
     ):

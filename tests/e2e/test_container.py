@@ -236,7 +236,7 @@ def test_the_bill_of_materials_is_correct(contents, installed):
 
 
 def test_metadata_describes_the_image(contents):
-    """Labels contain version, revision and licence. The image runs as an unprivileged user by default."""
+    """Labels contain version, revision and license. The image runs as an unprivileged user by default."""
     config = contents.config["config"]
     labels = {name.removeprefix("org.opencontainers.image."): text for name, text in config["Labels"].items()}
     assert (labels["version"], labels["revision"], labels["licenses"]) == (__version__, REVISION, "Apache-2.0")
@@ -249,7 +249,7 @@ def test_metadata_describes_the_image(contents):
 
 
 def test_the_container_serves_metrics(demo):
-    """It serves metrics on its documented port. They include the revision and the date that the build was told."""
+    """It serves metrics on its documented port. They include the revision and the date in the build arguments."""
     metrics = podman("exec", demo, "/app/bin/python", "-c", FETCH, "http://localhost:10142/metrics")
     assert "\ntelnyx_up 1.0\n" in metrics
     assert metrics.count("\ntelnyx_connection_active{") == 132

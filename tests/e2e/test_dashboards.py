@@ -35,7 +35,7 @@ OTHER_CONNECTIONS = {
 
 @pytest.fixture(scope="module")
 def query(tmp_path_factory):
-    """Yield a function that queries a Prometheus, which scrapes all lists of an account that changes every second.
+    """Yield a function that queries a Prometheus. It scrapes all lists of an account, which changes every second.
 
     An exporter is down, and alerts fire at once. Another exporter shows the account with a name.
     """

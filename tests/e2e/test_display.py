@@ -1,4 +1,4 @@
-"""What users see in Grafana: real query results for each panel, rendered by Grafana's own library."""
+"""The panels as users see them: real query results, rendered by Grafana's own library."""
 
 import contextlib
 import json

@@ -139,7 +139,7 @@ async def test_clients_that_never_read_do_not_delay_scrapes(api, exporter):
 
 
 async def test_a_slow_reader_gets_the_whole_response(api, exporter):
-    """A response that is read slowly comes from one snapshot, even if a refresh replaces it meanwhile."""
+    """A response that is read slowly comes from one snapshot, even if a refresh replaces it during the response."""
     api.rows = connections(1000)
     whole = await exporter.http.get("/metrics", headers={"accept-encoding": "identity"})
     head = GET + b"Accept-Encoding: identity\r\nConnection: close\r\n\r\n"

@@ -60,7 +60,7 @@ class Values:
 )
 @settings(max_examples=60)
 def test_rendering_matches_prometheus_client(form, texts, numbers, help_text):
-    """Whatever help, labels and numbers metrics have, they are read back like prometheus-client's own rendering."""
+    """For any help, labels and numbers, parsers read the same metrics as from prometheus-client's own rendering."""
     counter = Counter("a_total", help_text, ["x", "y"], registry=None)
     plain = Counter("b_total", "B.", registry=None)
     histogram = Histogram("c_seconds", "C.", ["x"], buckets=(0.1, 5.0), registry=None, unit="seconds")
@@ -178,7 +178,7 @@ SECTIONS = (slice(2), [Values(GaugeMetricFamily("middle", "Middle.", 5))], slice
 )
 @settings(max_examples=60)
 def test_each_account_has_its_lines(form, accounts):
-    """Whatever accounts, labels and numbers there are, each parser reads back each family once, with all accounts."""
+    """For any accounts, labels and numbers, each parser reads each family once, with all accounts."""
     metrics = [account_metrics(account, *values) for account, values in accounts]
     found = check_accounts(form, OwnMetricsRenderer(SECTIONS), metrics)
     names = [family.name for family in found]

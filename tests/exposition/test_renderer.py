@@ -71,7 +71,7 @@ def test_an_empty_list(renderer):
 
 
 def test_each_document_is_its_snapshot(renderer, monkeypatch):
-    """Whatever pages are added, removed, moved or replaced, a document has exactly those of its snapshot."""
+    """After any pages are added, removed, moved or replaced, a document has exactly the pages of its snapshot."""
     monkeypatch.setattr(renderer_module, "_BATCH_PAGES", 2)
     pages = [renderer.render_page([Connection(id=str(number), active=True)]) for number in range(5)]
     other = renderer.render_page([Connection(id="x", active=True)])
@@ -216,7 +216,7 @@ def test_the_account_comes_before_any_identity_labels(identity_labels, account, 
 
 @ACCOUNTS
 def test_the_account_of_a_family_without_identity_labels(account, escaped):
-    """A family that is rendered by itself has the account, too."""
+    """A family that is rendered alone has the account, too."""
     for labels, values in (((), ()), (("x",), ("1",))):
         family = SnapshotGauge("telnyx_size", "Size.", labels, lambda _: ())
         plain = lines(Document(render_families([family], [[(values, 5)]])))

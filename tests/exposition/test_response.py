@@ -155,7 +155,7 @@ def test_any_text_is_parsed_exactly(form, texts):
 @given(snapshot=SNAPSHOTS)
 @ANY
 def test_rendering_matches_prometheus_client(form, snapshot):
-    """Whatever the connections, parsing gives the same result as for prometheus-client's rendering of the families."""
+    """For any connections, parsers get the same result as from prometheus-client's rendering of the families."""
     generate = generate_openmetrics if form is Format.OPENMETRICS else generate_latest
     details = {"unreadable": snapshot.unreadable, "missing": snapshot.missing}
     document = render(*snapshot.pages, collector=SELECTION, **details)

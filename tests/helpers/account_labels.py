@@ -1,4 +1,4 @@
-"""What an exporter of several accounts exposes, made of the output of exporters of one account each."""
+"""The expected output of an exporter of several accounts, made of the output of exporters of one account each."""
 
 import contextlib
 import re

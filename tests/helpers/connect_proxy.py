@@ -6,7 +6,7 @@ import contextlib
 
 
 class ConnectProxy:
-    """A proxy, as an asynchronous context manager. Whatever host a client asks for, the tunnel leads to `port`.
+    """A proxy, as an asynchronous context manager. For any host that a client requests, the tunnel leads to `port`.
 
     `credentials` is the user name and password that it requires, such as `me:secret`. `status` is the HTTP status with
     which it refuses all requests. The reason phrase of a refusal repeats the headers of the request. `tls` is the TLS
@@ -15,7 +15,7 @@ class ConnectProxy:
 
     def __init__(self, port, *, credentials=None, status=None, tls=None):
         self.targets = []
-        """The hosts and ports that clients asked for."""
+        """The hosts and ports that clients requested."""
         self.credentials = []
         """The user names and passwords that clients sent."""
         self.port = None

@@ -157,7 +157,7 @@ def test_checkout_builds_without_git(folder, commit):
 
 
 def test_environment_states_revision_and_date(folder):
-    """Where there is no repository, as in a container, the environment can state the revision and the date."""
+    """Without a repository, as in a container, the environment can state the revision and the date."""
     assert facts(build(folder, EXPORTER_REVISION="v1.2-3-gabc", SOURCE_DATE_EPOCH=EPOCH)) == ("v1.2-3-gabc", COMMITTED)
 
 

@@ -529,7 +529,7 @@ def test_probes_and_scrapes_use_the_served_protocol(values, scheme, probe):
 @pytest.mark.parametrize("monitor", ["serviceMonitor", "podMonitor"])
 @pytest.mark.parametrize("relabelings", [[], EVERYTHING["serviceMonitor"]["relabelings"]], ids=["none", "other"])
 def test_job_matches_the_rules(monitor, relabelings):
-    """Whatever other relabelings there are, the last one sets the job of the rules, unconditionally."""
+    """With any other relabelings, the last one sets the job of the rules, unconditionally."""
     jobs = set(re.findall(r'job="(\w+)"', RULES))
     documents = render({**SECRET, monitor: {"enabled": True, "relabelings": relabelings}})
     *others, last = endpoint(documents)["relabelings"]

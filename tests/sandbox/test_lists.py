@@ -33,7 +33,7 @@ def test_find_login(account):
 
 
 def test_results_are_derived_once(account):
-    """What is derived from rows is computed again only after a change: a row that is added, updated or removed."""
+    """Values that are derived from rows are computed again only after a row is added, updated or removed."""
     rows, calls = account[PATH], []
 
     def count(seen):

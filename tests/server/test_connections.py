@@ -42,7 +42,7 @@ def test_the_longest_idle_connection_is_closed():
 
 
 def test_connections_without_a_request_are_closed_first():
-    """A connection that never sent a complete request is closed before one that did, even if that is idle longer."""
+    """A connection without a complete request is closed before one with a request, even if that is idle longer."""
     connections = [Connection(1), Connection(2), Connection(4, is_new=True), Connection(3, is_new=True)]
     assert closed_by_one_more(*connections) is connections[3]
 

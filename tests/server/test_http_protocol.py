@@ -358,7 +358,7 @@ async def test_an_invalid_request_waits_for_the_responses_before_it(invalid):
 
 
 async def test_nothing_is_read_after_an_invalid_request():
-    """What a client sends after an invalid request is ignored, while it still gets the responses before that."""
+    """Data after an invalid request is ignored. The client still gets the responses to its previous requests."""
     async with serve(pieces(30)) as connect:
         reader, writer = await connect()
         for sent in (REQUEST, b"nonsense\r\n\r\n", REQUEST):

@@ -242,7 +242,7 @@ def resident_memory():
 
 
 async def test_data_after_the_end_is_ignored():
-    """What a client sends after it has ended its side takes no memory, while it waits for its response."""
+    """Data that a client sends after it ended its side takes no memory, while the client waits for its response."""
     started = asyncio.Event()
 
     async def app(_scope, _receive, _send):

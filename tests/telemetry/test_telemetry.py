@@ -419,7 +419,7 @@ def test_the_label_account():
 
 
 def test_accounts_are_independent():
-    """What one account records changes no series of another one."""
+    """Records of one account change no series of another account."""
     telemetry = populated_telemetry("emea", "apac")
     assert changes(telemetry, lambda: telemetry.account("apac").record_refresh_failure(2.5, "tls")) == {
         ("telnyx_up", ("account", "apac")): 0,

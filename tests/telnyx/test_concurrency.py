@@ -85,7 +85,7 @@ async def test_the_requests_of_an_account_are_served_in_order():
 
 
 async def test_the_longest_wait_decides_between_equal_accounts():
-    """Of accounts with as many requests in flight, the one whose last slot is the longest ago is next."""
+    """If accounts have equally many requests in flight, the one that waited longest for a slot is next."""
     load = Load(1)
     await asyncio.gather(*load.start(("a", 0.5), ("b", 0.25), ("c", 0.125), ("b", 0.25), ("a", 0.5)))
     assert load.order == [("a", 0), ("b", 0.5), ("c", 0.75), ("a", 0.875), ("b", 1.375)]

@@ -385,7 +385,7 @@ async def test_the_end_of_failures_is_logged():
 
 
 async def test_the_pause_after_failures_grows():
-    """While all requests fail, the exporter sends fewer and fewer, one every two minutes in the end."""
+    """While all requests fail, the exporter sends fewer and fewer requests, down to one every two minutes."""
     harness = Harness(*range(100), concurrency=1)
     harness.answer = lambda _: response(502)
     await harness.scrape(1800.0)
@@ -394,7 +394,7 @@ async def test_the_pause_after_failures_grows():
 
 
 async def test_a_refused_key_is_retried_after_ten_minutes():
-    """If the key may not read the endpoint, the exporter asks for each connection, and then every ten minutes."""
+    """If the key may not read the endpoint, the exporter tries each connection once, then one every ten minutes."""
     harness = Harness(*range(5))
     harness.answer = lambda _: response(403)
     with capture_logs() as logs:
@@ -409,7 +409,7 @@ async def test_a_refused_key_is_retried_after_ten_minutes():
 
 
 async def test_a_rate_limit_pauses_all_requests():
-    """When Telnyx asks to wait for longer than a request may take, all requests wait."""
+    """If Telnyx requests a wait that is longer than the timeout of a request, all requests wait."""
     harness = Harness(*range(50), concurrency=1)
     harness.answer = lambda _: response(429, retry_after="120")
     await harness.scrape(119.0)
@@ -558,7 +558,7 @@ async def test_adopt():
 @pytest.mark.parametrize("with_data", [True, False])
 @pytest.mark.parametrize(("status", "pause"), [(403, 0.0), (429, 115.0)])
 async def test_adopt_after_a_failure(status, pause, with_data):
-    """Another fan-out asks again at once, for example with another key, unless Telnyx asked to wait."""
+    """Another fan-out, for example with another key, sends requests at once, unless Telnyx requested a wait."""
     harness = Harness(1, concurrency=1)
     harness.answer = lambda _: response(status, retry_after="120")
     await harness.scrape(5.0)

@@ -51,7 +51,7 @@ def test_a_refused_key_pauses_for_ten_minutes(problems):
 
 @pytest.mark.parametrize(("retry_after", "pause"), [(120.0, 120.0), (None, 1.0), (0.0, 1.0), (1e6, 300.0)])
 def test_a_rate_limit_pauses_at_once(problems, retry_after, pause):
-    """If Telnyx asks to wait, the first failure is enough."""
+    """If Telnyx requests a wait, one failure is enough to pause."""
     assert fail(problems, RateLimited(429, retry_after=retry_after)) == pause
 
 

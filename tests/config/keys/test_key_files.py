@@ -346,7 +346,7 @@ def test_no_match_is_logged_once(keys):
 
 
 def test_no_match_at_first_is_not_logged(tmp_path):
-    """Whether no match is an error at the start is for the caller to say, so that nothing is logged."""
+    """The caller decides whether no match at startup is an error, so nothing is logged."""
     files = KeyFiles(f"{tmp_path}/none/*")
     with capture_logs() as logs:
         assert not files.read()

@@ -67,7 +67,7 @@ def test_unknown_type_of_error_has_a_plain_message():
 
 @pytest.mark.parametrize("option", ALL, ids=lambda option: option.flag or option.variable)
 def test_no_value_has_a_message_of_pydantic(monkeypatch, option):
-    """Whatever value a setting has, it is accepted, or the error is short and in the exporter's own words."""
+    """Any value of a setting is accepted, or the error is short and in the exporter's own words."""
     for value in ODD:
         for source in ("flag", "variable"):
             arguments = []

@@ -98,7 +98,7 @@ async def test_limits_can_be_absent_or_infinite(account):
 
 
 async def test_spend_that_cannot_be_read(account):
-    """Where Telnyx can't read what is spent, it is null, and there is an error."""
+    """If Telnyx can't read the spend, it is null, and there is an error."""
     entry = await spend(account, "voice", "monthly")
     assert (entry["spend_usd"], entry["spend_error"]) == (None, "The spend could not be read.")
 

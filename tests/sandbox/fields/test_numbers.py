@@ -72,7 +72,7 @@ def test_credentials_belong_to_credential_connections(account):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_few_credentials_are_expired(clock, seed):
-    """Of 80 credentials, four are expired and one expires within days. Others expire later or never."""
+    """Four of 80 credentials are expired, and one expires within days. Others expire later or never."""
     rows = Account(seed=seed, clock=clock, step=0)[CREDENTIALS].rows
     now = datetime.fromisoformat("2026-09-21T14:13:20Z")
     left = [(row["expired"], row["expires_at"] and datetime.fromisoformat(row["expires_at"]) - now) for row in rows]

@@ -337,7 +337,7 @@ async def test_a_date_without_a_zone_is_utc(api, other_time_zone, date):
 
 @given(value=st.text(st.characters(codec="latin-1"), max_size=30) | st.datetimes().map(lambda at: at.ctime()))
 async def test_any_header_value_is_tolerated(value):
-    """Whatever these headers contain, the response raises the error of its status."""
+    """For any content of these headers, the response raises the error of its status."""
     names = ["retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"]
     headers = [(name.encode(), value.encode("latin-1")) for name in names]
     transport, _ = streaming(status=403, headers=headers)
@@ -652,7 +652,7 @@ async def test_overlapping_waits_for_the_budget_count_once():
 
 @in_virtual_time
 async def test_a_retry_may_end_before_the_moved_deadline():
-    """Whether Telnyx asks to wait beyond the deadline depends on the deadline that waits for the budget have moved."""
+    """Waits for the budget move the deadline. A requested wait is compared with the moved deadline."""
 
     async def respond(number):
         return response(429, retry_after="4") if number == 1 else response()
@@ -664,7 +664,7 @@ async def test_a_retry_may_end_before_the_moved_deadline():
 
 @in_virtual_time
 async def test_a_request_that_got_its_token_still_waits_for_telnyx():
-    """When Telnyx asks one request to wait, one that waits for the budget meanwhile gets its token after that wait."""
+    """If Telnyx requests a wait, another request that waits for the budget gets its token after that wait."""
 
     async def respond(number):
         return response(429, retry_after="10") if number == 1 else response()
@@ -691,7 +691,7 @@ async def test_waits_for_a_slot_move_the_deadline():
 
 @in_virtual_time
 async def test_a_request_that_got_its_slot_still_waits_for_telnyx():
-    """When Telnyx asks one request to wait, one that waits for a slot meanwhile does not keep the slot until then."""
+    """If Telnyx requests a wait, another request that waits for a slot does not hold the slot until then."""
     slots = RequestSlots(1)
 
     async def respond(number):

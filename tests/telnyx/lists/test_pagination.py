@@ -634,7 +634,7 @@ STEPS = list(product(range(3), CHANGES))
 )
 @settings(max_examples=300)
 async def test_no_row_that_is_kept_is_ever_missed(meta_fields, *, rows, size, concurrency, past_end, steps):
-    """Whatever is added and removed during the read, each row that exists all the time is in the snapshot once."""
+    """If any rows are added and removed during the read, each row that exists all the time is in the snapshot once."""
     api = ChangingApi([f"old{number}" for number in range(rows)], size, meta_fields, past_end)
     api.schedule(steps)
     try:
@@ -715,7 +715,7 @@ def shuffle(seed):
 )
 @settings(max_examples=300)
 async def test_an_unsorted_list_in_any_order(meta_fields, *, rows, size, past_end, seeds):
-    """Whatever the order at each request, each id is in the snapshot once at most, and missing rows are counted."""
+    """For any order at each request, each id is in the snapshot at most once, and missing rows are counted."""
     api = Api([str(number) for number in range(rows)], size, meta_fields, past_end)
     api.changes = {number: shuffle(seed) for number, seed in enumerate(seeds, 1)}
     snapshot = await api.read(ordered=False)

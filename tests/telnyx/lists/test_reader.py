@@ -76,7 +76,7 @@ async def test_an_unchanged_page_is_the_same_object(api):
 
 
 class Recording(Rows):
-    """A page processor that records which rows it gets, and in which threads."""
+    """A page processor that records the rows and the threads of its calls."""
 
     def __init__(self):
         self.ids = []
@@ -335,7 +335,7 @@ async def test_an_unchanged_list_without_pages_is_the_same_object():
 
 
 async def test_rows_of_a_list_without_pages_are_left_out():
-    """Of rows with the same id, the first one counts. Rows that can't be decoded are left out and counted."""
+    """The first of several rows with the same id is used. Rows that can't be decoded are left out and counted."""
     body = (
         b'{"data":[{"product":"a","spend":1},{"product":"a","spend":2},{"spend":3},{"product":""},7,{"product":"b"}]}'
     )
