@@ -5,6 +5,7 @@ import datetime as dt
 import ipaddress
 import subprocess
 import time
+from base64 import b64encode
 from types import SimpleNamespace
 
 import pytest
@@ -56,7 +57,14 @@ FAULTY = {
 }
 """The example of the runbooks when each page begins: its alerts fire."""
 HISTORY = dt.timedelta(hours=3)
-STAND_INS = {}
+STAND_INS = {
+    "sudo": {f"cat /etc/telnyx-exporter/{file}": KEY for file in ("api-key", "keys/acme")},
+    "docker": {f"exec telnyx-exporter {command}": KEY for command in ("printenv TELNYX_API_KEY", "cat /keys/acme")},
+    "kubectl": {
+        f"get secret {secret} -o jsonpath={{.data.{name}}}": b64encode(KEY.encode()).decode()
+        for secret, name in (("telnyx", "api-key"), ("telnyx-accounts", "acme"))
+    },
+}
 """The programs that runbooks use on other machines, with their command lines and what these print."""
 
 
@@ -135,7 +143,8 @@ def shell(stack, tmp_path):
     """Start a shell on whose machine Telnyx, the exporter and Prometheus have their usual addresses."""
     stack.account.update(EXAMPLE_ID, **FAULTY)
     (tmp_path / ".curlrc").write_text(stack.curlrc)
-    with Shell(tmp_path, STAND_INS) as shell:
+    (tmp_path / ".env").write_text(f"TELNYX_API_KEY={KEY}\n")
+    with Shell(tmp_path, STAND_INS, f"{KEY}\n", TELNYX_API_KEY=KEY) as shell:
         yield shell
 
 
@@ -151,7 +160,7 @@ def problem_with_command(stack, shell, step):
     return None if step.accepts_output(output) else f"undocumented output:\n{output}"
 
 
-def problem_with_query(stack, _, step):
+def problem_with_query(stack, step):
     """Run a query. It returns what is documented, and no Unix time."""
     response = get_json(f"{stack.url}/api/v1/query", query=step.command)["data"]
     scalar = response["resultType"] == "scalar"
@@ -162,7 +171,18 @@ def problem_with_query(stack, _, step):
     return None if step.accepts_result(series) else f"undocumented result:\n{series}"
 
 
-PROBLEM = {"sh": problem_with_command, "promql": problem_with_query}
+def problem_with(stack, shell, step):
+    """Return what is wrong with a block, or None."""
+    if step.language == "promql":
+        return problem_with_query(stack, step)
+    config = shell.home / ".telnyx.curl"
+    saves_key = "| save_key" in step.command
+    if saves_key:
+        config.write_text("")
+    problem = problem_with_command(stack, shell, step)
+    if saves_key and (config.read_text(), config.stat().st_mode & 0o777) != (CURL_CONFIG, 0o600):
+        return problem or f"the file lacks the key, or others can read it:\n{config.read_text()}"
+    return problem
 
 
 @pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
@@ -174,5 +194,5 @@ def test_a_runbook_works_as_it_is_written(stack, shell, page):
     if page.stem != "README":
         (shell.home / ".telnyx.curl").write_text(CURL_CONFIG)
     for step in found:
-        if problem := PROBLEM[step.language](stack, shell, step):
+        if problem := problem_with(stack, shell, step):
             pytest.fail(f"{page.name}, block {step.number}:\n{step.command}\n{problem}", pytrace=False)

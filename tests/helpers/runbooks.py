@@ -11,8 +11,8 @@ A step has one `sh` or `promql` block. A list follows it. Each item begins with 
        - `{"active": true, "updated_at": "2026-11-28T03:12:45Z"}`: it is active.
        - `{"active": false, ...}`: it is disabled.
 
-The whole output of a `sh` block consists of one or more texts that match a pattern, or is empty if the pattern is
-`no output`. In a pattern,
+The whole output of a `sh` block consists of one or more texts that match a pattern. It is empty if a pattern is
+`no output`, or if there is no list. In a pattern,
 
 - a number matches any number,
 - a word in CAPITALS, such as `NAME`, matches any text, but `SRTP`, `TCP`, `TLS`, `UDP`, `US` and `USD` are themselves,
@@ -21,7 +21,7 @@ The whole output of a `sh` block consists of one or more texts that match a patt
 
 For a `promql` block, the pattern is a value, after labels if they matter, such as `{direction="inbound"} 50`. Each
 series of the result has the labels and the value of one pattern. Labels that a pattern doesn't have don't count. If the
-pattern is `no result`, the result may be empty. The first block, which only exports variables, has no list.
+pattern is `no result`, the result may be empty. The first block of a page only exports variables.
 """
 
 import re
@@ -50,7 +50,7 @@ class Step:
         """Whether the output of a command is documented."""
         text = "".join(output.split())
         if not text:
-            return "no output" in self.patterns or self.exports
+            return "no output" in self.patterns or not self.patterns
         patterns = [_expression("".join(pattern.split())) for pattern in self.patterns if pattern != "no output"]
         return bool(patterns) and re.fullmatch(f"(?:{'|'.join(patterns)})+", text, re.DOTALL) is not None
 
