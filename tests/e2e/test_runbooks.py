@@ -5,6 +5,7 @@ import datetime as dt
 import ipaddress
 import subprocess
 import time
+import urllib.error
 from base64 import b64encode
 from types import SimpleNamespace
 
@@ -51,6 +52,7 @@ FAULTY = {
     "tags": ["production"],
     "encrypted_media": None,
     "registration_status": "Failed",
+    "password": "password-canary",  # the audit log has it, too
     "sip_uri_calling_preference": "unrestricted",
     "inbound": {"channel_limit": 10},
     "outbound": {"channel_limit": None},
@@ -111,7 +113,12 @@ def stack(tmp_path_factory):
             exporter(folder, f"--telnyx.base-url={api_url}", *flags, TELNYX_API_KEY=KEY)
         )
         exporter_address = exporter_url.removeprefix("http://")
-        metrics = wait_until(lambda: get(f"{exporter_url}/metrics"), "the metrics")
+
+        def metrics_of_example():
+            metrics = get(f"{exporter_url}/metrics")
+            return metrics if f'telnyx_connection_registered{{connection_id="{EXAMPLE_ID}"' in metrics else None
+
+        metrics = wait_until(metrics_of_example, "the metrics of the example")
         (folder / "history").write_text(history(metrics, 'job="telnyx",instance="localhost:10142"'))
         promtool = [find_program("promtool"), "tsdb", "create-blocks-from", "openmetrics"]
         subprocess.run([*promtool, folder / "history", folder / "data"], check=True, capture_output=True, timeout=60)
@@ -162,7 +169,10 @@ def problem_with_command(stack, shell, step):
 
 def problem_with_query(stack, step):
     """Run a query. It returns what is documented, and no Unix time."""
-    response = get_json(f"{stack.url}/api/v1/query", query=step.command)["data"]
+    try:
+        response = get_json(f"{stack.url}/api/v1/query", query=step.command)["data"]
+    except urllib.error.HTTPError as error:
+        return f"rejected: {error.read().decode()}"
     scalar = response["resultType"] == "scalar"
     result = [{"metric": {}, "value": response["result"]}] if scalar else response["result"]
     series = [(each["metric"], each["value"][1]) for each in result]
@@ -189,8 +199,8 @@ def problem_with(stack, shell, step):
 def test_a_runbook_works_as_it_is_written(stack, shell, page):
     """Each block of a runbook can be pasted and prints what the list after it says. The first one exports variables."""
     found = steps(page)
-    assert found
-    assert found[0].exports
+    assert found, "the page has no blocks"
+    assert found[0].exports, "the first block doesn't only export variables"
     if page.stem != "README":
         (shell.home / ".telnyx.curl").write_text(CURL_CONFIG)
     for step in found:

@@ -25,7 +25,7 @@ _PROGRAMS = (
     "stat",
 )
 """The programs that are the real ones."""
-_RECORD = 'printf "%s" "${0##*/}" >>"$COMMANDS"; printf " %q" "$@" >>"$COMMANDS"; echo >>"$COMMANDS"\n'
+_RECORD = 'printf "%s\\n" "${0##*/} $*" >>"$COMMANDS"\n'
 _LOOP = 'while read -r block; do . "$block" >"$block.out" 2>&1 <stdin; echo $?; done'
 
 

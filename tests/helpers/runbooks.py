@@ -80,7 +80,7 @@ def _expression(pattern):
     parts, end = [], 0
     for match in _TOKEN.finditer(pattern):
         anything, number, _ = match.groups()
-        parts += [re.escape(pattern[end : match.start()]), ".*?" if anything else _NUMBER if number else r".+?"]
+        parts += [re.escape(pattern[end : match.start()]), ".*?" if anything else _NUMBER if number else ".*?"]
         end = match.end()
     return "".join([*parts, re.escape(pattern[end:])])
 
