@@ -30,7 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RUNBOOKS = sorted((Path(__file__).parents[2] / "docs" / "runbooks").glob("*.md"))
-_BLOCK = re.compile(r"^( *)```(sh|promql)\n(.*?)^\1```\n((?:\n|\1- .*\n|\1  .*\n)*)", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^ *```(?:sh|promql)$", re.MULTILINE)
+_BLOCK = re.compile(r"^( *)```(sh|promql)\n((?:.*\n)*?)\1```\n((?:\n|\1- .*\n|\1  .*\n)*)", re.MULTILINE)
 _ITEM = re.compile(r"^ *- `([^`]+)`", re.MULTILINE)
 _TOKEN = re.compile(r"(\.\.\.)|(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)|\b(?!SRTP|TCP|TLS|UDP|USD?\b)([A-Z][A-Z_]+)\b")
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
@@ -68,10 +69,12 @@ class Step:
 
 def steps(page):
     """Return the blocks of a runbook in their order."""
-    found = _BLOCK.findall(page.read_text())
+    text = page.read_text()
+    found = _BLOCK.findall(text)
+    assert len(found) == len(_FENCE.findall(text)), "a block has no end, or an unusual indentation"
     return [
-        Step(number, language, textwrap.dedent(indent + command), tuple(_ITEM.findall(text)))
-        for number, (indent, language, command, text) in enumerate(found, 1)
+        Step(number, language, textwrap.dedent(command), tuple(_ITEM.findall(outputs)))
+        for number, (_, language, command, outputs) in enumerate(found, 1)
     ]
 
 
