@@ -11,8 +11,8 @@ A step has one `sh` or `promql` block. A list follows it. Each item begins with 
        - `{"active": true, "updated_at": "2026-11-28T03:12:45Z"}`: it is active.
        - `{"active": false, ...}`: it is disabled.
 
-The whole output of a `sh` block consists of one or more texts that match a pattern, or is empty if the pattern is
-`no output`. In a pattern,
+The whole output of a `sh` block consists of one or more texts that match a pattern. It is empty if a pattern is
+`no output`, or if there is no list. In a pattern,
 
 - a number matches any number,
 - a word in CAPITALS, such as `NAME`, matches any text, but `SRTP`, `TCP`, `TLS`, `UDP`, `US` and `USD` are themselves,
@@ -21,7 +21,7 @@ The whole output of a `sh` block consists of one or more texts that match a patt
 
 For a `promql` block, the pattern is a value, after labels if they matter, such as `{direction="inbound"} 50`. Each
 series of the result has the labels and the value of one pattern. Labels that a pattern doesn't have don't count. If the
-pattern is `no result`, the result may be empty. The first block, which only exports variables, has no list.
+pattern is `no result`, the result may be empty. The first block of a page only exports variables.
 """
 
 import re
@@ -30,7 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RUNBOOKS = sorted((Path(__file__).parents[2] / "docs" / "runbooks").glob("*.md"))
-_BLOCK = re.compile(r"^( *)```(sh|promql)\n(.*?)^\1```\n((?:\n|\1- .*\n|\1  .*\n)*)", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^ *```(?:sh|promql)$", re.MULTILINE)
+_BLOCK = re.compile(r"^( *)```(sh|promql)\n((?:.*\n)*?)\1```\n((?:\n|\1- .*\n|\1  .*\n)*)", re.MULTILINE)
 _ITEM = re.compile(r"^ *- `([^`]+)`", re.MULTILINE)
 _TOKEN = re.compile(r"(\.\.\.)|(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)|\b(?!SRTP|TCP|TLS|UDP|USD?\b)([A-Z][A-Z_]+)\b")
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
@@ -50,7 +51,7 @@ class Step:
         """Whether the output of a command is documented."""
         text = "".join(output.split())
         if not text:
-            return "no output" in self.patterns or self.exports
+            return "no output" in self.patterns or not self.patterns
         patterns = [_expression("".join(pattern.split())) for pattern in self.patterns if pattern != "no output"]
         return bool(patterns) and re.fullmatch(f"(?:{'|'.join(patterns)})+", text, re.DOTALL) is not None
 
@@ -68,10 +69,12 @@ class Step:
 
 def steps(page):
     """Return the blocks of a runbook in their order."""
-    found = _BLOCK.findall(page.read_text())
+    text = page.read_text()
+    found = _BLOCK.findall(text)
+    assert len(found) == len(_FENCE.findall(text)), "a block has no end, or an unusual indentation"
     return [
-        Step(number, language, textwrap.dedent(indent + command), tuple(_ITEM.findall(text)))
-        for number, (indent, language, command, text) in enumerate(found, 1)
+        Step(number, language, textwrap.dedent(command), tuple(_ITEM.findall(outputs)))
+        for number, (_, language, command, outputs) in enumerate(found, 1)
     ]
 
 
@@ -80,7 +83,7 @@ def _expression(pattern):
     parts, end = [], 0
     for match in _TOKEN.finditer(pattern):
         anything, number, _ = match.groups()
-        parts += [re.escape(pattern[end : match.start()]), ".*?" if anything else _NUMBER if number else r".+?"]
+        parts += [re.escape(pattern[end : match.start()]), ".*?" if anything else _NUMBER if number else ".*?"]
         end = match.end()
     return "".join([*parts, re.escape(pattern[end:])])
 
