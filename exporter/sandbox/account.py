@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from exporter.sandbox.audit import AuditLog
 from exporter.sandbox.incidents import Incidents
 from exporter.sandbox.lists import AccountList
 from exporter.sandbox.resources import CONNECTIONS, RESOURCES
@@ -44,6 +45,7 @@ class Account:
         self._steps_applied = 0
         self._lists: dict[str, AccountList] = {}  # each is generated when it is first read or changed
         self._incidents = Incidents(self._list)
+        self._audit_log = AuditLog(random.Random(f"{seed} audit"))  # noqa: S311 -- reproducible on purpose
 
     def __getitem__(self, path: str) -> AccountList:
         """Return a list, after applying due changes to the account."""
@@ -64,6 +66,12 @@ class Account:
     def find_connection(self, row_id: str) -> tuple[str, Row] | None:
         """Return the path of the list of the connection with this id, and its row."""
         return next(((path, row) for path in CONNECTIONS if (row := self[path].find(row_id))), None)
+
+    @property
+    def audit_events(self) -> list[Row]:
+        """The events of the audit log in the order of their times."""
+        self._apply_due_changes()
+        return self._audit_log.events
 
     @property
     def rows(self) -> list[Row]:
@@ -101,6 +109,7 @@ class Account:
                 clock=self.clock,
                 started=int(self.started * 1000),
                 owners=[row_id for owner in resource.owners for row_id in self._list(owner).first_ids],
+                audit_log=self._audit_log,
             )
         return self._lists[path]
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Mapping, Sequence
 
+    from exporter.sandbox.audit import AuditLog
     from exporter.sandbox.resources import Resource
     from exporter.sandbox.rows import Row
 
@@ -41,17 +42,19 @@ class AccountList:
         clock: Callable[[], float],
         started: int,
         owners: Sequence[str],
+        audit_log: AuditLog,
     ) -> None:
         """Generate the list.
 
         No other list of the account has the same number. `size` is that of the account, which started at this time.
-        Rows can belong to the connections with the ids in `owners`.
+        Rows can belong to the connections with the ids in `owners`. The audit log records changes.
         """
         self.resource = resource
         self._number = number
         self._rng = rng
         self._clock = clock
         self._owners = owners
+        self._audit_log = audit_log
         self._rows_generated = 0
         self._last_created = 0
         self._rows: list[Row] = []
@@ -107,11 +110,12 @@ class AccountList:
 
     def update(self, row_id: str, **fields: Any) -> Row:
         """Merge these fields into a row, updated now, and return it. Raises `ValueError` for an unknown id."""
-        return self._merge(self._index(row_id), {"updated_at": iso_time(self._now()), **fields})
+        return self._merge(self._index(row_id), {"updated_at": iso_time(self._now()), **fields}, self._now())
 
     def remove(self, row_id: str) -> None:
         """Remove a row. Raises `ValueError` for an unknown id."""
         index = self._index(row_id)
+        self._audit_log.record(self._now(), "delete", self._rows[index], None)
         del self._rows[index], self._encoded[index]
         self._forget_derived()
 
@@ -121,17 +125,22 @@ class AccountList:
             self.append(at, {})
         else:
             index = self._rng.randrange(len(self._rows))
-            self._merge(index, self.resource.change(self._rng, self._rows[index], iso_time(at)))
+            self._merge(index, self.resource.change(self._rng, self._rows[index], iso_time(at)), at)
 
     def append(self, created: int, fields: Row, now: int | None = None) -> Row:
-        """Add a generated row with these fields, created at this time, and return it."""
+        """Add a generated row with these fields, created at this time, and return it.
+
+        `now` is the time when the first rows are generated. Their creation is not in the audit log.
+        """
         created = self._last_created = max(created, self._last_created + 1, FIRST_CREATED)
         # The number of the list makes ids unique in the account.
         row_id = (created - _ID_EPOCH) << 22 | self._number << 17 | self._rng.getrandbits(17)
-        index, now = self._rows_generated, now or created
-        row = generate(self.resource.fields, self._rng, index, row_id, created, now=now, owners=self._owners)
+        index = self._rows_generated
+        row = generate(self.resource.fields, self._rng, index, row_id, created, now=now or created, owners=self._owners)
         self._rows_generated += 1
         row = merge(row, fields)
+        if now is None:
+            self._audit_log.record(created, "create", None, row)
         self._rows.append(row)
         self._encoded.append(msgspec.json.encode(row))
         self._index_login(row)
@@ -161,13 +170,14 @@ class AccountList:
         index = bisect_left(self._rows, row_id, key=itemgetter("id"))
         if self._rows[index : index + 1] and self._rows[index]["id"] == row_id:
             return index
-        for index, row in enumerate(self._rows):  # a row that was added with an id
+        for index, row in enumerate(self._rows):  # the id was given, not generated
             if row["id"] == row_id:
                 return index
         raise ValueError(f"there is no row {row_id}")
 
-    def _merge(self, index: int, fields: Row) -> Row:
+    def _merge(self, index: int, fields: Row, at: int) -> Row:
         row = merge(self._rows[index], fields)
+        self._audit_log.record(at, "update", self._rows[index], row)
         self._rows[index], self._encoded[index] = row, msgspec.json.encode(row)
         self._index_login(row)
         self._forget_derived()

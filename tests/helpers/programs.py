@@ -88,9 +88,12 @@ def sandbox(account, api_key):
 
 
 @contextlib.contextmanager
-def serve_api(app):
-    """Serve a sandbox from a thread of this process, where a test can change it, and yield the base URL."""
-    api = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="warning", lifespan="off"))
+def serve_api(app, **options):
+    """Serve a sandbox from a thread of this process, where a test can change it, and yield the base URL.
+
+    `options` are those of uvicorn.
+    """
+    api = uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="warning", lifespan="off", **options))
     with listen("127.0.0.1:0") as listener:
         thread = threading.Thread(target=api.run, args=([listener],))
         thread.start()

@@ -1,11 +1,10 @@
-"""The ASGI application: endpoints, authentication and the rate limit."""
+"""The ASGI application: authentication, the rate limit and responses."""
 
 from __future__ import annotations
 
 import hmac
 import math
-import re
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.applications import Starlette
@@ -13,39 +12,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from exporter.sandbox.api.calls import ACTIVE_CALLS, active_calls
-from exporter.sandbox.api.counts import connection_counts
-from exporter.sandbox.api.lists import list_page
-from exporter.sandbox.api.money import balance, spend_limits
-from exporter.sandbox.api.registrations import registration_status
+from exporter.sandbox.api.endpoints import DESCRIPTION, find_endpoint
 from exporter.sandbox.api.requests import RequestError
-from exporter.sandbox.resources import RESOURCES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from exporter.sandbox.account import Account
+    from exporter.sandbox.api.endpoints import Body, Endpoint
 
-Endpoint: TypeAlias = "Callable[[Account, Mapping[str, str]], bytes | dict[str, Any]]"
-"""Returns the body of a response for an account, the parameters of the query, and those of the path."""
-
-
-def _list_endpoint(path: str) -> Endpoint:
-    return lambda account, query: list_page(account[path], query)
-
-
-ENDPOINTS: Mapping[str, Endpoint] = {path: _list_endpoint(path) for path in RESOURCES} | {
-    "/balance": balance,
-    "/spend_limits": spend_limits,
-    "/connections/count": connection_counts,
-    "/sip_registration_status": registration_status,
-    ACTIVE_CALLS: active_calls,
-}
-"""The endpoints by their path below `/v2`."""
 _RATE_LIMIT_WINDOW = 60
 """Seconds."""
+_JSON = "application/json"
 
 
 class _Api:
@@ -62,10 +42,10 @@ class _Api:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = self._count_request()
         try:
-            status, body = 200, self._respond(Request(scope), headers)
+            status, body = await self._respond(Request(scope, receive), headers)
         except RequestError as error:
             status, body = error.status, error.body
-        await Response(body, status, headers, media_type="application/json")(scope, receive, send)
+        await Response(body, status, headers, media_type=_JSON)(scope, receive, send)
 
     def _count_request(self) -> dict[str, str]:
         """Count a request and return the rate limit headers, with `retry-after` if it exceeds the limit."""
@@ -84,18 +64,25 @@ class _Api:
         }
         return headers if remaining >= 0 else headers | {"retry-after": reset}
 
-    def _respond(self, request: Request, headers: Mapping[str, str]) -> bytes:
+    async def _respond(self, request: Request, headers: Mapping[str, str]) -> tuple[int, bytes]:
         if "retry-after" in headers:
             raise RequestError(429, "You have exceeded the maximum number of allowed requests.")
         if not hmac.compare_digest(request.headers.get("authorization", "").encode("latin-1"), self._authorization):
             raise _unauthorized()
-        path, connection_id = _route(request.scope["path"])
-        if request.method != "GET" or path not in ENDPOINTS:
-            raise RequestError(404, f"The sandbox serves only GET of {', '.join(ENDPOINTS)} below /v2.")
-        if path in self._forbidden:
+        endpoint, parameters = _find_endpoint(request.method, request.scope["path"])
+        if endpoint.list_path in self._forbidden:
             raise RequestError(403, "You do not have permission to perform the requested action on this resource.")
-        body = ENDPOINTS[path](self._account, {**request.query_params, **connection_id})
-        return body if isinstance(body, bytes) else msgspec.json.encode(body)
+        query = {**request.query_params, **parameters}
+        if endpoint.write is None or request.method == "GET":
+            return 200, _encode(endpoint.read(self._account, query))
+        if request.headers.get("content-type") != _JSON:
+            raise RequestError(400, f"The header Content-Type must be {_JSON}.")
+        body = endpoint.write(self._account, query, await request.body())
+        return 201 if request.method == "POST" else 200, _encode(body)
+
+
+def _encode(body: Body) -> bytes:
+    return body if isinstance(body, bytes) else msgspec.json.encode(body)
 
 
 class _Dispatcher:
@@ -109,7 +96,7 @@ class _Dispatcher:
         api = self._apis.get(authorization.removeprefix(b"Bearer ").decode(errors="replace"))
         if api is None:
             error = _unauthorized()
-            api = Response(error.body, error.status, media_type="application/json")
+            api = Response(error.body, error.status, media_type=_JSON)
         await api(scope, receive, send)
 
 
@@ -117,18 +104,19 @@ def _unauthorized() -> RequestError:
     return RequestError(401, "Could not find any usable credentials in the request.")
 
 
-def _route(path: str) -> tuple[str, dict[str, str]]:
-    """Return the path of an endpoint below `/v2`, and the id of the connection in the path, if any."""
-    below = path.removeprefix("/v2") if path.startswith("/v2/") else ""
-    match = re.fullmatch("/connections/([^/]+)/active_calls", below)
-    return (ACTIVE_CALLS, {"connection_id": match[1]}) if match else (below, {})
+def _find_endpoint(method: str, path: str) -> tuple[Endpoint, dict[str, str]]:
+    """Return the endpoint for a method and a path, and the parameters in the path."""
+    found = find_endpoint(path.removeprefix("/v2")) if path.startswith("/v2/") else None
+    if found is None or method not in found[0].methods:
+        raise RequestError(404, f"The sandbox serves only {DESCRIPTION} below /v2.")
+    return found
 
 
 def create_app(account: Account, *, api_key: str, rate_limit: int = 600, forbidden: Collection[str] = ()) -> Starlette:
     """Return the API of this account.
 
-    `rate_limit` is in requests per minute; 0 disables it. The key may not read the paths in `forbidden`,
-    which are keys of `ENDPOINTS`.
+    `rate_limit` is in requests per minute; 0 disables it. The key may not use the paths in `forbidden`,
+    which are in `ENDPOINTS`.
     """
     return Starlette(routes=[Route("/{path:path}", _Api(account, api_key, rate_limit, forbidden))])
 

@@ -25,10 +25,13 @@ _ERRORS = {
 class RequestError(Exception):
     """A rejected request. The detail never quotes the request, which could contain a key."""
 
-    def __init__(self, status: int, detail: str, parameter: str | None = None) -> None:
+    def __init__(self, status: int, detail: str, parameter: str | None = None, *, pointer: str | None = None) -> None:
+        """`parameter` is a parameter of the query, and `pointer` is the JSON pointer to a field of the body."""
         super().__init__(detail)
         code, title = _ERRORS[status]
-        source = {"source": {"parameter": parameter}} if parameter else {}
+        source = (
+            {"source": {"parameter": parameter}} if parameter else {"source": {"pointer": pointer}} if pointer else {}
+        )
         self.status = status
         self.body = msgspec.json.encode({"errors": [{"code": code, "title": title, "detail": detail, **source}]})
 

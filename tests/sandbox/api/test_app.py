@@ -84,7 +84,7 @@ async def test_forbidden_endpoints(account, path):
     assert [error["title"] for error in response.json()["errors"]] == ["Authorization failed"]
     assert error_of(response) == (403, "10010")
     statuses = {other: (await get(account, f"/v2{other}", forbidden=forbidden)).status_code for other in ENDPOINTS}
-    incomplete = {"/sip_registration_status": 400, ACTIVE_CALLS: 404}
+    incomplete = {"/sip_registration_status": 400, ACTIVE_CALLS: 404, "/connections/{connection_id}": 404}
     assert statuses == dict.fromkeys(ENDPOINTS, 200) | incomplete | {path: 403}
 
 

@@ -10,7 +10,7 @@ import msgspec
 from exporter.sandbox.api.requests import MAX_PAGE_SIZE, RequestError, integer_parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from exporter.sandbox.lists import AccountList
     from exporter.sandbox.resources import Filters, Sorts
@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 def list_page(rows: AccountList, query: Mapping[str, str]) -> bytes:
     """Return a page of a list."""
     resource = rows.resource
-    number = integer_parameter(query, "page[number]", 1, 10**9)
-    size = integer_parameter(query, "page[size]", resource.page_size, MAX_PAGE_SIZE)
     found = rows.encoded_rows(_sort(query, resource.sorts), _filters(query, resource.filters))
+    return page(found, query, resource.page_size)
+
+
+def page(found: Sequence[bytes], query: Mapping[str, str], default_size: int) -> bytes:
+    """Return the page of these encoded objects that a query asks for."""
+    number = integer_parameter(query, "page[number]", 1, 10**9)
+    size = integer_parameter(query, "page[size]", default_size, MAX_PAGE_SIZE)
     meta = {
         "total_pages": math.ceil(len(found) / size),
         "total_results": len(found),

@@ -1,0 +1,1 @@
+"""Endpoints below `/connections`, and the registrations of connections."""

@@ -1,0 +1,1 @@
+"""Lists: their pages, single objects, and changes to these."""
