@@ -172,12 +172,16 @@ class Refresher:
         log("refreshed", collector=name, rows=snapshot.row_count, pages=len(snapshot.pages), seconds=round(seconds, 3))
         log_changes(name, changes)
         if snapshot.missing != self._missing:
-            _log.warning("pages lack rows that the list's total includes", collector=name, missing=snapshot.missing)
             self._missing = snapshot.missing
+            if snapshot.missing:
+                event = "list is incomplete: its pages have fewer rows than its total"
+                _log.warning(event, collector=name, missing=snapshot.missing)
+            else:
+                _log.info("list is complete again", collector=name)
         new = [row for row in snapshot.unreadable if row.id not in self._unreadable]
         for row in new[:MAX_NAMES]:
             row_id = row.id if self._log_rows else None
-            _log.warning("row left out, it can't be decoded", collector=name, id=row_id, problem=row.problem)
+            _log.warning("row left out because it can't be decoded", collector=name, id=row_id, problem=row.problem)
         if len(new) > MAX_NAMES:
             _log.warning("more rows left out", collector=name, more=len(new) - MAX_NAMES)
         self._unreadable = frozenset(row.id for row in snapshot.unreadable)

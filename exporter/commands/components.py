@@ -91,7 +91,9 @@ def open_keys(settings: Settings, telemetry: Telemetry) -> ReadKeys:
     with naming_key_files(pattern):
         found = files.read()
     if not found:
-        raise UsageError(f"--telnyx.api-key-files={pattern!r}: no file with a valid name matches: create one for each account")
+        raise UsageError(
+            f"--telnyx.api-key-files={pattern!r}: no file with a valid name matches: create one for each account"
+        )
     return lambda: {name: KeyOfFile(key) for name, key in files.read().items()}
 
 
@@ -126,7 +128,7 @@ def warn_of_ignored(settings: Settings, given: Iterable[Given]) -> None:
     """
     ignored = [each.where for each in given if settings.demo and each.option.dotted_path in ONLY_FOR_TELNYX]
     if set(ignored) - {"TELNYX_API_KEY"}:
-        _log.warning("a demo reads no Telnyx account and ignores some settings", ignored=", ".join(ignored))
+        _log.warning("demo ignores settings that are only for Telnyx accounts", ignored=", ".join(ignored))
 
 
 @contextlib.asynccontextmanager

@@ -126,9 +126,7 @@ class FilterSettings(SettingsGroup):
 class TelnyxSettings(SettingsGroup):
     """Telnyx API."""
 
-    api_key_file: FilePath | None = _setting(
-        None, "File with the API key; read again for each refresh.", "FILE"
-    )
+    api_key_file: FilePath | None = _setting(None, "File with the API key; read again for each refresh.", "FILE")
     api_key_files: Glob | None = _setting(
         None,
         "Files with the API keys of several accounts, one each, such as /keys/*. The * matches the account's name. "
@@ -237,7 +235,9 @@ class Settings(BaseSettings):
 
     web: WebSettings = Field(default_factory=WebSettings)
     telnyx: TelnyxSettings = Field(default_factory=TelnyxSettings)
-    shard: int = _setting("0", "Number of this exporter's shard, 0 to --total-shards minus 1.", "N", group="telnyx", ge=0)
+    shard: int = _setting(
+        "0", "Number of this exporter's shard, 0 to --total-shards minus 1.", "N", group="telnyx", ge=0
+    )
     total_shards: int = _setting(
         "1",
         "Number of shards that divide the accounts of --telnyx.api-key-files, 1 to 1000.",

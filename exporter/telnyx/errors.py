@@ -204,7 +204,9 @@ class RateLimited(StatusError):
     """429: too many requests for this account."""
 
     reason = "rate_limited"
-    advice = "Raise the collector's TTL, lower --telnyx.max-requests-per-second, or reduce the requests of other clients."
+    advice = (
+        "Raise the collector's TTL, lower --telnyx.max-requests-per-second, or reduce the requests of other clients."
+    )
     is_temporary = True
 
 

@@ -136,7 +136,9 @@ class _MetricsEndpoint:
                 return
         if collectors is not None and not collectors <= {*accounts.collectors, OWN_METRICS}:
             known = ", ".join((*accounts.collectors, OWN_METRICS))
-            await PlainTextResponse(f"collect[] must be one of the enabled collectors: {known}\n", 400)(scope, receive, send)
+            await PlainTextResponse(f"collect[] must be one of the enabled collectors: {known}\n", 400)(
+                scope, receive, send
+            )
             return
         form = choose_format(headers.get("accept", ""))
         gzip = accepts_gzip(headers.get("accept-encoding", ""))

@@ -896,8 +896,6 @@ def test_reload_keeps_one_or_several_accounts(other):
     for before, after in ((one, several), (several, one)):
         with pytest.raises(UsageError) as caught:
             check_reloadable(before, after)
-        assert str(caught.value) == (
-            "--telnyx.api-key-files can't be set or removed at a reload: restart the exporter"
-        )
+        assert str(caught.value) == ("--telnyx.api-key-files can't be set or removed at a reload: restart the exporter")
     dotenv(f"{FILES}=/others/*")
     check_reloadable(several, load([]))

@@ -244,7 +244,7 @@ class FanOut:
     def _log_completion(self) -> None:
         if not self._is_complete and len(self._values) == len(self._schedule):
             self._is_complete = True
-            _log.info("each connection was read once", collector=self._name, connections=len(self._schedule))
+            _log.info("every connection has been read once", collector=self._name, connections=len(self._schedule))
 
     async def _view(self) -> View:
         """Render the rows. Raises `Internal`."""

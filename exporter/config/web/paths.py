@@ -42,7 +42,9 @@ def _check_plain(path: str, what: str) -> None:
 def check_telemetry_path(text: str) -> str:
     """Validate the path of the metrics, below the prefix."""
     if not re.fullmatch(r"/[A-Za-z0-9._~/-]+", text) or text.startswith(("/-/", "//")):
-        raise ValueError("must be a path such as /metrics, with letters, digits and ._~/- only, and must not begin with /-/ or //")
+        raise ValueError(
+            "must be a path such as /metrics, with letters, digits and ._~/- only, and must not begin with /-/ or //"
+        )
     return text
 
 
