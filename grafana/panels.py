@@ -78,7 +78,7 @@ def _map_special(
 
 
 def needs(*collectors: str) -> str:
-    """Return the text of a panel without data, which says what switches it on."""
+    """Return the text of a panel without data, which names the collectors to enable."""
     return f"Needs {' and '.join(f'--collector.{collector}' for collector in collectors)}"
 
 

@@ -197,7 +197,10 @@ class Forbidden(StatusError):
     """403: the key is valid but may not read this resource."""
 
     reason = "forbidden"
-    advice = "In the Telnyx portal, allow the user of the API key to read this, or disable the collector with --no-collector.NAME."
+    advice = (
+        "Allow the user of the API key to read this in the Telnyx portal, or disable the collector with "
+        "--no-collector.NAME."
+    )
 
 
 class RateLimited(StatusError):

@@ -788,8 +788,7 @@ def test_errors_do_not_quote_secrets(monkeypatch, variable, value, source):
 def test_key_cannot_be_a_flag():
     """A key on the command line is rejected without being quoted, as `--flag=KEY` and as `--flag KEY`."""
     expected = (
-        "unknown flag --telnyx.api-key: "
-        "flags are visible in process lists, so set TELNYX_API_KEY or --telnyx.api-key-file instead"
+        "unknown flag --telnyx.api-key: flags are visible in process lists; set TELNYX_API_KEY or --telnyx.api-key-file"
     )
     assert error_message(f"--telnyx.api-key={KEY}") == expected
     assert error_message("--telnyx.api-key", KEY) == expected
