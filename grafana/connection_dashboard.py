@@ -217,7 +217,7 @@ def of_profile(promql: str) -> str:
 
 
 def number_of(metric: str, collector: str, matcher: str = "") -> str:
-    """Return a query for a number about the selected connection, which is 0 if the collector says nothing about it."""
+    """Return a query for a number about the selected connection, which is 0 if the collector has no data about it."""
     limit = latest if metric == "telnyx_phone_numbers" else latest_of_connection
     this = limit(f'{metric}{{connection_id="$connection"{matcher}}}', collector)
     return f"sum({this}) or 0 * max({metric})"

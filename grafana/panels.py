@@ -37,7 +37,7 @@ GREEN, ORANGE, RED, BLUE = "green", "orange", "red", "blue"
 
 
 def scoped(promql: str) -> str:
-    """Return the query with each selector limited to what the dashboard variables select.
+    """Return the query with each selector limited to the values of the dashboard variables.
 
     All selectors are limited to jobs and instances, and those of metrics that belong to an account to accounts.
     """

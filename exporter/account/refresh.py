@@ -130,7 +130,7 @@ class Refresher:
         await self._connections.refresh()
 
     async def render_again(self, view: View) -> View | None:
-        """Return the view with the connections that are known now. Return None if they are those that it shows.
+        """Return the view with the current connections, or None if the view already has them.
 
         Start the refreshes of connections that are due, and don't wait for them.
         """
@@ -212,7 +212,7 @@ MAX_RETRY_AFTER = 300.0
 """Longest wait that Telnyx can request, in seconds. An absurd value must not silence the exporter for days."""
 
 REFUSED_WAIT = 600.0
-"""Seconds until a collector retries what the API key may not read or what the API does not have."""
+"""Seconds until a collector retries an endpoint that is forbidden or does not exist."""
 
 
 def requested_wait(error: Exception) -> float:
@@ -221,5 +221,5 @@ def requested_wait(error: Exception) -> float:
 
 
 def wait_after_refusal(error: Exception) -> float:
-    """Return the seconds to wait before the next refresh: long if only somebody's action can end the error."""
+    """Return the seconds to wait before the next refresh. The wait is long if somebody has to fix the cause."""
     return REFUSED_WAIT if isinstance(error, Forbidden | NotFound) else requested_wait(error)

@@ -160,7 +160,7 @@ async def serve(
 
 
 def _load_again(arguments: Sequence[str], first: Settings, base_url: str, telemetry: Telemetry) -> Configuration:
-    """Load the settings again, apply the log settings and the metric filter, and return what new accounts need.
+    """Load the settings again, apply the log settings and the metric filter, and return the new configuration.
 
     A demo keeps its sandbox. Raises `UsageError`.
     """

@@ -41,16 +41,16 @@ class TelnyxError(Exception):
     """The value of the label `reason`."""
 
     advice: ClassVar[str]
-    """What an operator can do about it, in one sentence."""
+    """The first step for an operator, in one sentence."""
 
     is_temporary: ClassVar[bool] = False
     """Whether the request is sent again within the same refresh."""
 
     is_logged_elsewhere: ClassVar[bool] = False
-    """Whether another log line already says it, so that a refresh that fails needs none."""
+    """Whether another log line already reports the error, so that a failed refresh logs none."""
 
     retry_after: float | None = None
-    """Seconds that Telnyx asked to wait, or None if it did not ask."""
+    """Seconds to wait before a retry, from `Retry-After`. None without that header."""
 
 
 class ConnectionFailed(TelnyxError):

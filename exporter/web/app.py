@@ -162,7 +162,7 @@ class _MetricsEndpoint:
 
 
 class _Selection(NamedTuple):
-    """What the query selects. None means everything."""
+    """The accounts and collectors that the query selects. None means all."""
 
     accounts: frozenset[str] | None
     collectors: frozenset[str] | None

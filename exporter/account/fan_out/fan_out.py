@@ -1,4 +1,4 @@
-"""A fan-out: reads one object for each connection in the background, and renders those that are current."""
+"""A fan-out: reads one object for each connection in the background, and renders the current ones."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class _Value(NamedTuple):
 class FanOut:
     """Reads the connections one after the other, while scrapes arrive, and renders their rows at each call.
 
-    `Schedule` says which one is next, and what `ttl` and `rate` mean. A row is dropped after two cycles.
+    `Schedule` chooses the next one, and explains `ttl` and `rate`. A row is dropped after two cycles.
     """
 
     def __init__(

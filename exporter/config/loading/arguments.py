@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exporter.config.options import Option
 
 _FLAG_OF_KEY = re.compile(r"--?(telnyx[.-]|telnyx)?(api[._-]?)?(key|token)", re.ASCII | re.IGNORECASE)
-"""Flags that users of other programs try for the API key."""
+"""Flags that users of other programs may try for the API key."""
 _CREDENTIALS = re.compile(r"([:@]).*", re.DOTALL)
 """The part of a URL that can contain a password or a token."""
 
