@@ -196,11 +196,18 @@ def print_ratios(fleets: list[Fleet]) -> None:
 def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--connections", type=int, default=20, help="credential connections of each account")
-    parser.add_argument("--minutes", type=float, default=5.0)
-    parser.add_argument("--ttl", default="30s")
-    parser.add_argument("--interval", type=float, default=0.5, help="seconds between two scrapes of an exporter")
-    parser.add_argument("--fleets", nargs="+", default=["1", "20", "100", "100+100", "200"], metavar="GOOD[+FAILING]")
+    default = "(default: %(default)s)"
+    parser.add_argument("--connections", type=int, default=20, help=f"credential connections per account {default}")
+    parser.add_argument("--minutes", type=float, default=5.0, help=f"duration of the measurement {default}")
+    parser.add_argument("--ttl", default="30s", help=f"--cache.ttl of the exporters {default}")
+    parser.add_argument("--interval", type=float, default=0.5, help=f"seconds between two scrapes {default}")
+    parser.add_argument(
+        "--fleets",
+        nargs="+",
+        default=["1", "20", "100", "100+100", "200"],
+        metavar="GOOD[+FAILING]",
+        help="for each exporter, the number of accounts that work and that fail (default: 1 20 100 100+100 200)",
+    )
     arguments = parser.parse_args()
     most = max(sum(map(int, fleet.split("+"))) for fleet in arguments.fleets)
     print(

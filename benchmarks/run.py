@@ -421,8 +421,10 @@ def start_until_ready() -> float:
 def main() -> None:
     """Run all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--connections", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--connections", type=int, default=10_000, help="number of credential connections (default: %(default)s)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each measurement (default: %(default)s)")
     arguments = parser.parse_args()
     size, rounds = arguments.connections, arguments.rounds
     print(f"{size} connections, {rounds} rounds, Python {platform.python_version()}, {os.cpu_count()} processors\n")

@@ -225,8 +225,8 @@ def main() -> int:
     if sys.argv[1:2] == ["--exporter"]:
         return serve(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=10.0, help="duration of the test (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the random faults (default: %(default)s)")
     arguments = parser.parse_args()
     return 0 if asyncio.run(soak(arguments.minutes, arguments.seed)) else 1
 

@@ -1,4 +1,4 @@
-"""What runs: the version of the program, what it was built from, and the platform.
+"""The version of the program, its source revision, and the platform.
 
 `hatch_build.py` sets `REVISION` and `DATE` in packages. They are unknown in an editable installation, because its code
 can change at any time. `--version` imports this module, so it imports little.
@@ -17,7 +17,7 @@ USER_AGENT = f"{PROGRAM}/{__version__}"
 REVISION = "unknown"
 """The Git commit. It ends in `-modified` if the checkout had other changes."""
 DATE = "unknown"
-"""When the commit was made, or what SOURCE_DATE_EPOCH said during the build, in UTC."""
+"""The date of the commit, or SOURCE_DATE_EPOCH during the build, in UTC."""
 
 _GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _machine = os.uname().machine
@@ -30,7 +30,7 @@ BUILD_INFO = {
     "os": sys.platform,
     "arch": _GO_ARCHITECTURES.get(_machine, _machine),
 }
-"""What `telnyx_exporter_build_info` and the first log line state, with the names that Prometheus's programs use."""
+"""The labels of `telnyx_exporter_build_info` and the fields of the first log line, named as in Prometheus's programs."""
 
 VERSION_TEXT = f"""\
 {PROGRAM}, version {__version__} (revision: {REVISION})
@@ -38,4 +38,4 @@ VERSION_TEXT = f"""\
   python version:   {BUILD_INFO["pythonversion"]}
   platform:         {BUILD_INFO["os"]}/{BUILD_INFO["arch"]}
 """
-"""What `--version` prints, in the format of Prometheus's programs."""
+"""The output of `--version`, in the format of Prometheus's programs."""

@@ -79,13 +79,13 @@ def join_some(names: Sequence[str]) -> str:
 
 
 class Stream(Protocol):
-    """What the log is written to."""
+    """The target of the log."""
 
     def write(self, text: str, /) -> object:
         """Write text."""
 
     def flush(self) -> object:
-        """Write what is buffered."""
+        """Write buffered text."""
 
 
 class ErrorIgnoringStream:

@@ -53,8 +53,8 @@ def alert_table(about: str, promql: str, columns: Sequence[Column], *, width: in
     """Return a table of firing alerts, the latest first. `promql` returns the time of each in Unix milliseconds."""
     return table_panel(
         "Alerts",
-        f"Firing alerts about {about}, the latest first. Since when is when the condition began. The name of an alert"
-        " links to its runbook.",
+        f"Firing alerts about {about}, the latest first. Since is the time at which the condition began. Click an"
+        " alert's name for its runbook: it says what to do.",
         ALERT,
         SEVERITY,
         *columns[:1],
@@ -64,7 +64,7 @@ def alert_table(about: str, promql: str, columns: Sequence[Column], *, width: in
         descending=True,
         width=width,
         height=height,
-        no_value="None. Needs the alerting rules",
+        no_value="No firing alerts. Needs the alerting rules",
     )
 
 
@@ -72,7 +72,7 @@ def connection_alerts(unless: str = "") -> Panel:
     """Return a table of alerts about connections, with links to these. `unless` excludes some connections."""
     promql = by_id_and_name(firing(ABOUT_CONNECTIONS), "alertname", "severity", "direction")
     return alert_table(
-        f"connections; at most {MAX_ALERTS}. The name of a connection links to its dashboard",
+        f"connections (at most {MAX_ALERTS})",
         f"{promql} {unless}".strip(),
         (CONNECTION, ACCOUNT, DIRECTION, ID),
     )

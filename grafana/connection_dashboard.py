@@ -178,7 +178,7 @@ def settings_panels() -> Iterator[Panel]:
         yield table_panel(
             title,
             f"Settings of the connection: {title[0].lower()}{title[1:]}. A limit that is not set has no row. A"
-            " setting that connections of the type lack is empty or has no row.",
+            " setting that the connection's type lacks is empty or has no row.",
             Column("Setting", label="setting"),
             Column("Value", label="set_to", mappings=[*YES_NO, *TYPE.mappings, *map_missing("-")]),
             labels=(f"max by (setting, set_to) ({newest(f'({samples})', THIS_CONNECTION)})",),
@@ -187,7 +187,7 @@ def settings_panels() -> Iterator[Panel]:
         )
     yield table_panel(
         "Codecs",
-        "The codecs for calls to the connection, the preferred one first.",
+        "Codecs for calls to the connection, in order of preference.",
         Column(
             "Order", promql=f"max by (codec) ({this_connection('telnyx_connection_inbound_codec_priority')})", width=80
         ),
@@ -217,7 +217,7 @@ def of_profile(promql: str) -> str:
 
 
 def number_of(metric: str, collector: str, matcher: str = "") -> str:
-    """Return a query for a number about the selected connection, which is 0 if the collector says nothing about it."""
+    """Return a query for a number about the selected connection, which is 0 if the collector has no data about it."""
     limit = latest if metric == "telnyx_phone_numbers" else latest_of_connection
     this = limit(f'{metric}{{connection_id="$connection"{matcher}}}', collector)
     return f"sum({this}) or 0 * max({metric})"
@@ -243,8 +243,8 @@ def registration() -> tuple[Panel, ...]:
     return (
         stat_panel(
             "Outbound profile",
-            "The outbound voice profile of the connection. It is red if the profile is disabled, because calls from the"
-            " connection then fail.",
+            "The outbound voice profile of the connection. Red means that it is disabled and that calls from the"
+            " connection fail: enable the profile, or assign another one.",
             f"{of_profile(by_profile_and_name(profile_metric('enabled')))}"
             f' or label_replace(2 * {NO_PROFILE}, "profile_name", "none", "", "")',
             label="profile_name",
@@ -254,7 +254,7 @@ def registration() -> tuple[Panel, ...]:
         ),
         stat_panel(
             "Profile",
-            "Whether the outbound voice profile is enabled. A click shows the profile.",
+            "Whether the outbound voice profile is enabled. Click the value to see the profile.",
             of_profile(ENABLED),
             mappings=PROFILE_STATES,
             width=3,
@@ -263,7 +263,7 @@ def registration() -> tuple[Panel, ...]:
         ),
         stat_panel(
             "Daily spend limit",
-            "How much the calls of the outbound voice profile can cost in a day, in USD.",
+            "Maximum daily spend on calls with the outbound voice profile, in USD.",
             f"max({of_profile(DAILY_LIMIT)})",
             unit="currencyUSD",
             mappings=LIMIT_OFF,
@@ -272,8 +272,8 @@ def registration() -> tuple[Panel, ...]:
         ),
         stat_panel(
             "Registration status",
-            "The SIP registration status, and the transport if Telnyx says it. Only credential and UAC connections have"
-            " one.",
+            "The SIP registration status, and the transport if Telnyx reports it. Only credential and UAC connections"
+            " have a registration.",
             f"max by (registration) ({REGISTRATION_STATUS})",
             label="registration",
             width=6,
@@ -281,8 +281,8 @@ def registration() -> tuple[Panel, ...]:
         ),
         stat_panel(
             "Registration expires",
-            "When the SIP registration expires, unless the device renews it. Telnyx says so for credential connections"
-            " only.",
+            "When the SIP registration expires, unless the device renews it. Telnyx reports this only for credential"
+            " connections.",
             f"1000 * max({this_connection('telnyx_connection_registration_expires_timestamp_seconds')})"
             f" or {only_types('credential_connection')}"
             f" or max({this_connection('telnyx_connection_registered')} == 0)",
@@ -301,8 +301,8 @@ def reachability() -> tuple[Panel, ...]:
     return (
         stat_panel(
             "Endpoints",
-            "IP addresses of an IP connection, or FQDNs of an FQDN connection. Without one, calls to the connection"
-            " fail.",
+            "Number of IP addresses of an IP connection, or of FQDNs of an FQDN connection. If there are none, calls"
+            " to the connection fail: add one.",
             f"{ENDPOINTS} or {only_types('ip_connection', 'fqdn_connection')}",
             mappings=map_values({"-1": ("n/a", ""), "0": ("none", RED)}),
             width=5,
@@ -310,14 +310,14 @@ def reachability() -> tuple[Panel, ...]:
         ),
         stat_panel(
             "Phone numbers",
-            "Phone numbers whose calls go to the connection.",
+            "Number of phone numbers whose calls go to the connection.",
             number_of("telnyx_phone_numbers", "phone-numbers"),
             width=5,
             no_value=needs("phone-numbers"),
         ),
         stat_panel(
             "Not active",
-            "Phone numbers of the connection that are not active: calls to them fail.",
+            "Phone numbers of the connection that are not active. Calls to them fail. Normally 0.",
             number_of("telnyx_phone_numbers", "phone-numbers", ',status!="active"'),
             limits=WARN_ABOVE_ZERO,
             width=2,
@@ -325,14 +325,15 @@ def reachability() -> tuple[Panel, ...]:
         ),
         stat_panel(
             "Telephony credentials",
-            "Telephony credentials of the connection that are valid.",
+            "Number of valid telephony credentials of the connection.",
             number_of(credentials, "telephony-credentials", ',expired="false"'),
             width=6,
             no_value=needs("telephony-credentials"),
         ),
         stat_panel(
             "Expired",
-            "Telephony credentials of the connection that are expired. Nobody can register or call with them.",
+            "Expired telephony credentials of the connection. Nobody can register or call with them: delete or replace"
+            " them.",
             number_of(credentials, "telephony-credentials", ',expired="true"'),
             limits=WARN_ABOVE_ZERO,
             width=2,
@@ -354,13 +355,13 @@ def connection() -> Dashboard:
     return build_dashboard(
         "telnyx-connection",
         "Telnyx / Connection",
-        "One connection: its state, registration and limits over time, and every setting.",
+        "One connection: its state, registration and limits over time, and all its settings.",
         (
             "",
             (
                 stat_panel(
                     "Name",
-                    "What the connection is called now.",
+                    "The current name of the connection.",
                     by_id_and_name(INFO),
                     label="connection_name",
                     width=4,
@@ -375,21 +376,22 @@ def connection() -> Dashboard:
                 ),
                 stat_panel(
                     "State",
-                    "Whether the connection is switched on.",
+                    "Whether the connection is active. If it is disabled, all its calls fail: enable it in the Telnyx"
+                    " portal.",
                     f"max({this_connection('telnyx_connection_active')})",
                     mappings=ON_OFF,
                     width=2,
                 ),
                 stat_panel(
                     "Outbound limit",
-                    "Calls from the connection allowed at the same time.",
+                    "Maximum number of concurrent calls from the connection.",
                     f"max({this_connection('telnyx_connection_outbound_channel_limit')})",
                     no_value="no limit",
                     width=2,
                 ),
                 stat_panel(
                     "Inbound limit",
-                    "Calls to the connection allowed at the same time.",
+                    "Maximum number of concurrent calls to the connection.",
                     f"max({this_connection('telnyx_connection_inbound_channel_limit')})",
                     no_value="no limit",
                     width=2,
@@ -410,14 +412,16 @@ def connection() -> Dashboard:
                 ),
                 stat_panel(
                     "Times changed",
-                    "How often a change of the connection was seen in the time shown.",
+                    "Number of changes of the connection in the selected time range. Changes between two scrapes count"
+                    " once.",
                     "sum(changes((max by (connection_id)"
                     f" (telnyx_connection_updated_timestamp_seconds{THIS_CONNECTION}))[$__range:$__interval]))",
                     width=2,
                 ),
                 stat_panel(
                     "Registration",
-                    "When the SIP registration status last changed. Only credential and UAC connections have one.",
+                    "When the SIP registration status last changed. Only credential and UAC connections have a"
+                    " registration.",
                     f"1000 * max({this_connection('telnyx_connection_registration_updated_timestamp_seconds')})",
                     unit="dateTimeFromNow",
                     no_value="n/a",
@@ -425,8 +429,8 @@ def connection() -> Dashboard:
                 ),
                 timeline(
                     "State, media encryption and registration over time",
-                    "When the connection was switched on, when its media was encrypted, and when it was registered."
-                    " There is no line for what its type does not have.",
+                    "When the connection was active, encrypted its media, and was registered. A setting that its type"
+                    " lacks has no line.",
                     ("State", f"max({this_connection('telnyx_connection_active')})"),
                     ("Media", f"2 + max({ENCRYPTED}) or 2 * max({UNENCRYPTED})"),
                     ("Registration", f"4 + max({this_connection('telnyx_connection_registered')})"),
@@ -446,9 +450,9 @@ def connection() -> Dashboard:
                 alerts_of_this_connection(),
                 graph(
                     "Calls and limits over time",
-                    "Calls in progress, and calls allowed at the same time. There is no line where there is no limit."
-                    " Telnyx counts the calls of applications, and of connections with a webhook. The line of the calls"
-                    " needs --collector.active-calls.",
+                    "Calls in progress, and the channel limits. A direction without a limit has no line. Calls need"
+                    " --collector.active-calls; Telnyx counts them only for applications and for connections with a"
+                    " webhook.",
                     ("Calls", f"max({CALLS})"),
                     ("Outbound limit", f"max({this_connection('telnyx_connection_outbound_channel_limit')})"),
                     ("Inbound limit", f"max({this_connection('telnyx_connection_inbound_channel_limit')})"),
@@ -458,7 +462,7 @@ def connection() -> Dashboard:
                 ),
             ),
         ),
-        ("What its calls need", (*registration(), *reachability())),
+        ("Profile, registration and numbers", (*registration(), *reachability())),
         ("Settings", tuple(settings_panels())),
         variables=(
             variable(

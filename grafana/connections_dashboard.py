@@ -85,8 +85,8 @@ def calls() -> tuple[Panel, ...]:
     return (
         table_panel(
             "Calls against limits",
-            "Calls in progress against the channel limits, the fullest connection first. The limit is the sum of both"
-            " directions, because Telnyx counts their calls together. Telnyx counts the calls of applications, and of"
+            "Calls in progress and the channel limits, the most used first. The limit is the sum of both directions,"
+            " because Telnyx counts their calls together. Telnyx counts only the calls of applications and of"
             " connections with a webhook.",
             CONNECTION,
             ACCOUNT,
@@ -108,14 +108,15 @@ def calls() -> tuple[Panel, ...]:
         ),
         table_panel(
             "Without an endpoint",
-            "IP connections without an IP address, and FQDN connections without an FQDN. Calls to them fail.",
+            "IP connections without an IP address, and FQDN connections without an FQDN. Calls to them fail: add an"
+            " endpoint. Normally empty.",
             CONNECTION,
             ACCOUNT,
             STATE,
             ID,
             rows=WITHOUT_ENDPOINT,
             width=12,
-            no_value=f"None. {needs('endpoints')}",
+            no_value=f"No connections. {needs('endpoints')}",
         ),
     )
 
@@ -125,55 +126,55 @@ def connections() -> Dashboard:
     return build_dashboard(
         "telnyx-connections",
         "Telnyx / Connections",
-        "Connections of all types: how many, which have alerts, which are off and since when, whose limits changed.",
+        "Connections of all types: how many there are, and which have alerts, are disabled, or have new limits.",
         (
             "",
             (
-                headline("Connections", "How many connections there are, active or not.", "all"),
-                headline("Active", "Connections that are switched on.", "active", thresholds()),
+                headline("Connections", "Number of connections, active or disabled.", "all"),
+                headline("Active", "Number of active connections.", "active", thresholds()),
                 headline(
                     "Disabled",
-                    "Connections that are switched off: calls from and to them fail.",
+                    "Number of disabled connections. All their calls fail. Click the number to list them.",
                     "disabled",
                     thresholds((1, RED)),
                 ),
                 headline(
                     "Without media encryption",
-                    "Connections whose calls can be listened to on the way, as their media is not encrypted."
-                    " Applications and external connections have no such setting, so they do not count.",
+                    "Connections whose media is not encrypted, so that calls can be intercepted. Applications and"
+                    " external connections do not count, because they lack this setting.",
                     "unencrypted",
                     WARN_ABOVE_ZERO,
                 ),
                 headline(
                     "Without an outbound limit",
-                    "Connections that may make any number of calls at once, so that nothing bounds the cost of fraud.",
+                    "Connections without an outbound channel limit. Set a limit to bound the cost of fraud.",
                     "unlimited",
                     WARN_ABOVE_ZERO,
                 ),
                 headline(
                     "Changed",
-                    "Connections of which a setting was changed, or which were created, in the time shown.",
+                    "Connections that were changed or created in the selected time range.",
                     "changed",
                 ),
                 connection_alerts(),
                 table_panel(
-                    "Off",
-                    "Connections that are switched off. Since when is the time of their last change, or if they were"
-                    " changed while off, the time they were first seen off in the time shown.",
+                    "Disabled since",
+                    "Disabled connections, the latest first. Since is the time of the last change, or the first time"
+                    " in the selected range at which Prometheus saw the connection disabled, if that is earlier.",
                     CONNECTION,
                     ACCOUNT,
-                    Column("Off since", promql=disabled_since(), unit="dateTimeFromNow"),
+                    Column("Since", promql=disabled_since(), unit="dateTimeFromNow"),
                     ID,
                     rows=by_id_and_name(newest(SHOW_OPTIONS["disabled"][1])),
-                    sort="Off since",
+                    sort="Since",
                     descending=True,
                     width=8,
                     max_data_points=300,
                 ),
                 table_panel(
                     "Limits changed",
-                    "Channel limits that are not what they were all through the time shown, with what they were at"
-                    " its beginning; that is empty where the connection is newer.",
+                    "Channel limits that changed in the selected time range. Before is the limit at the start of the"
+                    " range. It is empty for connections that are newer.",
                     CONNECTION,
                     ACCOUNT,
                     Column("Direction", label="direction"),
@@ -197,8 +198,8 @@ def connections() -> Dashboard:
                     max_data_points=300,
                 ),
                 table_panel(
-                    "Changed lately",
-                    "Connections of which any setting was changed in the time shown, the latest first.",
+                    "Recently changed",
+                    "Connections that were changed in the selected time range, the latest first.",
                     CONNECTION,
                     ACCOUNT,
                     Column(
@@ -218,8 +219,8 @@ def connections() -> Dashboard:
             (
                 table_panel(
                     "Connections: ${show:text}",
-                    "The connections that the variable Show selects, with their main settings. The numbers at the top"
-                    " lead here. You can filter any column, and a name leads to the connection's own dashboard.",
+                    "The connections that the variable Show selects, with their main settings. You can filter each"
+                    " column. Click a name to see the connection's dashboard.",
                     CONNECTION,
                     ACCOUNT,
                     TYPE,
@@ -266,7 +267,7 @@ def connections() -> Dashboard:
             (
                 graph(
                     "By state",
-                    "Connections that are switched on and off.",
+                    "Number of active and disabled connections.",
                     ("Active", count_connections('{active="true"}')),
                     ("Disabled", count_connections('{active="false"}')),
                     stacked=True,
@@ -275,7 +276,7 @@ def connections() -> Dashboard:
                 ),
                 graph(
                     "By media encryption",
-                    "Connections with encrypted media and without. Applications and external connections have no such"
+                    "Connections with and without media encryption. Applications and external connections lack this"
                     " setting.",
                     ("SRTP", count_connections('{encrypted_media="SRTP"}')),
                     ("Not encrypted", count_connections('{encrypted_media="none"}')),
@@ -285,23 +286,23 @@ def connections() -> Dashboard:
                 ),
                 graph(
                     "By anchorsite",
-                    "Connections by the place that their media passes through; Latency is whichever answers fastest."
-                    " External connections have no such setting.",
+                    "Connections by anchorsite, the site where media enters Telnyx. Latency means the site with the"
+                    " lowest latency. External connections lack this setting.",
                     ("{{anchorsite}}", f"{count_connections(ANY_ANCHORSITE, by='anchorsite')} > 0"),
                     stacked=True,
                     steps=True,
                 ),
                 graph(
-                    "Calls allowed at the same time",
-                    "The sum of all channel limits; connections without a limit are not in it.",
+                    "Sum of the channel limits",
+                    "The sum of all channel limits. Connections without a limit do not count.",
                     ("Outbound", f"sum({BY_ID} (telnyx_connection_outbound_channel_limit))"),
                     ("Inbound", f"sum({BY_ID} (telnyx_connection_inbound_channel_limit))"),
                     width=12,
                     steps=True,
                 ),
                 graph(
-                    "Without a limit",
-                    "Connections that have no channel limit.",
+                    "Without a channel limit",
+                    "Number of connections without a channel limit.",
                     ("Outbound", count_unlimited("outbound")),
                     ("Inbound", count_unlimited("inbound")),
                     width=12,

@@ -58,8 +58,8 @@ def accounts() -> tuple[Panel, ...]:
     return (
         table_panel(
             "Accounts",
-            "Each account on each exporter that reads it, those that it can't read first. The log says why, and names"
-            " the account. The data and the refresh are those of the credential connections.",
+            "Each account on each exporter that reads it, failing ones first. The log names the account and the cause."
+            " Age and duration are those of the credential connections.",
             ACCOUNT,
             Column("Exporter", label="instance"),
             Column("API", promql="min by (account, instance) (telnyx_up)", mappings=UP, colored=True),
@@ -86,7 +86,8 @@ def accounts() -> tuple[Panel, ...]:
         ),
         graph(
             "Failed refreshes by account",
-            "Failed refreshes of the credential connections. Without --telnyx.api-key-files, accounts have no names.",
+            "Failed refreshes of the credential connections. Normally 0. Without --telnyx.api-key-files, the account"
+            " has no name.",
             ("Account {{account}}", "sum by (account) (increase(telnyx_refresh_failures_total[$__rate_interval]))"),
             stacked=True,
             height=9,
@@ -99,16 +100,16 @@ def shards() -> tuple[Panel, ...]:
     return (
         stat_panel(
             "Accounts with an exporter",
-            "Accounts that an exporter reads. If there are fewer than API key files, a shard has no exporter, or not"
-            " the same files.",
+            "Accounts that an exporter reads. If this is less than the number of API key files, a shard has no"
+            " exporter, or the exporters have different files.",
             "count(group by (job, account) (telnyx_up))",
             width=8,
             trend=True,
         ),
         stat_panel(
             "API key files",
-            "API key files with a valid name, on all shards. Each is an account. If the exporters disagree, the highest"
-            " number. With 0, no account is monitored.",
+            "API key files with a valid name, over all shards. Each file is an account. If exporters differ, the"
+            " highest number. If it is 0, no account is monitored.",
             "sum(max by (job) (telnyx_exporter_api_key_files))",
             limits=thresholds((1, "text"), base=RED),
             width=8,
@@ -117,7 +118,7 @@ def shards() -> tuple[Panel, ...]:
         ),
         stat_panel(
             "Total shards",
-            "How many exporters share the accounts. Replicas do not count.",
+            "Number of shards that divide the accounts (--total-shards). Replicas do not count.",
             "max(telnyx_exporter_total_shards)",
             width=8,
             no_value=NEEDS_KEY_FILES,
@@ -125,8 +126,8 @@ def shards() -> tuple[Panel, ...]:
         ),
         table_panel(
             "Shards",
-            "How the exporters share the accounts. Replicas have the same shard. All exporters must have the same total"
-            " number of shards, and all shards from 0 must exist.",
+            "The shard of each exporter. Replicas have the same shard. All exporters must have the same total, and"
+            " each shard from 0 to the total minus 1 needs an exporter.",
             Column("Exporter", label="instance"),
             Column("Shard", promql=f"{BY_EXPORTER} (telnyx_exporter_shard_ordinal)"),
             Column("Total shards", promql=f"{BY_EXPORTER} (telnyx_exporter_total_shards)"),
@@ -139,7 +140,7 @@ def shards() -> tuple[Panel, ...]:
         ),
         graph(
             "Accounts by exporter",
-            "Accounts of each exporter's shard. A shard can have none.",
+            "Number of accounts in each exporter's shard. A shard can have none.",
             ("{{instance}}", f"{BY_EXPORTER} (telnyx_exporter_accounts)"),
             width=12,
             stacked=True,
@@ -154,14 +155,14 @@ def exporter() -> Dashboard:
     return build_dashboard(
         "telnyx-exporter",
         "Telnyx / Exporter",
-        "Whether the numbers of the other dashboards can be trusted: Telnyx's API as the exporter sees it, the age of"
-        " what it shows, and its process.",
+        "The health of the exporter: requests to Telnyx's API, the age of the data, accounts and shards, and the"
+        " process.",
         (
             "",
             (
                 stat_panel(
                     "Exporter",
-                    "Whether Prometheus reaches every exporter.",
+                    "Whether Prometheus can scrape every exporter. If not, see the targets page of Prometheus.",
                     "min(up)",
                     mappings=UP,
                     width=3,
@@ -169,8 +170,9 @@ def exporter() -> Dashboard:
                 ),
                 stat_panel(
                     "API",
-                    "Whether the last refresh of the credential connections succeeded for every account on every"
-                    " exporter. If their collector is off, whether the last refresh of any other collector did.",
+                    "Whether the last refresh of the credential connections succeeded, for every account on every"
+                    " exporter. If that collector is disabled, whether that of any other collector succeeded. The"
+                    " exporter's log shows the cause.",
                     "min(telnyx_up)",
                     mappings=UP,
                     width=3,
@@ -178,8 +180,8 @@ def exporter() -> Dashboard:
                 ),
                 stat_panel(
                     "Failing collectors",
-                    "Collectors whose last refresh failed on at least one exporter. Each account has its own. Click the"
-                    " number to see which, and why.",
+                    "Collectors whose last refresh failed on at least one exporter, counted for each account. Normally"
+                    " 0. Click the number to see which ones failed, and why.",
                     FAILING_COLLECTORS,
                     limits=WARN_ABOVE_ZERO,
                     trend=True,
@@ -189,8 +191,8 @@ def exporter() -> Dashboard:
                 ),
                 stat_panel(
                     "Snapshot age",
-                    "Age of the oldest list of credential connections that an exporter exposes. The graph below has the"
-                    " age at which a scrape refreshes it, and the age at which its connections vanish.",
+                    "Age of the oldest snapshot of credential connections. Normally below --cache.ttl plus the scrape"
+                    " interval. At --cache.max-stale, the connections disappear.",
                     "max(time() - telnyx_last_success_timestamp_seconds)",
                     unit="s",
                     limits=thresholds((120, ORANGE)),
@@ -199,18 +201,18 @@ def exporter() -> Dashboard:
                 ),
                 stat_panel(
                     "Rate limit left",
-                    "The share of Telnyx's rate limit that is left in this period. If you select several accounts, the"
-                    " lowest.",
+                    "The share of Telnyx's rate limit that is left in the current period. For several accounts, the"
+                    " lowest share.",
                     f"min({RATE_LIMIT_LEFT})",
                     unit="percentunit",
                     limits=RATE_LIMIT_COLORS,
-                    no_value="not told",
+                    no_value="not reported",
                     trend=True,
                 ),
                 stat_panel(
-                    "Rows not shown",
-                    "Rows of all collectors that could not be decoded, or that the list's total includes but no page"
-                    " contained.",
+                    "Rows left out",
+                    "Rows of all collectors that could not be decoded, or that are in a list's total but on none of"
+                    " its pages. Normally 0. The log names the rows that could not be decoded.",
                     f"sum(max without (instance, pod) ({MALFORMED} + {MISSING}))",
                     limits=WARN_ABOVE_ZERO,
                     width=3,
@@ -218,15 +220,15 @@ def exporter() -> Dashboard:
                 ),
                 stat_panel(
                     "Version",
-                    "What is running.",
+                    "The version of the exporter.",
                     "count by (version) (telnyx_exporter_build_info)",
                     label="version",
                     width=3,
                 ),
                 stat_panel(
                     "Configuration",
-                    "Whether every exporter uses its present configuration. If one is invalid, the exporter uses the"
-                    " previous one, and its log says what is wrong.",
+                    "Whether the configuration of every exporter is valid. If it is invalid, the exporter keeps the"
+                    " previous one and logs what is wrong.",
                     "min(telnyx_exporter_config_last_reload_successful)",
                     mappings=map_values({"1": ("Valid", GREEN), "0": ("Invalid", RED)}),
                     width=5,
@@ -234,16 +236,15 @@ def exporter() -> Dashboard:
                 ),
                 stat_panel(
                     "Configuration loaded",
-                    "When an exporter last loaded a valid configuration, at its start or at a reload. If you select"
-                    " several exporters, the one that did so first.",
+                    "When the exporter last loaded a valid configuration, at its start or at a reload. For several"
+                    " exporters, the earliest time.",
                     "1000 * min(telnyx_exporter_config_last_reload_success_timestamp_seconds)",
                     unit="dateTimeFromNow",
                     width=5,
                 ),
                 stat_panel(
                     "Uptime",
-                    "How long the exporter has been running. If you select several exporters, the one that started"
-                    " last.",
+                    "Time since the exporter started. For several exporters, the shortest time.",
                     "time() - max(process_start_time_seconds)",
                     unit="s",
                     width=5,
@@ -251,15 +252,15 @@ def exporter() -> Dashboard:
                 ),
                 stat_panel(
                     "Rate limit resets",
-                    "When Telnyx's rate limit begins a new period. If you select several exporters, the last of them.",
+                    "When the current period of Telnyx's rate limit ends. For several exporters, the latest time.",
                     "1000 * max(telnyx_api_rate_limit_reset_timestamp_seconds)",
                     unit="dateTimeFromNow",
-                    no_value="not told",
+                    no_value="not reported",
                     width=5,
                 ),
                 stat_panel(
                     "Accounts down",
-                    "Accounts whose last refresh failed on at least one exporter.",
+                    "Accounts whose last refresh failed on at least one exporter. Normally 0.",
                     "count(group by (job, account) (telnyx_up == 0)) or 0 * max(telnyx_up)",
                     limits=WARN_ABOVE_ZERO,
                     width=4,
@@ -274,23 +275,23 @@ def exporter() -> Dashboard:
             (
                 graph(
                     "Requests by status",
-                    "Requests to Telnyx by HTTP status; none is a request without an answer.",
+                    "Requests to Telnyx by HTTP status. The status none means that there was no response.",
                     ("{{code}}", "sum by (code) (rate(telnyx_api_requests_total[$__rate_interval]))"),
                     unit="reqps",
                     stacked=True,
                 ),
                 graph(
                     "Request duration",
-                    "How long requests to Telnyx take: half of them, 90 and 99 percent of them, at the most.",
-                    ("Half", quantile(0.5)),
+                    "The time within which 50, 90 and 99 percent of the requests to Telnyx are answered.",
+                    ("50 percent", quantile(0.5)),
                     ("90 percent", quantile(0.9)),
                     ("99 percent", quantile(0.99)),
                     unit="s",
                 ),
                 graph(
                     "Failed refreshes by reason",
-                    "Failed refreshes of the credential connections. Until one succeeds, the exporter exposes the last"
-                    " list. The dashboard Telnyx / Trunks shows all collectors.",
+                    "Failed refreshes of the credential connections. Normally 0. Meanwhile, the exporter serves the"
+                    " last snapshot. The dashboard Telnyx / Trunks shows all collectors.",
                     ("{{reason}}", "sum by (reason) (increase(telnyx_refresh_failures_total[$__rate_interval]))"),
                     stacked=True,
                 ),
@@ -302,15 +303,15 @@ def exporter() -> Dashboard:
                 ),
                 graph(
                     "Refresh duration",
-                    "How long the last refresh of the credential connections took: all pages, with retries and waits."
-                    " If an exporter has several accounts, the slowest.",
+                    "Duration of the last refresh of the credential connections, including retries and waits. For"
+                    " several accounts, the longest.",
                     ("{{instance}}", "max by (instance) (telnyx_refresh_duration_seconds)"),
                     unit="s",
                 ),
                 graph(
                     "Rate limit",
-                    "Requests that Telnyx allows in a period, and those left in it. If an exporter has several"
-                    " accounts, the account with the fewest.",
+                    "Requests that Telnyx allows per period, and requests left in the current one. For several"
+                    " accounts, the lowest number.",
                     ("Left, {{instance}}", "min by (instance) (telnyx_api_rate_limit_remaining)"),
                     ("Allowed", "max(telnyx_api_rate_limit)"),
                     colors={"Allowed": RED},
@@ -318,13 +319,12 @@ def exporter() -> Dashboard:
             ),
         ),
         (
-            "What is shown",
+            "Cache",
             (
                 graph(
                     "Snapshot age over time",
-                    "Age of the list of credential connections. If an exporter has several accounts, the oldest. A"
-                    " scrape refreshes it at the age --cache.ttl, and its connections vanish at the age"
-                    " --cache.max-stale.",
+                    "Age of the snapshot of credential connections; for several accounts, the oldest. A scrape"
+                    " refreshes it at --cache.ttl. At --cache.max-stale, its connections disappear.",
                     ("{{instance}}", "max by (instance) (time() - telnyx_last_success_timestamp_seconds)"),
                     ("--cache.ttl", "min(telnyx_exporter_cache_ttl_seconds)"),
                     ("--cache.max-stale", "min(telnyx_exporter_cache_max_stale_seconds)"),
@@ -332,8 +332,9 @@ def exporter() -> Dashboard:
                     colors={"--cache.ttl": BLUE, "--cache.max-stale": RED},
                 ),
                 graph(
-                    "Scrapes by what the cache had",
-                    "How often a scrape found fresh data of a collector in the cache, and how often it got stale data.",
+                    "Cache hits and stale responses",
+                    "The share of cache lookups that found a fresh snapshot, and the share that got a stale one. Stale"
+                    " responses mean that refreshes are slow or fail.",
                     ("Fresh", ratio("telnyx_exporter_cache_hits_total")),
                     ("Stale", ratio("telnyx_exporter_stale_responses_total")),
                     unit="percentunit",
@@ -341,10 +342,10 @@ def exporter() -> Dashboard:
                     colors={"Fresh": GREEN, "Stale": RED},
                 ),
                 graph(
-                    "Restarts and rows not shown",
-                    "Restarts count how often the list of credential connections was read again because it changed."
-                    " Malformed rows of all collectors could not be decoded. Missing rows are in a list's total, but on"
-                    " none of its pages.",
+                    "Restarts and rows left out",
+                    "Restarts: the list of credential connections changed while it was read, and was read again."
+                    " Malformed: rows that could not be decoded. Missing: rows that are in a list's total but on none"
+                    " of its pages.",
                     ("Restarts", "sum(increase(telnyx_list_restarts_total[$__rate_interval]))"),
                     ("Malformed", f"sum(max without (instance, pod) ({MALFORMED}))"),
                     ("Missing", f"sum(max without (instance, pod) ({MISSING}))"),
@@ -356,8 +357,9 @@ def exporter() -> Dashboard:
             (
                 graph(
                     "Refused clients by reason",
-                    "Connections that the exporter closed, requests that it refused, and TLS handshakes that failed."
-                    " The runbook of TelnyxExporterClientsRefused explains the reasons.",
+                    "Client connections that the exporter closed, requests that it refused, and TLS handshakes that"
+                    " failed. The log names the clients. The runbook TelnyxExporterClientsRefused explains the"
+                    " reasons.",
                     *(
                         (f"{kind}: {{{{reason}}}}", f"sum by (reason) (rate({counter}[$__rate_interval]))")
                         for kind, counter in (
@@ -376,19 +378,19 @@ def exporter() -> Dashboard:
             (
                 graph(
                     "Memory",
-                    "Memory of the process that is in RAM.",
+                    "Resident memory of the process.",
                     ("{{instance}}", "max by (instance) (process_resident_memory_bytes)"),
                     unit="bytes",
                 ),
                 graph(
                     "CPU",
-                    "How much of one CPU the process uses.",
+                    "CPU usage of the process. 100 % is one CPU.",
                     ("{{instance}}", "sum by (instance) (rate(process_cpu_seconds_total[$__rate_interval]))"),
                     unit="percentunit",
                 ),
                 graph(
                     "File descriptors",
-                    "Files and connections that are open, and how many may be.",
+                    "Open file descriptors of the process, and the maximum. Each connection needs one.",
                     ("Open, {{instance}}", "max by (instance) (process_open_fds)"),
                     ("Allowed", "min(process_max_fds)"),
                     colors={"Allowed": RED},

@@ -142,8 +142,8 @@ def state() -> tuple[Panel, ...]:
     return (
         stat_panel(
             "Blocked products",
-            "Products that Telnyx blocks because a spend limit is reached. If voice is one of them, calls fail. Each"
-            " account counts.",
+            "Products that Telnyx blocks because of a spend limit, counted for each account. If voice is blocked,"
+            " calls fail: raise the limit.",
             f"count(group by (account, product) ({BLOCKED} == 1)) or 0 * max({BLOCKED})",
             limits=thresholds((1, RED)),
             no_value=needs("spend-limits"),
@@ -151,16 +151,16 @@ def state() -> tuple[Panel, ...]:
         ),
         stat_panel(
             "Disabled profiles in use",
-            "Outbound voice profiles that are disabled although connections use them: these connections can't place"
-            " calls.",
+            "Disabled outbound voice profiles that connections use. These connections can't place calls: enable the"
+            " profile, or assign another one.",
             f"count({in_use}) or 0 * max({ENABLED})",
             limits=thresholds((1, RED)),
             no_value=needs(PROFILES),
         ),
         stat_panel(
             "Available credit",
-            "What the account can still spend: its balance and its credit limit. Without credit, calls fail. If you"
-            " select several accounts, the lowest.",
+            "Balance plus credit limit. Without credit, calls fail: add money. For several accounts, the lowest"
+            " amount.",
             f"bottomk by (currency) (1, {AVAILABLE})",
             unit="locale",
             legend="{{currency}} {{account}}",
@@ -169,8 +169,8 @@ def state() -> tuple[Panel, ...]:
         ),
         stat_panel(
             "Credit lasts",
-            "When the credit ends at the average rate of the last 24 hours. Payments do not count. If you select"
-            " several accounts, the one whose credit ends first.",
+            "How long the credit lasts at the average spend of the last 24 hours, without payments. For several"
+            " accounts, the shortest time.",
             first_to_end(),
             unit="s",
             limits=CREDIT_LASTS_COLORS,
@@ -179,7 +179,7 @@ def state() -> tuple[Panel, ...]:
         ),
         stat_panel(
             "Spend limit used",
-            "The highest share of a spend limit that is spent in its period. At 100 % Telnyx blocks the product.",
+            "The highest used share of any spend limit. At 100 %, Telnyx blocks the product: raise the limit before.",
             f"max({SPEND_SHARE}) or 0 * max({BLOCKED}) - 1",
             unit="percentunit",
             limits=SHARE_USED,
@@ -189,8 +189,8 @@ def state() -> tuple[Panel, ...]:
         ),
         stat_panel(
             "Connection limit used",
-            "Connections against the account's limit of them. At 100 % you can't create connections. If you select"
-            " several accounts, the highest share of them.",
+            "The used share of the account's limit of connections. At 100 %, you can't create connections. For several"
+            " accounts, the highest share.",
             f"max({LIMIT_SHARE})",
             unit="percentunit",
             limits=SHARE_USED,
@@ -205,8 +205,8 @@ def spend_limits() -> tuple[Panel, ...]:
     return (
         table_panel(
             "Spend and limits",
-            "Each product and period, those closest to their limit first. Amounts are in USD. Telnyx adds up the spend"
-            " about a minute late.",
+            "Spend and limit of each product and period in USD, the most used first. Telnyx updates the spend with a"
+            " delay of about a minute.",
             ACCOUNT,
             Column("Product", label="product"),
             Column("Period", label="period"),
@@ -232,7 +232,7 @@ def spend_limits() -> tuple[Panel, ...]:
         ),
         graph(
             "Spend limits used",
-            "The share of each spend limit that is spent in its period. Products without a limit have no line.",
+            "The used share of each spend limit. Products without a limit have no line.",
             ("{{product}}, {{period}} {{account}}", SPEND_SHARE),
             unit="percentunit",
             width=10,
@@ -252,8 +252,8 @@ def credit() -> tuple[Panel, ...]:
     return (
         table_panel(
             "Balance",
-            "The money of each account, the lowest available credit first. The available credit is the balance and the"
-            " credit limit. It ends at the average rate of the last 24 hours.",
+            "The balance of each account, the lowest available credit first. Available credit is balance plus credit"
+            " limit. Credit lasts assumes the average spend of the last 24 hours.",
             ACCOUNT,
             *(Column(name, promql=promql, unit="locale") for name, promql in amounts.items()),
             Column("Currency", label="currency"),
@@ -289,8 +289,9 @@ def profiles() -> tuple[Panel, ...]:
     return (
         table_panel(
             "Profiles",
-            "The selected outbound voice profiles, which decide which calls their connections can place. Telnyx counts"
-            " connections of all types, and the exporter those that it reads. A name selects the profile.",
+            "The selected outbound voice profiles, which determine the calls that their connections can place. Telnyx"
+            " counts connections of all types; the exporter counts those that it reads. Click a name to select the"
+            " profile.",
             PROFILE,
             ACCOUNT,
             PROFILE_STATE,
@@ -321,8 +322,8 @@ def profiles() -> tuple[Panel, ...]:
         ),
         table_panel(
             "Connections of the profiles",
-            "Connections that use the selected profiles. If a profile is disabled, its connections can't place calls. A"
-            " name links to the connection.",
+            "Connections that use the selected profiles. If a profile is disabled, its connections can't place calls."
+            " Click a name to see the connection.",
             CONNECTION,
             ACCOUNT,
             STATE,
@@ -366,7 +367,8 @@ def limits() -> tuple[Panel, ...]:
         ),
         table_panel(
             "Limits of connections",
-            "How many connections each account can have. There is one limit for all, or one for each of three groups.",
+            "Number of connections of each account, and the maximum. An account has one limit for all connections, or"
+            " three limits.",
             ACCOUNT,
             Column("Limit for", label="scope", mappings=map_values({s: (text, "") for s, (text, _) in SCOPES.items()})),
             Column("Connections", promql=connections_by_scope()),
@@ -423,7 +425,7 @@ def numbers() -> tuple[Panel, ...]:
         ),
         graph(
             "Phone numbers by status",
-            "Phone numbers of the selected accounts by status. Only active numbers get calls.",
+            "Phone numbers of the selected accounts by status. Only active numbers receive calls.",
             ("{{status}}", f"sum by (status) ({NUMBERS})"),
             stacked=True,
             steps=True,
@@ -447,8 +449,8 @@ def telephony_credentials() -> Panel:
     )
     return table_panel(
         "Telephony credentials",
-        "Telephony credentials by connection, those that expire next first. With an expired credential, nobody can"
-        " register or call. A name links to the connection.",
+        "Telephony credentials by connection, the next to expire first. Nobody can register or call with an expired"
+        " credential. Click a name to see the connection.",
         CONNECTION,
         ACCOUNT,
         Column("Valid", promql=credentials('{expired="false"}')),
@@ -471,8 +473,8 @@ def money() -> Dashboard:
     return build_dashboard(
         "telnyx-money",
         "Telnyx / Money",
-        "Whether money, a limit or a profile stops calls: balance, spend limits, outbound voice profiles, numbers and"
-        " credentials.",
+        "Balance, spend limits, outbound voice profiles, phone numbers and credentials: what can stop calls although"
+        " the connections are active.",
         ("", (*state(), money_alerts())),
         ("Money", (*spend_limits(), *credit())),
         ("Outbound voice profiles", profiles()),

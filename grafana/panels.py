@@ -37,7 +37,7 @@ GREEN, ORANGE, RED, BLUE = "green", "orange", "red", "blue"
 
 
 def scoped(promql: str) -> str:
-    """Return the query with each selector limited to what the dashboard variables select.
+    """Return the query with each selector limited to the values of the dashboard variables.
 
     All selectors are limited to jobs and instances, and those of metrics that belong to an account to accounts.
     """
@@ -78,7 +78,7 @@ def _map_special(
 
 
 def needs(*collectors: str) -> str:
-    """Return the text of a panel without data, which says what switches it on."""
+    """Return the text of a panel without data, which names the collectors to enable."""
     return f"Needs {' and '.join(f'--collector.{collector}' for collector in collectors)}"
 
 

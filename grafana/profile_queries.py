@@ -40,7 +40,7 @@ ENABLED = by_profile("enabled")
 USED = f"{by_profile('connections')} > 0 or group by (account, profile_id) ({connection_profiles()})"
 """Profiles that a connection uses: as Telnyx counts, or as the lists of connections say."""
 STATE = f"{ENABLED} == 1 or ({ENABLED} and on (account, profile_id) ({USED})) or ({ENABLED} + 2)"
-"""1 for profiles that are enabled, 0 for those that are disabled and in use, 2 for those that are disabled and not."""
+"""1 for enabled profiles, 0 for disabled profiles in use, 2 for disabled profiles that no connection uses."""
 
 _LIMIT_OFF = f"{by_profile('daily_spend_limit_enabled')} == 0"
 DAILY_LIMIT = f"{by_profile('daily_spend_limit_usd')} or ({_LIMIT_OFF}) - 1"

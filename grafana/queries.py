@@ -90,7 +90,7 @@ SHOW_OPTIONS = {
         "Without an outbound limit",
         f"telnyx_connection_info unless {ON_REPLICA} telnyx_connection_outbound_channel_limit",
     ),
-    "changed": ("Changed in the time shown", "telnyx_connection_updated_timestamp_seconds > time() - $__range_s"),
+    "changed": ("Changed in the time range", "telnyx_connection_updated_timestamp_seconds > time() - $__range_s"),
 }
 """Values of the variable `show`, each with its text and query. The headline numbers count the same connections."""
 

@@ -73,7 +73,7 @@ def count_unknown(limit: Callable[[str], str]) -> str:
 
 
 def registrations_over_time() -> str:
-    """Return a query for the registrations that were missing in the time shown, those that changed most often first.
+    """Return a query for the registrations that were missing in the selected time range, the most changed first.
 
     A registration counts as missing if no replica shows it.
     """
@@ -87,12 +87,12 @@ def headlines() -> tuple[Panel, ...]:
     return (
         stat_panel(
             "Trunks",
-            "Connections and applications of the selected types, active or not.",
+            "Number of connections and applications of the selected types, active or disabled.",
             f"count({newest_selected('telnyx_connection_info')}) or 0 * max(telnyx_connections)",
         ),
         stat_panel(
             "Disabled",
-            "Trunks that are switched off: calls from and to them fail.",
+            "Number of disabled trunks. All their calls fail. Click the number to list them.",
             f"count({newest_selected('telnyx_connection_active == 0')}) or 0 * max(telnyx_connections)",
             limits=thresholds((1, RED)),
             link=Link(
@@ -102,24 +102,24 @@ def headlines() -> tuple[Panel, ...]:
         ),
         stat_panel(
             "Registered",
-            "Trunks with a SIP registration. Disabled trunks do not count.",
+            "Number of trunks with a SIP registration. Disabled trunks do not count.",
             count_registered(1, newest_selected),
         ),
         stat_panel(
             "Not registered",
-            "Trunks without a SIP registration. Disabled trunks do not count.",
+            "Number of trunks without a SIP registration. Disabled trunks do not count.",
             count_registered(0, newest_selected),
             limits=WARN_ABOVE_ZERO,
         ),
         stat_panel(
             "Registration unknown",
-            "Credential and UAC connections for which Telnyx does not say whether they are registered. Disabled trunks"
-            " do not count.",
+            "Credential and UAC connections whose registration Telnyx does not report. Disabled trunks do not count.",
             count_unknown(newest_selected),
         ),
         stat_panel(
             "Failing collectors",
-            "Collectors whose last refresh failed on at least one exporter. The tables below can then lack trunks.",
+            "Collectors whose last refresh failed on at least one exporter. Normally 0. If not, the tables below can"
+            " lack trunks.",
             FAILING_COLLECTORS,
             limits=WARN_ABOVE_ZERO,
             trend=True,
@@ -134,7 +134,7 @@ def types() -> tuple[Panel, ...]:
     return (
         table_panel(
             "By type",
-            "How many trunks of each type there are. Types whose collector is off have no row.",
+            "Number of trunks of each type. Types whose collector is disabled have no row.",
             TYPE,
             Column("Trunks", promql=count_by_type("telnyx_connection_info")),
             Column("Active", promql=count_by_type(f"{WITH_STATE} == 1")),
@@ -149,7 +149,7 @@ def types() -> tuple[Panel, ...]:
         ),
         graph(
             "Trunks by type",
-            "Connections and applications of each type, active or not.",
+            "Connections and applications of each type, active or disabled.",
             ("{{record_type}}", count_connections(SELECTED, by="record_type")),
             stacked=True,
             steps=True,
@@ -157,7 +157,7 @@ def types() -> tuple[Panel, ...]:
         ),
         graph(
             "Disabled by type",
-            "Trunks of each type that are switched off.",
+            "Disabled trunks of each type.",
             (
                 "{{record_type}}",
                 count_connections('{record_type=~"$record_type",active="false"}', by="record_type"),
@@ -174,7 +174,8 @@ def registration() -> tuple[Panel, ...]:
     return (
         graph(
             "By registration",
-            "Trunks that are registered or not. Disabled trunks, and types that do not register, do not count.",
+            "Trunks with and without a SIP registration. Disabled trunks, and types that do not register, do not"
+            " count.",
             ("Registered", count_registered(1, selected)),
             ("Not registered", count_registered(0, selected)),
             ("Unknown", count_unknown(selected)),
@@ -184,7 +185,7 @@ def registration() -> tuple[Panel, ...]:
         ),
         table_panel(
             "Not registered since",
-            "Trunks that are not disabled and not registered, the latest first. A name links to the connection.",
+            "Trunks that are neither registered nor disabled, the latest first. Click a name to see the connection.",
             CONNECTION,
             ACCOUNT,
             TYPE,
@@ -207,8 +208,8 @@ def registration() -> tuple[Panel, ...]:
         ),
         timeline(
             "Registrations lost",
-            "Trunks that were not registered at some time in the time shown, but not disabled ones. If there are many,"
-            f" the {MAX_LINES} whose registration changed most often.",
+            "Trunks that lost their registration, or had none, in the selected time range. Disabled trunks do not"
+            f" count. At most {MAX_LINES}, those whose registration changed most often.",
             ("{{connection_name}}", registrations_over_time()),
             mappings=REGISTERED,
             height=10,
@@ -220,8 +221,8 @@ def trunk_list() -> Panel:
     """Return the table of all trunks."""
     return table_panel(
         "Trunks: ${record_type:text}",
-        "All trunks of the selected types. A setting that a type does not have is empty or n/a. You can filter any"
-        " column. A name links to the connection.",
+        "All trunks of the selected types. A setting that a type lacks is empty or n/a. You can filter each column."
+        " Click a name to see the connection.",
         TYPE,
         CONNECTION,
         ACCOUNT,
@@ -249,8 +250,8 @@ def collectors() -> tuple[Panel, ...]:
     return (
         table_panel(
             "Collectors",
-            "The last refresh of each collector on each exporter. Rows left out could not be decoded, or are in the"
-            " list's total but on none of its pages.",
+            "The last refresh of each collector on each exporter. Rows left out are rows that could not be decoded, or"
+            " that are in a list's total but on none of its pages.",
             ACCOUNT,
             Column("Collector", label="collector"),
             Column("Exporter", label="instance"),
@@ -275,28 +276,29 @@ def collectors() -> tuple[Panel, ...]:
         ),
         graph(
             "Age of the data",
-            "Age of the oldest data that an exporter exposes, by collector.",
+            "Age of the oldest snapshot that an exporter serves, by collector. Normally below the collector's TTL plus"
+            " the scrape interval.",
             ("{{collector}}", "max by (collector) (time() - telnyx_collector_last_success_timestamp_seconds)"),
             unit="s",
             width=12,
         ),
         graph(
             "Duration of the refresh",
-            "How long the last refresh took: all pages, with retries and waits.",
+            "Duration of the last refresh, including retries and waits.",
             ("{{collector}}", "max by (collector) (telnyx_collector_duration_seconds)"),
             unit="s",
             width=12,
         ),
         graph(
             "Failed refreshes by collector",
-            "Until a refresh succeeds, the exporter exposes the collector's last data.",
+            "Failed refreshes of each collector. Normally 0. Meanwhile, the exporter serves the last snapshot.",
             ("{{collector}}", "sum by (collector) (increase(telnyx_collector_failures_total[$__rate_interval]))"),
             stacked=True,
             width=12,
         ),
         graph(
             "Failed refreshes by reason",
-            "Why refreshes of all collectors failed. The log names the collector and says what to do.",
+            "Failed refreshes of all collectors by reason. The log names the collector and shows the advice.",
             ("{{reason}}", "sum by (reason) (increase(telnyx_collector_failures_total[$__rate_interval]))"),
             stacked=True,
             width=12,
@@ -309,8 +311,7 @@ def trunks() -> Dashboard:
     return build_dashboard(
         "telnyx-trunks",
         "Telnyx / Trunks",
-        "SIP trunks and applications by type: how many, which are not registered, how they connect, and whether the"
-        " exporter can read them.",
+        "SIP trunks and applications by type: state, registration and transport, and the collectors that read them.",
         ("", headlines()),
         ("Types", types()),
         ("Registration", registration()),

@@ -644,8 +644,7 @@ def test_systemd_socket_that_does_not_listen_is_rejected():
 
 
 INVALID_PROXY = (
-    "must be an http or https URL such as http://proxy.example:3128; encode special characters of a password as "
-    "%XX"
+    "must be an http or https URL such as http://proxy.example:3128; encode special characters of a password as %XX"
 )
 SOCKS = "is a SOCKS proxy, which is not supported: use an http or https proxy"
 

@@ -61,7 +61,7 @@ class Source(Protocol):
         """Continue another source of the same data, or only its waits."""
 
     async def close(self) -> None:
-        """Stop what runs in the background."""
+        """Stop background work."""
 
 
 class CachedCollector:
@@ -157,7 +157,7 @@ class CachedCollector:
 
     @property
     def has_result(self) -> bool:
-        """Whether it has refreshed or failed once, or does not do so at a scrape."""
+        """Whether a refresh has succeeded or failed, or refreshes run in the background."""
         return self._in_background or self.status.success is not None
 
     @property
@@ -166,7 +166,7 @@ class CachedCollector:
         return any(self.status.failures.values())
 
     async def close(self) -> None:
-        """Cancel what is running."""
+        """Cancel running refreshes."""
         await self.cache.close()
         await self._source.close()
 

@@ -130,7 +130,7 @@ class Refresher:
         await self._connections.refresh()
 
     async def render_again(self, view: View) -> View | None:
-        """Return the view with the connections that are known now. Return None if they are those that it shows.
+        """Return the view with the current connections, or None if the view already has them.
 
         Start the refreshes of connections that are due, and don't wait for them.
         """
@@ -172,12 +172,16 @@ class Refresher:
         log("refreshed", collector=name, rows=snapshot.row_count, pages=len(snapshot.pages), seconds=round(seconds, 3))
         log_changes(name, changes)
         if snapshot.missing != self._missing:
-            _log.warning("pages lack rows that the list's total includes", collector=name, missing=snapshot.missing)
             self._missing = snapshot.missing
+            if snapshot.missing:
+                event = "list is incomplete: its pages have fewer rows than its total"
+                _log.warning(event, collector=name, missing=snapshot.missing)
+            else:
+                _log.info("list is complete again", collector=name)
         new = [row for row in snapshot.unreadable if row.id not in self._unreadable]
         for row in new[:MAX_NAMES]:
             row_id = row.id if self._log_rows else None
-            _log.warning("row left out, it can't be decoded", collector=name, id=row_id, problem=row.problem)
+            _log.warning("row left out because it can't be decoded", collector=name, id=row_id, problem=row.problem)
         if len(new) > MAX_NAMES:
             _log.warning("more rows left out", collector=name, more=len(new) - MAX_NAMES)
         self._unreadable = frozenset(row.id for row in snapshot.unreadable)
@@ -208,7 +212,7 @@ MAX_RETRY_AFTER = 300.0
 """Longest wait that Telnyx can request, in seconds. An absurd value must not silence the exporter for days."""
 
 REFUSED_WAIT = 600.0
-"""Seconds until a collector retries what the API key may not read or what the API does not have."""
+"""Seconds until a collector retries an endpoint that is forbidden or does not exist."""
 
 
 def requested_wait(error: Exception) -> float:
@@ -217,5 +221,5 @@ def requested_wait(error: Exception) -> float:
 
 
 def wait_after_refusal(error: Exception) -> float:
-    """Return the seconds to wait before the next refresh: long if only somebody's action can end the error."""
+    """Return the seconds to wait before the next refresh. The wait is long if somebody has to fix the cause."""
     return REFUSED_WAIT if isinstance(error, Forbidden | NotFound) else requested_wait(error)

@@ -30,7 +30,7 @@ _log = structlog.get_logger()
 
 
 class Configuration(NamedTuple):
-    """What accounts are created from. A reload replaces it."""
+    """The configuration of accounts. A reload replaces it."""
 
     read_keys: Callable[[], Mapping[str, ApiKey]]
     """Returns the key of each account of all shards, by its name. A single account has no name. Raises `OSError`."""
@@ -87,7 +87,7 @@ class Accounts:
             _start_refreshes(await self._replace(keys, changed))
 
     async def reload(self) -> None:
-        """Load the configuration and replace all accounts. They keep what data they can. Raises `ValueError`."""
+        """Load the configuration and replace all accounts, which keep their data if possible. Raises `ValueError`."""
         async with self._turn:
             configuration = await asyncio.to_thread(self._load)
             try:

@@ -43,7 +43,7 @@ class Fqdn(Endpoint, frozen=True, gc=False, kw_only=True):
 
 
 class EndpointRecord(IndexRecord, frozen=True, gc=False, array_like=True):
-    """The connection of an endpoint. The name says it in the log."""
+    """The connection of an endpoint. Its name, which the log shows, contains the connection id."""
 
     connection_id: str
     connection_type: str

@@ -1,1 +1,1 @@
-"""What the command line can do: serve, poll once, check the configuration."""
+"""The commands: serve, poll once, check the configuration, check the access."""

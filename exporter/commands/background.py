@@ -32,5 +32,5 @@ async def _run_forever(work: Callable[[], Coroutine[None, None, None]]) -> None:
         try:
             await work()
         except Exception:  # noqa: BLE001 -- whatever the bug is, the work must go on
-            _log.exception("background work failed, starting it again", seconds=RESTART_DELAY)
+            _log.exception("background task failed, restarting it", seconds=RESTART_DELAY)
         await asyncio.sleep(RESTART_DELAY)

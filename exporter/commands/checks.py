@@ -25,8 +25,8 @@ async def check_config(
     web_config: WebConfigFile | None,
     telemetry: Telemetry,
 ) -> int:
-    """Check what the settings refer to, print it and `ok`, and return the exit status. Raises `UsageError`."""
-    if not settings.demo:  # a demo uses neither proxy nor CAs, not even those of the environment
+    """Check the settings and their files, print them and `ok`, and return the exit status. Raises `UsageError`."""
+    if not settings.demo:  # a demo uses no proxy and no CAs, even if the environment sets them
         configure_accounts(settings, settings.base_url, read_keys, telemetry)
     _write_lines(describe(settings, given, () if web_config is None else web_config.files))
     if reads_key_files(settings):
@@ -55,7 +55,7 @@ def _write_lines(lines: Iterable[str]) -> None:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Return lines with aligned columns, without those that are empty. The last column is not padded."""
+    """Return lines with aligned columns, without empty columns. The last column is not padded."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         *cells, last = [cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width]

@@ -63,7 +63,7 @@ def read_settings(arguments: Sequence[str]) -> Loaded:
 
 
 def reads_key_files(settings: Settings) -> bool:
-    """Return whether the accounts have names, which are those of their API key files."""
+    """Return whether the accounts have names, which come from the names of their API key files."""
     return settings.telnyx.api_key_files is not None and not settings.demo
 
 
@@ -91,7 +91,9 @@ def open_keys(settings: Settings, telemetry: Telemetry) -> ReadKeys:
     with naming_key_files(pattern):
         found = files.read()
     if not found:
-        raise UsageError(f"--telnyx.api-key-files={pattern!r}: no file with a valid name matches: create one for each account")
+        raise UsageError(
+            f"--telnyx.api-key-files={pattern!r}: no file with a valid name matches: create one for each account"
+        )
     return lambda: {name: KeyOfFile(key) for name, key in files.read().items()}
 
 
@@ -126,7 +128,7 @@ def warn_of_ignored(settings: Settings, given: Iterable[Given]) -> None:
     """
     ignored = [each.where for each in given if settings.demo and each.option.dotted_path in ONLY_FOR_TELNYX]
     if set(ignored) - {"TELNYX_API_KEY"}:
-        _log.warning("a demo reads no Telnyx account and ignores some settings", ignored=", ".join(ignored))
+        _log.warning("demo ignores settings that are only for Telnyx accounts", ignored=", ".join(ignored))
 
 
 @contextlib.asynccontextmanager
@@ -149,7 +151,7 @@ def configure_accounts(
     collectors: Sequence[Collector[Any]] = COLLECTORS,
     create_progress: CreateProgress = no_progress,
 ) -> Configuration:
-    """Return what accounts are created from. They share what is expensive or limited. Raises `UsageError`."""
+    """Return the configuration of accounts. They share the TLS context and the request slots. Raises `UsageError`."""
     routes = _prepare_routes(settings, base_url)
     slots = RequestSlots(settings.telnyx.max_concurrency) if reads_key_files(settings) else None
 
@@ -171,7 +173,7 @@ def configure_accounts(
 
 
 def _prepare_routes(settings: Settings, base_url: str) -> Callable[[], Route]:
-    """Prepare how requests reach the API. That of a demo is on this machine's loopback, without TLS."""
+    """Prepare the route to the API. In a demo, the API is on this machine's loopback, without TLS."""
     telnyx = settings.telnyx
     if settings.demo:
         return prepare_routes(base_url)
@@ -186,7 +188,7 @@ class OpenAccounts(NamedTuple):
     progress: Progress
 
     async def run(self, work: Callable[[Account], Awaitable[ResultT]]) -> Sequence[ResultT]:
-        """Do this with all accounts at the same time, and return the results in their order."""
+        """Call `work` for all accounts at the same time, and return the results in the order of the accounts."""
         done = itertools.count(1)
 
         async def run_one(account: Account) -> ResultT:
@@ -210,7 +212,7 @@ async def open_accounts(
 ) -> AsyncIterator[OpenAccounts]:
     """Provide the accounts to a command that reads them and ends. A terminal shows the progress. Raises `UsageError`.
 
-    The progress of a single account is that of its collectors.
+    For a single account, the progress of its collectors is shown.
     """
     with show_progress(settings.log) as create_progress:
         is_single = not reads_key_files(settings)
@@ -235,5 +237,5 @@ async def open_accounts(
 
 
 def metric_filter(settings: Settings) -> Callable[[str], bool]:
-    """Return a function that says whether a metric of this name is exposed."""
+    """Return a function that returns whether a metric of this name is exposed."""
     return name_filter(settings.metrics.allow, settings.metrics.deny)

@@ -1,4 +1,4 @@
-"""What `--check-config` prints: the settings that are set, the files, the enabled collectors, and the accounts."""
+"""The output of `--check-config`: the settings that are set, the files, the enabled collectors, and the accounts."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from exporter.config.settings import Settings
 
 _MAX_PROBLEMS = 3
-"""How many accounts an error names."""
+"""Maximum number of accounts that an error names."""
 
 
 def describe(settings: Settings, given: Sequence[Given], web_files: Sequence[Path]) -> Iterator[str]:
-    """Yield the lines. They contain no secret: of the API key only where it is set, and of a URL only the host."""
+    """Yield the lines. They contain no secret: only the source of the API key, and only the host of a URL."""
     shown = [each for each in given if each.option.path != ("check_config",)]
     variables = _variables(settings)
     texts = [(_text(each), f"{_origin(each)}{_why_unused(settings, each)}") for each in shown]
@@ -52,7 +52,7 @@ def _origin(given: Given) -> str:
 
 
 def _variables(settings: Settings) -> dict[str, str]:
-    """Return the variables of other programs that decide how the exporter connects to Telnyx, and what each sets."""
+    """Return the standard variables that affect the connection to Telnyx, each with the thing that it sets."""
     if settings.demo:
         return {}
     is_tls = settings.base_url.startswith("https:")

@@ -137,7 +137,7 @@ async def serve(
         stack.push_async_callback(accounts.close)  # before the server, so that waiting scrapes are served at once
         _log.info("starting", **BUILD_INFO)
         if settings.demo:
-            _log.info("running a demo with generated connections; no Telnyx account is read")
+            _log.info("running a demo with a simulated account; no request is sent to Telnyx")
         for listener in listeners:
             urls = _endpoints(listener, "http" if tls is None else "https", paths)
             if web.external_url:
@@ -160,7 +160,7 @@ async def serve(
 
 
 def _load_again(arguments: Sequence[str], first: Settings, base_url: str, telemetry: Telemetry) -> Configuration:
-    """Load the settings again, apply the log settings and the metric filter, and return what new accounts need.
+    """Load the settings again, apply the log settings and the metric filter, and return the new configuration.
 
     A demo keeps its sandbox. Raises `UsageError`.
     """

@@ -42,7 +42,7 @@ class BindError(UsageError):
 
 
 class Loaded(NamedTuple):
-    """The settings, and what the user set."""
+    """The settings, and the values that the user set."""
 
     settings: Settings
     given: Sequence[Given]

@@ -1,4 +1,4 @@
-"""What can be set, as the user sees it: flags, variables and help.
+"""The settings as the user sees them: flags, variables and help.
 
 Everything is derived from the model in `settings.py` and from the list of collectors.
 """
@@ -30,7 +30,7 @@ class Option(NamedTuple):
     variable: str
     help: str
     group: str
-    """What the flags that belong together begin with, such as `telnyx.filter`. Empty for modes."""
+    """The common prefix of the flags of a group, such as `telnyx.filter`. Empty for modes."""
     metavar: str = ""
     """Placeholder for the value in the help. Empty for a switch."""
     repeatable: bool = False
@@ -78,7 +78,7 @@ def _option(path: tuple[str, ...], field: FieldInfo) -> Option:
 OPTIONS: tuple[Option, ...] = tuple(
     _option(path, field) for path, field in _fields(Settings) if path != ("collectors",)
 )
-"""All options but those of the collectors."""
+"""All options except the collectors' options."""
 
 
 def group_title(group: str) -> str:
@@ -92,7 +92,7 @@ def group_title(group: str) -> str:
 
 
 class Endpoint(Protocol):
-    """What a collector reads."""
+    """The endpoint that a collector reads."""
 
     @property
     def path(self) -> str:
@@ -100,7 +100,7 @@ class Endpoint(Protocol):
 
 
 class CollectorFlags(Protocol):
-    """What the command line needs to know of a collector."""
+    """The attributes of a collector from which its flags are made."""
 
     @property
     def name(self) -> str:
@@ -108,11 +108,11 @@ class CollectorFlags(Protocol):
 
     @property
     def title(self) -> str:
-        """What it reads, such as `Credential connections`."""
+        """The resource that it reads, such as `Credential connections`."""
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where it reads."""
+        """The endpoint that it reads."""
 
     @property
     def default_ttl(self) -> float | None:
@@ -124,7 +124,7 @@ class CollectorFlags(Protocol):
 
     @property
     def on_by_default(self) -> bool:
-        """Whether it is on if the user does not say so."""
+        """Whether it is enabled by default."""
 
 
 def collector_options(collectors: Iterable[CollectorFlags]) -> tuple[Option, ...]:

@@ -2,7 +2,7 @@
 
 The place of a field determines its names: `settings.telnyx.page_size` is the flag `--telnyx.page-size` and the
 environment variable `TELNYX_EXPORTER_TELNYX__PAGE_SIZE`. The API key and the base URL have the variables of Telnyx's
-own SDKs. The key has no flag, because flags are visible in process lists. `options.py` names those of collectors.
+own SDKs. The key has no flag, because flags are visible in process lists. `options.py` names the collectors' settings.
 """
 
 from __future__ import annotations
@@ -126,9 +126,7 @@ class FilterSettings(SettingsGroup):
 class TelnyxSettings(SettingsGroup):
     """Telnyx API."""
 
-    api_key_file: FilePath | None = _setting(
-        None, "File with the API key; read again for each refresh.", "FILE"
-    )
+    api_key_file: FilePath | None = _setting(None, "File with the API key; read again for each refresh.", "FILE")
     api_key_files: Glob | None = _setting(
         None,
         "Files with the API keys of several accounts, one each, such as /keys/*. The * matches the account's name. "
@@ -167,7 +165,7 @@ class TelnyxSettings(SettingsGroup):
 
 
 class CollectorSettings(SettingsGroup):
-    """What the user set for a collector. None means the default."""
+    """The settings of a collector. None means the default."""
 
     enabled: bool | None = None
     ttl: Duration | None = None
@@ -237,7 +235,9 @@ class Settings(BaseSettings):
 
     web: WebSettings = Field(default_factory=WebSettings)
     telnyx: TelnyxSettings = Field(default_factory=TelnyxSettings)
-    shard: int = _setting("0", "Number of this exporter's shard, 0 to --total-shards minus 1.", "N", group="telnyx", ge=0)
+    shard: int = _setting(
+        "0", "Number of this exporter's shard, 0 to --total-shards minus 1.", "N", group="telnyx", ge=0
+    )
     total_shards: int = _setting(
         "1",
         "Number of shards that divide the accounts of --telnyx.api-key-files, 1 to 1000.",
@@ -251,7 +251,7 @@ class Settings(BaseSettings):
     log: LogSettings = Field(default_factory=LogSettings)
 
     collectors: Mapping[str, CollectorSettings] = Field(default_factory=dict)
-    """What the user set for each collector, by its name."""
+    """The settings of each collector, by its name."""
 
     demo: bool = Field(default=False, description="Run with a simulated account and all collectors; needs no API key.")
     once: bool = Field(

@@ -1,4 +1,4 @@
-"""Parsing and validation of single setting values: durations, URLs, keys. `web/` has those of the HTTP server.
+"""Parsing and validation of single setting values: durations, URLs, keys. `web/` does the same for the HTTP server.
 
 The parse and check functions raise `ValueError` with a message that reads well after the setting's name: "must be ...".
 """
@@ -69,14 +69,14 @@ _PLACEHOLDER = re.compile(
     r"|(KEY_?)?(x{3,}|\*{3,})|YOUR[_-].*|CHANGE[_-]?ME|REPLACE[_-]?ME",
     re.IGNORECASE,
 )
-"""What examples have instead of an API key: KEY..., <key>, your_api_key; and references that nothing has replaced.
+"""Placeholders of examples, such as KEY..., <key> and your_api_key, and references that nothing has replaced.
 
 A key from Telnyx is KEY, 32 hexadecimal digits, an underscore and 22 letters or digits.
 """
 
 
 def check_key(key: str) -> str:
-    """Validate an API key. Its format is not published, so only placeholders and what HTTP can't carry are rejected."""
+    """Validate an API key. Its format is not published: reject only placeholders and invalid header characters."""
     if not key:
         raise ValueError("is empty")
     if _PLACEHOLDER.fullmatch(key):
@@ -135,9 +135,7 @@ def check_proxy_url(text: str) -> str:
 def check_regex(text: str) -> str:
     """Validate a regular expression."""
     try:
-        with warnings.catch_warnings(
-            action="error"
-        ):  # a warning means that Python may not read it as its author meant it
+        with warnings.catch_warnings(action="error"):  # Python warns about ambiguous syntax, whose meaning may change
             re.compile(text)
     except (re.error, OverflowError, RecursionError, FutureWarning) as error:
         raise ValueError(f"is not a valid regular expression: {error}") from None

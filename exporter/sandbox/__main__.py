@@ -43,8 +43,8 @@ def _path(text: str) -> str:
 def _parser() -> _Parser:
     parser = _Parser(
         "python -m exporter.sandbox",
-        description="A Telnyx-compatible API on loopback. Its API key is the environment's TELNYX_API_KEY, "
-        f"or `{_DEFAULT_KEY}`.",
+        description="Serve a Telnyx-compatible API with a simulated account on loopback. The API key is the value of "
+        f"TELNYX_API_KEY in the environment, or `{_DEFAULT_KEY}` if that is not set.",
     )
 
     def add(flag: str, help_text: str, **options: Any) -> None:
@@ -52,12 +52,24 @@ def _parser() -> _Parser:
 
     default = "(default: %(default)s)"
     address = {"type": _loopback_address, "default": "127.0.0.1:18080", "metavar": "ADDRESS"}
-    add("--listen-address", f"loopback address and port; port 0 selects a free one {default}", **address)
+    add("--listen-address", f"loopback address and port to listen on; port 0 selects a free one {default}", **address)
     add("--size", f"number of credential connections {default}", type=int, default=55, metavar="N")
-    add("--seed", f"the same seed gives the same account {default}", type=int, default=1, metavar="N")
-    add("--step", f"seconds between two changes, 0 for no changes {default}", type=int, default=45, metavar="N")
-    add("--rate-limit", f"requests per minute, 0 for no limit {default}", type=int, default=600, metavar="N")
-    paths = f"path that the key may not read; can be repeated: {', '.join(ENDPOINTS)}"
+    add(
+        "--seed",
+        f"seed of the account; the same seed generates the same account {default}",
+        type=int,
+        default=1,
+        metavar="N",
+    )
+    add(
+        "--step",
+        f"seconds between two changes of the account, 0 for no changes {default}",
+        type=int,
+        default=45,
+        metavar="N",
+    )
+    add("--rate-limit", f"maximum requests per minute, 0 for no limit {default}", type=int, default=600, metavar="N")
+    paths = f"path that the API key may not read; repeat the flag for several: {', '.join(ENDPOINTS)}"
     add("--forbid", paths, action="append", type=_path, default=[], metavar="PATH")
     return parser
 
@@ -82,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         base_url = f"http://{host}:{listener.getsockname()[1]}/v2"
         shown_key = api_key if api_key == _DEFAULT_KEY else "..."
         sys.stderr.write(
-            f"A sandbox of {options.size} credential connections. "
+            f"The sandbox serves {options.size} credential connections. "
             f"Run: TELNYX_BASE_URL={base_url} TELNYX_API_KEY={shown_key} telnyx-exporter\n"
         )
         uvicorn.Server(uvicorn.Config(app, log_config=None, log_level="warning", lifespan="off")).run([listener])

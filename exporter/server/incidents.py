@@ -71,9 +71,9 @@ class HandshakeFailed(Enum):
 Incident = ConnectionClosed | RequestRefused | HandshakeFailed
 
 _EVENTS = {
-    ConnectionClosed: "connection closed",
-    RequestRefused: "request refused",
-    HandshakeFailed: "TLS handshake failed",
+    ConnectionClosed: "client connection closed",
+    RequestRefused: "client request refused",
+    HandshakeFailed: "client TLS handshake failed",
 }
 
 

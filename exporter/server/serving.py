@@ -150,7 +150,7 @@ class _Acceptor:
         """Accept no connection for a moment, because the next attempt would fail, too."""
         if error.errno not in self._logged:
             self._logged.add(error.errno)
-            _log.warning("a connection can't be accepted; the log shows each reason once", reason=str(error))
+            _log.warning("client connection can't be accepted; each reason is logged once", reason=str(error))
         if error.errno in {errno.EMFILE, errno.ENFILE}:
             self._limits.open.make_room(ConnectionClosed.FILE_DESCRIPTORS)
         self._loop.remove_reader(self._listener)

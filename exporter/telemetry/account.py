@@ -90,7 +90,7 @@ class AccountTelemetry:
                 *(self._cache_requests, self._cache_hits, self._stale_responses),
             ),
         )
-        """What this object records, to be rendered."""
+        """The metrics to render."""
 
     def reset_refresh_metrics(self) -> None:
         """Reset the metrics of the last refresh."""

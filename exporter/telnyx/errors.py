@@ -41,16 +41,16 @@ class TelnyxError(Exception):
     """The value of the label `reason`."""
 
     advice: ClassVar[str]
-    """What an operator can do about it, in one sentence."""
+    """The first step for an operator, in one sentence."""
 
     is_temporary: ClassVar[bool] = False
     """Whether the request is sent again within the same refresh."""
 
     is_logged_elsewhere: ClassVar[bool] = False
-    """Whether another log line already says it, so that a refresh that fails needs none."""
+    """Whether another log line already reports the error, so that a failed refresh logs none."""
 
     retry_after: float | None = None
-    """Seconds that Telnyx asked to wait, or None if it did not ask."""
+    """Seconds to wait before a retry, from `Retry-After`. None without that header."""
 
 
 class ConnectionFailed(TelnyxError):
@@ -197,14 +197,19 @@ class Forbidden(StatusError):
     """403: the key is valid but may not read this resource."""
 
     reason = "forbidden"
-    advice = "In the Telnyx portal, allow the user of the API key to read this, or disable the collector with --no-collector.NAME."
+    advice = (
+        "Allow the user of the API key to read this in the Telnyx portal, or disable the collector with "
+        "--no-collector.NAME."
+    )
 
 
 class RateLimited(StatusError):
     """429: too many requests for this account."""
 
     reason = "rate_limited"
-    advice = "Raise the collector's TTL, lower --telnyx.max-requests-per-second, or reduce the requests of other clients."
+    advice = (
+        "Raise the collector's TTL, lower --telnyx.max-requests-per-second, or reduce the requests of other clients."
+    )
     is_temporary = True
 
 

@@ -43,7 +43,7 @@ class ObjectDecoder(Generic[T]):
             return self._lenient.decode(replace_lone_surrogates(body))
         except DECODE_ERRORS as error:
             problem = str(error)
-        raise Malformed(f"the object can't be decoded: {problem}")
+        raise Malformed(f"the response can't be decoded: {problem}")
 
 
 class ObjectReader(Generic[RowT, ContentT]):

@@ -140,7 +140,9 @@ class _MetricsEndpoint:
                 return
         if collectors is not None and not collectors <= {*accounts.collectors, OWN_METRICS}:
             known = ", ".join((*accounts.collectors, OWN_METRICS))
-            await PlainTextResponse(f"collect[] must be one of the enabled collectors: {known}\n", 400)(scope, receive, send)
+            await PlainTextResponse(f"collect[] must be one of the enabled collectors: {known}\n", 400)(
+                scope, receive, send
+            )
             return
         form = choose_format(headers.get("accept", ""))
         gzip = accepts_gzip(headers.get("accept-encoding", ""))
@@ -164,7 +166,7 @@ class _MetricsEndpoint:
 
 
 class _Selection(NamedTuple):
-    """What the query selects. None means everything."""
+    """The accounts and collectors that the query selects. None means all."""
 
     accounts: frozenset[str] | None
     collectors: frozenset[str] | None

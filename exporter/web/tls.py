@@ -159,7 +159,7 @@ def _read_pem(key: str, path: Path, max_bytes: int) -> str:
 
 
 def create_server_tls(tls: TLSConfig) -> ServerTLS:
-    """Create what the server needs for TLS. The configuration must include the file contents.
+    """Create the TLS configuration of the server. `tls` must include the file contents.
 
     Raises `ValueError` for an unusable certificate or key, without quoting it.
     """

@@ -194,7 +194,7 @@ class WebConfigFile:
 def _load_with_tls(
     path: Path, previous: WebConfig | None = None, previous_tls: ServerTLS | None = None
 ) -> tuple[WebConfig, ServerTLS | None]:
-    """Load a file and create what the server needs for TLS. If nothing changed, return the previous ones."""
+    """Load a file and create the TLS configuration of the server. If nothing changed, return the previous ones."""
     config = load(path)
     if config == previous:
         return previous, previous_tls

@@ -365,7 +365,7 @@ async def test_access_to_something_else_than_an_object(api):
         Settings(_env_file=None), api.url, lambda: KEY, Telemetry(process=False).account(), collectors=[BALANCE]
     )
     (access,) = await account.check_access()
-    assert str(access.error).startswith("the object can't be decoded")
+    assert str(access.error).startswith("the response can't be decoded")
     await account.close()
 
 

@@ -113,7 +113,7 @@ CHANGED = ("info", "list changed")
 FAILED = ("warning", "refresh failed")
 STILL_FAILS = ("debug", "refresh still fails")
 RECOVERED = ("info", "refreshes succeed again")
-LEFT_OUT = ("warning", "row left out, it can't be decoded")
+LEFT_OUT = ("warning", "row left out because it can't be decoded")
 MORE_LEFT_OUT = ("warning", "more rows left out")
 
 
@@ -251,15 +251,15 @@ async def test_cancelled_refresh_is_not_recorded(refresher, fetcher, recorder, l
 
 
 async def test_missing_connections_are_logged(fetcher, refresher, logs):
-    """If the pages have fewer connections than the list counts, one warning is logged, and one more when that ends."""
-    missing = ("warning", "pages lack rows that the list's total includes")
+    """If the pages have fewer connections than the list counts, one warning is logged, and one line when that ends."""
+    missing = ("warning", "list is incomplete: its pages have fewer rows than its total")
     fetcher.result = Snapshot(THREE.pages, 3, missing=2)
     assert await refresh(refresher, logs) == [FIRST_REFRESHED, missing]
     assert logs[-1]["missing"] == 2
     assert await refresh(refresher, logs) == [REFRESHED]
     fetcher.result = THREE
-    assert await refresh(refresher, logs) == [REFRESHED, missing]
-    assert logs[-1]["missing"] == 0
+    assert await refresh(refresher, logs) == [REFRESHED, ("info", "list is complete again")]
+    assert logs[-1]["collector"] == "some"
 
 
 def with_unreadable_rows(*ids):
@@ -405,7 +405,7 @@ async def test_rows_can_be_kept_out_of_the_log(fetcher, recorder, logs):
     assert await refresh(refresher, logs) == [REFRESHED, LEFT_OUT]
     assert logs[-1] == {
         "log_level": "warning",
-        "event": "row left out, it can't be decoded",
+        "event": "row left out because it can't be decoded",
         "collector": "some",
         "id": None,
         "problem": "x",

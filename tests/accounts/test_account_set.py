@@ -97,9 +97,7 @@ def test_why_missing():
     assert accounts.why_missing("c\n") == "there is no account 'c\\n': no API key file has this name"
     alone = AccountSet({"": group_of()}, ())
     assert alone.why_missing("") == ""
-    assert alone.why_missing("a") == (
-        "there is no account 'a': accounts have names only with --telnyx.api-key-files"
-    )
+    assert alone.why_missing("a") == ("there is no account 'a': accounts have names only with --telnyx.api-key-files")
 
 
 @pytest.mark.parametrize("name", ["", "a"])

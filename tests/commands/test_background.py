@@ -40,5 +40,5 @@ async def test_work_that_fails_starts_again(monkeypatch):
             await asyncio.sleep(0.1)
     assert runs == [0, 1, 2]
     assert [(line["event"], line["log_level"]) for line in logs] == [
-        ("background work failed, starting it again", "error")
+        ("background task failed, restarting it", "error")
     ] * 2

@@ -62,7 +62,10 @@ def test_base_url_is_https_or_loopback(monkeypatch, text, url):
         ("file:///etc/passwd", "must be an http or https URL"),
         ("https://", "must be an http or https URL"),
         ("https://:8443/v2", "must be an http or https URL"),
-        ("http://api.telnyx.com/v2", "must be https, because http would expose the API key; only a loopback address can have http"),
+        (
+            "http://api.telnyx.com/v2",
+            "must be https, because http would expose the API key; only a loopback address can have http",
+        ),
         ("http://localhost.telnyx.com/v2", "must be https"),
         ("http://0.0.0.0/v2", "must be https"),
         ("https://user@api.telnyx.com/v2", "must not contain a user name or password"),

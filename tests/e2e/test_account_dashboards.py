@@ -40,7 +40,7 @@ BY_EXPORTER = {
 }
 """Queries about exporters. Their results depend on the number of exporters."""
 QUANTILES = {f"telnyx-exporter: Request duration {ref}" for ref in "ABC"}
-RATIOS = {f"telnyx-exporter: Scrapes by what the cache had {ref}" for ref in "AB"}
+RATIOS = {f"telnyx-exporter: Cache hits and stale responses {ref}" for ref in "AB"}
 """A number for all accounts is one of theirs, or their sum. These are neither: they depend on all samples."""
 
 

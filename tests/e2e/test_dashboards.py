@@ -224,7 +224,7 @@ LAST_SUCCESS = [
 """Replica a reads the credential connections 15 seconds after replica b. Of some others, b has newer data."""
 
 CASES = {
-    "telnyx-connections: Off B": (
+    "telnyx-connections: Disabled since B": (
         [
             *(*active("on", "1x60"), updated("on", "0x60")),
             *(*active("just-off", "1x30 0x29"), updated("just-off", "0x30 1815x29")),
@@ -265,7 +265,7 @@ CASES = {
             '{connection_id="renamed", connection_name="after", direction="outbound"}': 1,
         },
     ),
-    "telnyx-connections: Off A": (
+    "telnyx-connections: Disabled since A": (
         active("nameless", "0x60", name=""),
         {'{connection_id="nameless", connection_name="nameless"}': 0},
     ),
@@ -477,7 +477,7 @@ CASES = {
         ],
         {'{account="one", scope="global"}': 0.3, '{account="two", scope="global"}': 0.8},
     ),
-    "telnyx-connections: Off A, with accounts": (
+    "telnyx-connections: Disabled since A, with accounts": (
         [
             *of_account("one", *active("off", "0x60", instance="c"), *active("on", "1x60", instance="c")),
             *of_account("two", *active("other", "0x60", instance="c"), *active("other", "0x60", instance="d")),

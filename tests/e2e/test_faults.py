@@ -315,7 +315,7 @@ async def test_only_the_malformed_row_is_left_out(row, api, exporter):
         scrape = await exporter.scrape()
     assert (scrape.up, scrape.ids) == (1, FIVE)
     assert scrape.value("telnyx_connections_malformed") == 1
-    assert len(logged_fields(logs, "row left out, it can't be decoded", "problem")) == 1
+    assert len(logged_fields(logs, "row left out because it can't be decoded", "problem")) == 1
 
 
 async def test_an_integer_id_keeps_all_digits(api, exporter):

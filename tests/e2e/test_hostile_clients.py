@@ -92,7 +92,7 @@ def test_no_scrape_is_lost(tmp_path, behavior, count):
         closed = re.findall(r'\ntelnyx_exporter_connections_closed_total{reason="(\w+)"} [1-9]', exchange(port))
         assert set(closed) & {"connection_limit", "unread_limit"}
     log = (tmp_path / "exporter.log").read_text()
-    assert 1 <= log.count("connection closed") <= 4
+    assert 1 <= log.count("client connection closed") <= 4
     assert "Traceback" not in log
 
 
@@ -185,7 +185,7 @@ def test_a_flood_of_wrong_passwords(tmp_path, source, count, timeout):
         exporter(tmp_path, *DEMO, "--web.config.file=web.yml") as url,
         attacker("guess_passwords", port_of(url), count, source),
     ):
-        wait_until(lambda: "request refused" in (tmp_path / "exporter.log").read_text(), "the attack")
+        wait_until(lambda: "client request refused" in (tmp_path / "exporter.log").read_text(), "the attack")
         time.sleep(1)
         assert " 200 OK" in exchange(port_of(url), login("right"), timeout=timeout)[:20]
         for _ in range(5):
@@ -235,8 +235,10 @@ def test_failed_handshakes(tmp_path, tls_port):
         ):
             old.wrap_socket(client, server_hostname="localhost")
         assert exchange(tls_port).endswith("Client sent an HTTP request to an HTTPS server.\n")
-    lines = [line for line in (tmp_path / "exporter.log").read_text().splitlines() if "TLS handshake failed" in line]
-    assert [line.partition('msg="TLS handshake failed" ')[2] for line in lines] == [
+    lines = [
+        line for line in (tmp_path / "exporter.log").read_text().splitlines() if "client TLS handshake failed" in line
+    ]
+    assert [line.partition('msg="client TLS handshake failed" ')[2] for line in lines] == [
         "reason=nothing_shared client=127.0.0.1 detail=NO_SHARED_CIPHER",
         "reason=plain_http client=127.0.0.1 detail=HTTP_REQUEST",
     ]

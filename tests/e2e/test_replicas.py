@@ -36,7 +36,7 @@ EXPORTER_PANELS = {
         "Refreshes": "the refreshes of all exporters add up to the load on Telnyx",
         "Refresh duration": "a line for each exporter",
         "Rate limit": "a line for each exporter",
-        "Scrapes by what the cache had": "the scrapes of all exporters",
+        "Cache hits and stale responses": "the scrapes of all exporters",
         "Memory": "a line for each exporter",
         "CPU": "a line for each exporter",
         "File descriptors": "a line for each exporter",
@@ -60,7 +60,7 @@ EXPORTER_PANELS = {
 QUERIES = {
     name: promql
     for name, (promql, _) in TARGETS.items()
-    if name.rpartition(" ")[0] not in EXPORTER_PANELS and not name.endswith("rows not shown A")
+    if name.rpartition(" ")[0] not in EXPORTER_PANELS and not name.endswith("rows left out A")
 }
 CONNECTION_QUERIES = {name for name, promql in QUERIES.items() if "$connection" in promql}
 GRAPH_QUERIES = {

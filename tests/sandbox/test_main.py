@@ -19,7 +19,7 @@ from exporter.sandbox.__main__ import main
 from exporter.sandbox.api import ENDPOINTS
 
 START = (
-    r"A sandbox of {size} credential connections\. "
+    r"The sandbox serves {size} credential connections\. "
     r"Run: TELNYX_BASE_URL=http://127\.0\.0\.1:\d+/v2 TELNYX_API_KEY={key} telnyx-exporter\n"
 )
 

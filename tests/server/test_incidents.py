@@ -32,9 +32,9 @@ def warnings(logs):
 @pytest.mark.parametrize(
     ("incident", "event"),
     [
-        (ConnectionClosed.CONNECTION_LIMIT, "connection closed"),
-        (RequestRefused.WRONG_CREDENTIALS, "request refused"),
-        (HandshakeFailed.PLAIN_HTTP, "TLS handshake failed"),
+        (ConnectionClosed.CONNECTION_LIMIT, "client connection closed"),
+        (RequestRefused.WRONG_CREDENTIALS, "client request refused"),
+        (HandshakeFailed.PLAIN_HTTP, "client TLS handshake failed"),
     ],
 )
 async def test_the_first_incident_is_logged(logs, incident, event):
@@ -58,10 +58,14 @@ async def test_further_incidents_are_summarized(logs):
     log.record_incident(HandshakeFailed.OTHER, "192.0.2.1")
     assert [line["reason"] for line in warnings(logs)] == ["invalid", "other"]
     await asyncio.sleep(INTERVAL * 1.5)
-    assert warnings(logs)[2:] == [{"event": "request refused", "reason": "invalid", "count": 999, "seconds": INTERVAL}]
+    assert warnings(logs)[2:] == [
+        {"event": "client request refused", "reason": "invalid", "count": 999, "seconds": INTERVAL}
+    ]
     log.record_incident(RequestRefused.INVALID, "192.0.2.1")
     await asyncio.sleep(INTERVAL)
-    assert warnings(logs)[3:] == [{"event": "request refused", "reason": "invalid", "count": 1, "seconds": INTERVAL}]
+    assert warnings(logs)[3:] == [
+        {"event": "client request refused", "reason": "invalid", "count": 1, "seconds": INTERVAL}
+    ]
     assert (len(counted), counted.count(RequestRefused.INVALID)) == (1002, 1001)
 
 

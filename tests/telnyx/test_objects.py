@@ -137,7 +137,7 @@ async def test_an_unusual_object_is_read(body, content):
 async def test_an_invalid_body_is_malformed(body):
     """A 200 response that is not such an object is malformed. It is neither retried nor quoted."""
     harness = Harness(body.encode())
-    with pytest.raises(Malformed, match=f"^the object can't be decoded: (?!.*{CANARY})") as caught:
+    with pytest.raises(Malformed, match=f"^the response can't be decoded: (?!.*{CANARY})") as caught:
         await harness.fetch()
 
     assert caught.value.__context__ is None

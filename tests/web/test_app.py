@@ -443,7 +443,11 @@ async def test_accounts_can_be_selected(query, collected, own, form):
         ("?account=x&account=", 404, "there is no account '': no API key file has this name\n"),
         ("?account=%0d%0aX:%20y", 404, "there is no account '\\r\\nX: y': no API key file has this name\n"),
         ("?account=z", 404, "account 'z' belongs to shard 1: scrape the exporter with --shard=1\n"),
-        ("?account=x&collect[]=w", 400, "collect[] must be one of the enabled collectors: credential-connections, exporter\n"),
+        (
+            "?account=x&collect[]=w",
+            400,
+            "collect[] must be one of the enabled collectors: credential-connections, exporter\n",
+        ),
     ],
 )
 async def test_an_unknown_account_is_rejected(query, status, text):

@@ -122,8 +122,14 @@ BAD = {
         "tls_server_config:\n  min_version: TLS13\n",
         "tls_server_config: needs cert or cert_file",
     ),
-    "certificate inline and in a file": (tls("cert: x"), "tls_server_config: cert and cert_file can't be used together: choose one"),
-    "key inline and in a file": (tls("key: hunter2"), "tls_server_config: key and key_file can't be used together: choose one"),
+    "certificate inline and in a file": (
+        tls("cert: x"),
+        "tls_server_config: cert and cert_file can't be used together: choose one",
+    ),
+    "key inline and in a file": (
+        tls("key: hunter2"),
+        "tls_server_config: key and key_file can't be used together: choose one",
+    ),
     "missing certificate": (
         TLS.replace("server.crt", "somefile"),
         "tls_server_config.cert_file: No such file or directory",

@@ -1,4 +1,4 @@
-"""A fan-out: reads one object for each connection in the background, and renders those that are current."""
+"""A fan-out: reads one object for each connection in the background, and renders the current ones."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class _Value(NamedTuple):
 class FanOut:
     """Reads the connections one after the other, while scrapes arrive, and renders their rows at each call.
 
-    `Schedule` says which one is next, and what `ttl` and `rate` mean. A row is dropped after two cycles.
+    `Schedule` chooses the next one, and explains `ttl` and `rate`. A row is dropped after two cycles.
     """
 
     def __init__(
@@ -244,7 +244,7 @@ class FanOut:
     def _log_completion(self) -> None:
         if not self._is_complete and len(self._values) == len(self._schedule):
             self._is_complete = True
-            _log.info("each connection was read once", collector=self._name, connections=len(self._schedule))
+            _log.info("every connection has been read once", collector=self._name, connections=len(self._schedule))
 
     async def _view(self) -> View:
         """Render the rows. Raises `Internal`."""

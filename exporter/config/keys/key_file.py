@@ -50,7 +50,7 @@ class KeyFile:
             self._observer.record_config_loaded(SOURCE, self._clock())
             _log.info("API key file is valid again", file=str(self._path))
         if problem not in {"", self._problem}:
-            _log.warning("API key file is unusable, keeping the last key", file=str(self._path), problem=problem)
+            _log.warning("API key file is unusable, keeping the previous key", file=str(self._path), problem=problem)
         self._problem = problem
         return self._key
 

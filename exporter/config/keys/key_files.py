@@ -28,7 +28,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class AccountKey:
-    """The API key of one account, or why there is none."""
+    """The API key of one account, or the reason why its file is unusable."""
 
     file: Path
     key: str | None = field(repr=False)
@@ -43,11 +43,11 @@ class FoundKeys(NamedTuple):
     keys: Mapping[str, AccountKey]
     """By the name of the account, sorted."""
     ignored: Sequence[Path]
-    """Files that are ignored because what the `*` stands for can't be the name of an account. Keys are not shown."""
+    """Files that are ignored because the text that the `*` matches is no valid account name. Keys are not shown."""
 
 
 class KeyFiles:
-    """Reads the files that match a pattern, and logs what changes. Each file is an account.
+    """Reads the files that match a pattern, and logs changes. Each file is an account.
 
     Accounts that are not `owned` are part of the result, but their files are not read.
     """
@@ -112,7 +112,7 @@ def find_keys(pattern: str, *, is_owned: Callable[[str], bool] = lambda _: True)
 
 
 def _matches(pattern: Path) -> Iterator[tuple[str, Path]]:
-    """Yield what the `*` stands for, and the path, except for directories and names that start with a dot."""
+    """Yield the text that the `*` matches and the path, except for directories and names that start with a dot."""
     before, _, after = pattern.name.partition("*")
     try:
         files = list(pattern.parent.iterdir())
@@ -130,7 +130,7 @@ def _matches(pattern: Path) -> Iterator[tuple[str, Path]]:
 def _is_directory(path: Path) -> bool:
     try:
         return stat.S_ISDIR(path.stat().st_mode)
-    except OSError:  # for example a link to nothing: reading it says why
+    except OSError:  # for example a dangling link: reading it raises the error to show
         return False
 
 

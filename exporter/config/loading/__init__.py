@@ -1,1 +1,1 @@
-"""Reads what the user set: flags, environment variables and a `.env` file. Errors are one-line `ValueError`s."""
+"""Reads the settings of the user: flags, environment variables and a `.env` file. Errors are one-line `ValueError`s."""

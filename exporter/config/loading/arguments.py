@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from exporter.config.options import Option
 
 _FLAG_OF_KEY = re.compile(r"--?(telnyx[.-]|telnyx)?(api[._-]?)?(key|token)", re.ASCII | re.IGNORECASE)
-"""Flags that users of other programs try for the API key."""
+"""Flags that users of other programs may try for the API key."""
 _CREDENTIALS = re.compile(r"([:@]).*", re.DOTALL)
 """The part of a URL that can contain a password or a token."""
 
@@ -68,7 +68,7 @@ def _print_and_exit(name: str, options: Sequence[Option]) -> None:
 def _unknown(name: str, previous: Option | None, known: dict[str, Option]) -> str:
     """Describe an unknown argument, of which `name` is the part before `=`."""
     if name.startswith("-") and _FLAG_OF_KEY.fullmatch(name):
-        return f"unknown flag {name}: flags are visible in process lists, so set TELNYX_API_KEY or --telnyx.api-key-file instead"
+        return f"unknown flag {name}: flags are visible in process lists; set TELNYX_API_KEY or --telnyx.api-key-file"
     if previous and previous.metavar == "GLOB" and not name.startswith("-"):
         return f"unknown argument after {previous.flag}: put its value in quotes, or the shell replaces the *"
     if name.upper().startswith("KEY") or contains_api_key(name):

@@ -74,7 +74,7 @@ def check_prefixed(names: Iterable[str], options: Iterable[Option], place: str =
 
 
 def check_shared(names: Iterable[str], *, needs_key: bool, needs_url: bool, place: str = "") -> None:
-    """Raise `ValueError` for a misspelt TELNYX_API_KEY or TELNYX_BASE_URL, if no other source sets what it is to set.
+    """Raise `ValueError` for a misspelt TELNYX_API_KEY or TELNYX_BASE_URL, unless another source sets the value.
 
     Other variables that begin with `TELNYX_` belong to other programs.
     """

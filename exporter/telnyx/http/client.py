@@ -93,7 +93,7 @@ class Client:
             timeout=httpx.Timeout(min(timeout, _READ_TIMEOUT), connect=min(timeout, _CONNECT_TIMEOUT)),
             follow_redirects=False,  # the key is sent to the base URL only
             event_hooks={"response": [_drop_location]},
-            trust_env=False,  # the transport has what the environment sets
+            trust_env=False,  # the transport already uses the proxy and the CAs of the environment
         )
         self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))  # the API needs no cookies
 

@@ -99,7 +99,7 @@ def _failure(state: CollectorState) -> str:
 def _row(state: CollectorState, now: float, *, has_accounts: bool) -> str:
     view = state.entry.value
     rows = "unknown"
-    last = "never, or too long ago to show" if state.entry.error else "not yet, or too long ago: scrapes update it"
+    last = "never, or expired" if state.entry.error else "not yet, or expired: the next scrape refreshes it"
     if view is not None and view.refreshed_at:
         age = max(0.0, now - view.refreshed_at)
         rows = f"{view.row_count}{' when last read' if state.entry.error else ''}"

@@ -134,7 +134,7 @@ def test_files_in_place_of_their_pattern_are_explained():
 def test_flag_for_the_key_is_rejected(flag, key):
     """The error for a flag that is to set the API key says what to use instead, and does not quote the key."""
     assert error_message(*f"{flag}{key}".split()) == (
-        f"unknown flag {flag}: flags are visible in process lists, so set TELNYX_API_KEY or --telnyx.api-key-file instead"
+        f"unknown flag {flag}: flags are visible in process lists; set TELNYX_API_KEY or --telnyx.api-key-file"
     )
 
 

@@ -72,7 +72,11 @@ def tls_error(kind=ssl.SSLError, reason="WRONG_VERSION_NUMBER"):
         pytest.param(
             httpx.ConnectTimeout(CANARY), ConnectionFailed("no connection to the API in time"), id="connect timeout"
         ),
-        pytest.param(httpx.ReadTimeout(CANARY), RequestTimeout("the API did not respond in time (ReadTimeout)"), id="read timeout"),
+        pytest.param(
+            httpx.ReadTimeout(CANARY),
+            RequestTimeout("the API did not respond in time (ReadTimeout)"),
+            id="read timeout",
+        ),
         pytest.param(
             httpx.ReadError(CANARY), ConnectionFailed("the connection to the API failed (ReadError)"), id="broken"
         ),
@@ -126,8 +130,12 @@ def tls_error(kind=ssl.SSLError, reason="WRONG_VERSION_NUMBER"):
             ProxyServerError("the proxy failed to connect to the API (HTTP status 502)"),
             id="proxy 502",
         ),
-        pytest.param(httpx.ProxyError(CANARY), ProxyFailed("the proxy did not connect to the API"), id="proxy without status"),
-        pytest.param(httpx.ProxyError("4071"), ProxyFailed("the proxy did not connect to the API"), id="proxy invalid status"),
+        pytest.param(
+            httpx.ProxyError(CANARY), ProxyFailed("the proxy did not connect to the API"), id="proxy without status"
+        ),
+        pytest.param(
+            httpx.ProxyError("4071"), ProxyFailed("the proxy did not connect to the API"), id="proxy invalid status"
+        ),
     ],
 )
 def test_errors_are_translated(error, expected):
