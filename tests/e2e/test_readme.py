@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ RUN_ELSEWHERE = {
 """Words of commands that this file doesn't run, and what runs them."""
 RUN_HERE = {"--demo", "TELNYX_API_KEY=KEY...", "helm install"}
 """Words of commands that this file runs."""
+QUERIES = [
+    *re.findall(r"^\| `(.+?)` \| ", README.partition("| query | shows |")[2].partition("\n\n")[0], re.MULTILINE),
+    *(
+        textwrap.dedent(query)
+        for page in sorted((ROOT / "docs").glob("*.md"))
+        for query in re.findall(r"```promql\n(.*?)```", page.read_text(), re.DOTALL)
+    ),
+]
+"""The queries of the README and of the other documents, except for those of runbooks."""
 EXCERPT = re.search(r"```\n(telnyx_up .*?)```", README, re.DOTALL)[1]
 
 
@@ -80,6 +90,16 @@ def test_the_excerpt_is_real():
     )
     lines = demo.stdout.splitlines()
     assert [line for line in EXCERPT.splitlines() if line not in lines] == []
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_every_query_is_valid(tmp_path, query):
+    """Prometheus can parse each query of the documents, and each uses only metrics that the exporter exposes."""
+    rule = {"record": "a:b:c", "expr": query}
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": [rule]}]}))
+    subprocess.run([find_program("promtool"), "check", "rules", tmp_path / "rules.yaml"], check=True)
+    documented = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "metrics.md").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\btelnyx_\w+", query)) <= documented
 
 
 def test_the_quick_start_runs_the_demo(tmp_path):
