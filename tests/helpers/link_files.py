@@ -8,7 +8,8 @@ from pathlib import Path
 from programs import find_program
 
 ROOT = Path(__file__).parents[2]
-VARIABLES = ("RUNBOOKS", "GRAFANA")
+VARIABLES = ("RUNBOOKS", "GRAFANA", "MAKEFLAGS", "MAKELEVEL")
+"""Variables that change what `make rules` does or prints, if `make` also runs the tests."""
 NEEDED = ("Makefile", "deploy/links.py", "prometheus/rules/telnyx.rules.yaml", "grafana/dashboards")
 
 
