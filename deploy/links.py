@@ -26,7 +26,7 @@ _URL = re.compile(rf"https?://{_HOST}(?::\d{{1,5}})?(?:/[A-Za-z0-9._~!&()*+,;=:@
 
 
 def check_url(name: str, text: str) -> str:
-    """Validate a URL and return it without a slash at the end. The message does not quote it, as it can have a password."""
+    """Validate a URL and return it without a slash at the end. The message doesn't quote it: it can have a password."""
     url = text.strip().rstrip("/")
     if not _URL.fullmatch(url):
         example = BASES[name][1]
@@ -39,7 +39,7 @@ def check_url(name: str, text: str) -> str:
 def replace_links(text: str, urls: dict[str, str]) -> str:
     """Return a file with links to these URLs."""
     for name, url in urls.items():
-        text = re.sub(rf"{re.escape(BASES[name][0])}(?![\w.-])", lambda _, url=url: url, text)
+        text = text.replace(BASES[name][0], url)
     return text
 
 

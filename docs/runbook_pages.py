@@ -25,6 +25,8 @@ INDEX = "README"
 """The name of the runbook that introduces the others. Its page also lists them."""
 
 _RUNBOOKS = Path(__file__).with_name("runbooks")
+_MAX_FLAG = 36
+"""Characters of code that fit into a line of the smallest screen."""
 _REPOSITORY_PATH = "docs/runbooks"
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 
@@ -43,6 +45,7 @@ h1 {{ font-size: 1.4rem; margin: 1rem 0; }}
 h2 {{ font-size: 1.15rem; margin: 2rem 0 .5rem; }}
 h3 {{ font-size: 1rem; margin: 1.5rem 0 .5rem; }}
 code {{ font: .875em/1.5 ui-monospace, monospace; background: var(--code); border-radius: .2rem; padding: .1em .25em; }}
+.flag {{ white-space: nowrap; }}
 pre {{ background: var(--code); border-radius: .3rem; padding: .6rem .8rem; overflow-x: auto; }}
 pre code {{ background: none; padding: 0; overflow-wrap: normal; }}
 ol, ul {{ padding-left: 1.5rem; }}
@@ -50,6 +53,7 @@ li {{ margin: .25rem 0; }}
 .table {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; margin: 1rem 0; overflow-wrap: break-word; }}
 th, td {{ text-align: left; padding: .2rem 1.5rem .2rem 0; vertical-align: top; }}
+td:last-child {{ padding-right: 0; overflow-wrap: anywhere; }}
 thead {{ opacity: .75; }}
 tbody tr {{ border-top: 1px solid var(--line); }}
 nav {{ border-bottom: 1px solid var(--line); padding-bottom: 1rem; display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; }}
@@ -99,7 +103,7 @@ class _Document:
         _set_heading_ids(tokens)
         for token in tokens:
             if token.children is not None:
-                token.children = list(_with_page_links(token.children, names))
+                token.children = list(_adapted(token.children, names))
         inline = [token for token in tokens if token.type == "inline"]
         self.title = _plain_text(inline[0])
         self.summary = _MARKDOWN.renderer.render([inline[1]], _MARKDOWN.options, {})
@@ -131,8 +135,8 @@ def _with_scrolling_tables(tokens: Sequence[Token]) -> Iterator[Token]:
             yield Token("html_block", "", 0, content="</div>\n")
 
 
-def _with_page_links(tokens: Sequence[Token], names: Collection[str]) -> Iterator[Token]:
-    """Yield the tokens of a text, with links to the pages of other runbooks.
+def _adapted(tokens: Sequence[Token], names: Collection[str]) -> Iterator[Token]:
+    """Yield the tokens of a text, with links to the pages of other runbooks, and flags that stay in one line.
 
     A link to another file of the repository becomes its text, followed by the path of the file.
     """
@@ -155,4 +159,6 @@ def _with_page_links(tokens: Sequence[Token], names: Collection[str]) -> Iterato
             yield Token("text", "", 0, content=f" ({file})")
             file = None
             continue
+        elif token.type == "code_inline" and token.content.startswith("-") and len(token.content) <= _MAX_FLAG:
+            token.attrSet("class", "flag")  # a line does not end between its dashes
         yield token

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from grafana_foundation_sdk.models.dashboard import AnnotationQuery, Panel
 
 RUNBOOKS = "http://localhost:10142/runbooks"
-"""Where the exporter serves the runbooks, if it runs on the same machine. `deploy/links.py` and the chart replace it."""
+"""Where an exporter on the same machine serves the runbooks. `deploy/links.py` and the chart replace it."""
 MAX_ALERTS = 500
 """Maximum number of rows in a table of alerts."""
 MAX_CHANGES = 20

@@ -562,7 +562,7 @@ def test_all_addresses_are_served(tmp_path):
     ids=["external URL", "proxy that strips the path", "route prefix"],
 )
 def test_a_path_prefix(tmp_path, flags, prefix, link_prefix):
-    """The log has the URLs with the prefix. Health checks below it need no password. Links have the external path."""
+    """The log has the URLs with the prefix. Open pages below it need no password. Links have the external path."""
     (tmp_path / "web.yml").write_text(f"basic_auth_users: {{old: {OLD}}}\n")
     unix = f"--web.listen-address=unix://{tmp_path}/telnyx.sock"
     with serving("--demo", unix, "--web.config.file=web.yml", *flags) as (process, listening):
@@ -575,9 +575,10 @@ def test_a_path_prefix(tmp_path, flags, prefix, link_prefix):
         with httpx.Client(timeout=TIMEOUT, trust_env=False) as client:
             assert client.get(f"{page}-/healthy").text == "healthy\n"
             assert client.get(metrics).status_code == client.get(page).status_code == 401
+            assert client.get(f"{page}runbooks/TelnyxApiDown").status_code == 200
             html = client.get(httpx.URL(page).join("/"), auth=("old", "old"), follow_redirects=True).text
         assert re.findall('href="([^"]*)"', html) == [
-            f"{link_prefix}{path}" for path in ("/metrics", "/-/healthy", "/-/ready")
+            f"{link_prefix}{path}" for path in ("/metrics", "/runbooks/", "/-/healthy", "/-/ready")
         ]
 
 

@@ -133,7 +133,7 @@ def stack(tmp_path_factory):
         alerts = running.enter_context(alertmanager(folder, INHIBITION))
         targets = [url.removeprefix("http://") for url in (healthy, rejected, blocked)]
         config = quick_config(folder / "quick.rules.yaml", alerts, *targets, f"127.0.0.1:{free_port()}")
-        url = running.enter_context(prometheus(folder, config, f"--web.user-assets={ROOT / 'docs'}"))
+        url = running.enter_context(prometheus(folder, config))
 
         def query(expression):
             response = get_json(f"{url}/api/v1/query", query=expression)
@@ -151,7 +151,7 @@ def stack(tmp_path_factory):
         account["/ip_connections"].remove(rows.removed_ip["id"])
         account.update(rows.registered["id"], registration_status="Expired")
         account["/uac_connections"].update(rows.registered_uac["id"], registration_status="Failed")
-        yield SimpleNamespace(account=account, rows=rows, url=url, alerts=alerts, query=query)
+        yield SimpleNamespace(account=account, rows=rows, exporter=healthy, url=url, alerts=alerts, query=query)
 
 
 def test_disabling_and_enabling_a_connection(stack):
@@ -170,7 +170,7 @@ def test_disabling_and_enabling_a_connection(stack):
     assert [receiver["name"] for receiver in alert["receivers"]] == ["critical"]
     assert f"Connection {row['connection_name']} ({row['id']}) was active" in alert["annotations"]["description"]
     page = urllib.parse.urlsplit(alert["annotations"]["runbook_url"]).path
-    assert get(stack.url + page).startswith("# TelnyxConnectionBecameDisabled\n")
+    assert "<title>TelnyxConnectionBecameDisabled - " in get(stack.exporter + page)
     dashboard = urllib.parse.parse_qs(urllib.parse.urlsplit(alert["annotations"]["dashboard_url"]).query)
     assert dashboard["var-connection"] == [row["id"]]
     assert 3600 <= time.time() - int(dashboard["from"][0]) / 1000 < 7200 + START_TIMEOUT

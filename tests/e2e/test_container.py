@@ -29,6 +29,7 @@ EPOCH, DATE = "1772600767", "2026-03-04T05:06:07Z"
 CANARY = "c4n4ry"
 """A text in private files and variables of the build environment, which no image may contain."""
 KEY = "KEY-of-tests"
+PAGES = "exporter/web/pages/html"
 CERTIFICATES = "/etc/ssl/certs"
 """This machine's CA certificates, mounted during the build: a proxy for the package index may have its own CA."""
 
@@ -59,6 +60,8 @@ def create_context(folder):
     for path in (".env", "api-key", "exporter/.env", "exporter/api-key", "exporter/__pycache__/cli.cpython-313.pyc"):
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_text(f"TELNYX_API_KEY={CANARY}\n")
+    (folder / PAGES).mkdir(parents=True, exist_ok=True)
+    (folder / PAGES / "Outdated.html").write_text(CANARY)
     return folder
 
 
@@ -202,7 +205,10 @@ def test_the_image_contains_no_secrets(contents):
 
 
 def test_the_image_adds_only_the_program(contents, installed):
-    """The build adds only the program's folder, which only root can change. It contains no installer or compiler."""
+    """The build adds only the program's folder, which only root can change. It contains no installer or compiler.
+
+    The pages of the runbooks are those that the build renders, not those of the source tree.
+    """
     for member in contents.files:
         assert member.name == "app" or member.name.startswith("app/"), member.name
         assert (member.uid, member.gid) == (0, 0), member.name
@@ -210,9 +216,12 @@ def test_the_image_adds_only_the_program(contents, installed):
     assert not {"pip", "setuptools", "wheel", "uv", "hatchling"} & set(installed)
     assert not [member.name for member in contents.files if re.search(r"/bin/(pip|easy_install|gcc|cc)", member.name)]
     files = {member.name.partition("/site-packages/")[2] for member in contents.files if member.isfile()}
-    assert {name for name in files if name.startswith("exporter/") and not name.endswith(".pyc")} == {
+    modules = {
         str(path.relative_to(ROOT)) for path in (ROOT / "exporter").rglob("*.*") if path.suffix in {".py", ".typed"}
     }
+    runbooks = {path.stem for path in (ROOT / "docs" / "runbooks").glob("*.md")} - {"README"}
+    pages = {f"{PAGES}/{name}.html" for name in runbooks | {"index"}}
+    assert {name for name in files if name.startswith("exporter/") and not name.endswith(".pyc")} == modules | pages
 
 
 def test_dependencies_are_the_pinned_ones(installed):
@@ -308,10 +317,12 @@ def test_the_container_runs_as_any_user_with_a_key_file(image, tmp_path):
         command = (f"--web.listen-address={address}", f"--telnyx.base-url={api}")
         with running(image, *command, "--telnyx.api-key-file=/run/secrets/key", flags=flags) as name:
             metrics = get(f"http://{address}/metrics")
+            runbook = get(f"http://{address}/runbooks/TelnyxApiDown")
             status = podman("exec", name, "cat", "/proc/1/status")
             exposed = logs(name) + metrics + get(f"http://{address}/") + podman("inspect", name)
             exposed += podman("exec", name, "cat", "/proc/1/cmdline", "/proc/1/environ")
     assert "\ntelnyx_up 1.0\n" in metrics
+    assert "<title>TelnyxApiDown - Telnyx exporter</title>" in runbook
     assert metrics.count("\ntelnyx_connection_active{") == 3
     assert re.search(r"^Uid:(\t4711){4}$", status, re.MULTILINE)
     assert KEY not in exposed

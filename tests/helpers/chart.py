@@ -17,6 +17,9 @@ OLDEST = re.search(r'^kubeVersion: ">=([\d.]+)-0"', (CHART / "Chart.yaml").read_
 OLDEST_FOR_SHARDS = "1.28.0"
 """The first version of Kubernetes that labels a pod with its index."""
 
+RUNBOOKS = "http://localhost:10142/runbooks"
+"""The base of the links to runbooks in the rules and dashboards of the repository, which the chart replaces."""
+
 SECRET = {"apiKey": {"existingSecret": "telnyx"}}
 SECRETS = {"apiKeys": {"existingSecret": "telnyx-accounts"}}
 SHARDS = {**SECRETS, "shards": 3}

@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 import yaml
-from chart import EVERYTHING, OPERATOR, ROOT, SECRET, object_of_kind, render, render_error
+from chart import EVERYTHING, OPERATOR, ROOT, RUNBOOKS, SECRET, SECRETS, object_of_kind, render, render_error
 from programs import find_program
 
 RULES = (ROOT / "prometheus" / "rules" / "telnyx.rules.yaml").read_text()
@@ -63,24 +63,59 @@ def check(spec, folder):
 
 
 def test_rules_match_the_repository(tmp_path):
-    """By default the rules are those of the repository, including braces, and `promtool check rules` accepts them."""
-    spec = rules_of(grafanaUrl="http://localhost:3000")
+    """Without other links, the rules are those of the repository, and `promtool check rules` accepts them."""
+    spec = rules_of(grafanaUrl="http://localhost:3000", runbookUrl=RUNBOOKS)
     assert spec == yaml.safe_load(RULES)
     assert check(spec, tmp_path) == len(GROUP["rules"])
 
 
 def test_runbook_url_can_be_changed():
     """`runbookUrl` changes the runbook link of each alert, and nothing else."""
-    expected = RULES.replace("{{ $externalURL }}/user/runbooks", "https://wiki.example/telnyx")
+    expected = RULES.replace(RUNBOOKS, "https://wiki.example/telnyx")
     assert rules_of(runbookUrl="https://wiki.example/telnyx") == without_dashboards(yaml.safe_load(expected))
     assert expected.count("https://wiki.example/telnyx/Telnyx") == RULES.count("runbook_url: ")
+
+
+@pytest.mark.parametrize(
+    ("values", "url"),
+    [
+        ({}, "http://here-telnyx-exporter.there.svc:10142"),
+        ({"service": {"port": 8080}, "namespaceOverride": "other"}, "http://here-telnyx-exporter.other.svc:8080"),
+        ({**SECRETS, "apiKey": {}, "shards": 3}, "http://here-telnyx-exporter.there.svc:10142"),
+        ({"settings": {"web.route-prefix": "/in/"}}, "http://here-telnyx-exporter.there.svc:10142/in"),
+        ({"webConfig": {"existingSecret": "web", "tls": True}}, "https://here-telnyx-exporter.there.svc:10142"),
+        ({"settings": {"web.external-url": "https://x.example//"}}, "https://x.example"),
+        ({"settings": {"web.external-url": "https://x.example/a", "web.route-prefix": "/"}}, "https://x.example/a"),
+    ],
+    ids=["default", "port and namespace", "shards", "prefix", "TLS", "external URL", "external URL with a path"],
+)
+def test_alerts_and_dashboards_link_to_the_runbooks_of_the_exporter(values, url):
+    """By default, links lead to the exporter: at its external URL, or else through the Service that has the ports."""
+    documents = render({**SECRET, **OPERATOR, "dashboards": {"enabled": True}, **values})
+    spec = object_of_kind(documents, "PrometheusRule")["spec"]
+    expected = yaml.safe_load(RULES.replace(RUNBOOKS, f"{url}/runbooks"))
+    assert spec == without_dashboards(expected)
+    dashboards = [each["data"] for each in documents if each["kind"] == "ConfigMap"]
+    assert dashboards
+    for dashboard in dashboards:
+        assert f'"{url}/runbooks/${{__data.fields.alertname:percentencode}}"' in str(dashboard)
+        assert RUNBOOKS not in str(dashboard)
+
+
+@pytest.mark.parametrize(
+    "url", ["x.example", "https://x.example/'", 'https://x.example/"', "https://x/{{a}}", "https://x/ a"]
+)
+def test_external_url_that_breaks_links_is_rejected(url):
+    """An external URL that is none, or that would break the rules or dashboards, is rejected."""
+    error = render_error({**SECRET, "prometheusRule": {"enabled": True}, "settings": {"web.external-url": url}})
+    assert "settings.web.external-url must be an http or https URL such as https://example.com/telnyx" in error
 
 
 def test_grafana_url_can_be_changed():
     """Alerts link to dashboards at `grafanaUrl`. Without it, alerts have no dashboard link."""
     expected = RULES.replace("http://localhost:3000", "https://grafana.example/telnyx")
-    assert rules_of(grafanaUrl="https://grafana.example/telnyx") == yaml.safe_load(expected)
-    assert rules_of() == without_dashboards(yaml.safe_load(RULES))
+    assert rules_of(grafanaUrl="https://grafana.example/telnyx", runbookUrl=RUNBOOKS) == yaml.safe_load(expected)
+    assert rules_of(runbookUrl=RUNBOOKS) == without_dashboards(yaml.safe_load(RULES))
     assert "localhost" not in str(rules_of())
 
 
@@ -188,7 +223,7 @@ def test_changed_threshold_is_used(tmp_path):
 def test_own_rules_come_between_recording_rules_and_alerts():
     """Own rules see what is recorded, and alerts see what they record. They are no templates of Helm."""
     own = EVERYTHING["prometheusRule"]["rules"]
-    (group,) = rules_of(rules=own)["groups"]
+    (group,) = rules_of(rules=own, runbookUrl=RUNBOOKS)["groups"]
     alerts = [rule for rule in without_dashboards(yaml.safe_load(RULES))["groups"][0]["rules"] if "alert" in rule]
     assert group["rules"] == [*RECORDS, *own, *alerts]
 

@@ -122,6 +122,13 @@ def test_code_and_tables_scroll(render):
     assert re.search(r'<div class="table" tabindex="0">\n<table>.*</table>\n</div>', html, re.DOTALL)
 
 
+def test_flags_stay_in_one_line(render):
+    """A line does not end between the dashes of a flag, unless the code is longer than the line."""
+    html = body(render(f"`--demo`, `a--b`, `--{'x' * 40}`"))
+    assert html.count('<code class="flag">') == 1
+    assert '<code class="flag">--demo</code>, <code>a--b</code>, <code>--xx' in html
+
+
 def test_folder_without_runbooks_is_rejected(tmp_path):
     """If there is no runbook beside the introduction, the error names the folder."""
     (tmp_path / "README.md").write_text("# Runbooks\n\nIntroduction.\n")

@@ -72,6 +72,22 @@ annotations:
 {{- with index .Values.settings "web.route-prefix" | default $path | toString | trimAll "/" }}/{{ . }}{{ end }}
 {{- end }}
 
+{{- /*
+The URL of the runbooks: your own, or those that the exporter serves at its external URL, or else through the Service. It
+becomes part of YAML, JSON and templates of Prometheus, so it has none of their special characters.
+*/}}
+{{- define "telnyx-exporter.runbookUrl" -}}
+{{- $external := index .Values.settings "web.external-url" | default "" | toString }}
+{{- $external = regexReplaceAll "/+$" $external "" }}
+{{- if not (regexMatch "^(https?://[^\\s\"'\\\\{}]+)?$" $external) }}
+{{- fail "settings.web.external-url must be an http or https URL such as https://example.com/telnyx: alerts and dashboards link to the runbooks there" }}
+{{- end }}
+{{- $scheme := .Values.webConfig.tls | ternary "https" "http" }}
+{{- $host := printf "%s.%s.svc:%d" (include "telnyx-exporter.fullname" .) (include "telnyx-exporter.namespace" .) (int .Values.service.port) }}
+{{- $service := printf "%s://%s%s" $scheme $host (include "telnyx-exporter.prefix" .) }}
+{{- .Values.prometheusRule.runbookUrl | default (printf "%s/runbooks" ($external | default $service)) }}
+{{- end }}
+
 {{- define "telnyx-exporter.metricsPath" -}}
 {{- include "telnyx-exporter.prefix" . }}/{{ index .Values.settings "web.telemetry-path" | default "metrics" | toString | trimPrefix "/" }}
 {{- end }}

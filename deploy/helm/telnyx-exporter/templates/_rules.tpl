@@ -4,10 +4,7 @@ field that it sets. The comment "# threshold" in an expression marks its thresho
 */}}
 {{- define "telnyx-exporter.rules" -}}
 {{- $values := .Values.prometheusRule }}
-{{- $text := .Files.Get "files/telnyx.rules.yaml" }}
-{{- with $values.runbookUrl }}
-{{- $text = $text | replace "{{ $externalURL }}/user/runbooks" . }}
-{{- end }}
+{{- $text := .Files.Get "files/telnyx.rules.yaml" | replace "http://localhost:10142/runbooks" (include "telnyx-exporter.runbookUrl" .) }}
 {{- with $values.grafanaUrl }}
 {{- $text = $text | replace "http://localhost:3000" . }}
 {{- end }}
