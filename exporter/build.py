@@ -30,7 +30,7 @@ BUILD_INFO = {
     "os": sys.platform,
     "arch": _GO_ARCHITECTURES.get(_machine, _machine),
 }
-"""The labels of `telnyx_exporter_build_info` and the fields of the first log line, named as in Prometheus's programs."""
+"""Labels of `telnyx_exporter_build_info` and fields of the first log line, named as in Prometheus's programs."""
 
 VERSION_TEXT = f"""\
 {PROGRAM}, version {__version__} (revision: {REVISION})

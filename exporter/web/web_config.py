@@ -48,7 +48,7 @@ _log = structlog.get_logger()
 def _check_headers(headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if name not in _HEADERS:
-            raise ValueError(f'header "{name}" is not supported; use {", ".join(_HEADERS)}')
+            raise ValueError(f'HTTP header "{name}" can not be configured; use {", ".join(_HEADERS)}')
         if value and _HEADERS[name] and value not in _HEADERS[name]:
             raise ValueError(f"invalid value for {name}: must be {' or '.join(_HEADERS[name])}")
         if not value.isascii() or not value.isprintable():

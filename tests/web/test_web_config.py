@@ -216,7 +216,7 @@ BAD = {
     ),
     "other header": (
         "http_server_config:\n  headers:\n    Content-Type: foo\n",
-        f'http_server_config.headers: header "Content-Type" is not supported; use {HEADERS}',
+        f'http_server_config.headers: HTTP header "Content-Type" can not be configured; use {HEADERS}',
     ),
     "header value": (
         "http_server_config:\n  headers:\n    X-Frame-Options: foo\n",
