@@ -15,6 +15,7 @@ from certificates import authority, identity, write
 from cryptography import x509
 from programs import ALL_COLLECTORS, exporter, find_program, get, get_json, prometheus, serve_api, wait_until
 from quick_rules import quick_config
+from runbook_log import JOURNAL, unknown_messages
 from runbook_shell import Shell
 from runbooks import RUNBOOKS, steps
 
@@ -66,6 +67,7 @@ STAND_INS = {
         f"get secret {secret} -o jsonpath={{.data.{name}}}": b64encode(KEY.encode()).decode()
         for secret, name in (("telnyx", "api-key"), ("telnyx-accounts", "acme"))
     },
+    "journalctl": {"-u telnyx-exporter": JOURNAL},
 }
 """The programs that runbooks use on other machines, with their command lines and what these print."""
 
@@ -142,7 +144,8 @@ def stack(tmp_path_factory):
         }
         lines = [f'connect-to = "{name}:127.0.0.1:{port}"' for name, port in ports.items()]
         curlrc = "\n".join([*lines, f'cacert = "{folder / "ca.pem"}"\n'])
-        yield SimpleNamespace(account=account, url=url, curlrc=curlrc)
+        variables = {"TELNYX_BASE_URL": api_url, "TELNYX_EXPORTER_TELNYX__CA_FILE": str(folder / "ca.pem")}
+        yield SimpleNamespace(account=account, url=url, curlrc=curlrc, variables=variables)
 
 
 @pytest.fixture
@@ -151,7 +154,7 @@ def shell(stack, tmp_path):
     stack.account.update(EXAMPLE_ID, **FAULTY)
     (tmp_path / ".curlrc").write_text(stack.curlrc)
     (tmp_path / ".env").write_text(f"TELNYX_API_KEY={KEY}\n")
-    with Shell(tmp_path, STAND_INS, f"{KEY}\n", TELNYX_API_KEY=KEY) as shell:
+    with Shell(tmp_path, STAND_INS, f"{KEY}\n", TELNYX_API_KEY=KEY, **stack.variables) as shell:
         yield shell
 
 
@@ -206,3 +209,9 @@ def test_a_runbook_works_as_it_is_written(stack, shell, page):
     for step in found:
         if problem := problem_with(stack, shell, step):
             pytest.fail(f"{page.name}, block {step.number}:\n{step.command}\n{problem}", pytrace=False)
+
+
+@pytest.mark.parametrize("text", [JOURNAL, *(page.read_text() for page in RUNBOOKS)], ids=["journal", *(page.stem for page in RUNBOOKS)])
+def test_log_lines_in_runbooks_exist(text):
+    """The exporter logs each message that a runbook quotes, and those of the journal in these tests."""
+    assert unknown_messages(text) == []
