@@ -6,7 +6,8 @@ from exporter.sandbox.resources import CONNECTIONS
 from exporter.sandbox.rows import iso_time, merge
 
 WITH_OBJECTS = (*CONNECTIONS, "/outbound_voice_profiles", "/telephony_credentials")
-FIELDS = {path: {"active": False, "outbound": {"channel_limit": 7}, "tags": ["x"]} for path in CONNECTIONS} | {
+ANY_CONNECTION = {"active": False, "tags": ["x"], "inbound": {"channel_limit": 9}, "outbound": {"channel_limit": 7}}
+FIELDS = dict.fromkeys(CONNECTIONS, ANY_CONNECTION) | {
     "/outbound_voice_profiles": {"enabled": False, "daily_spend_limit": "5.00", "max_destination_rate": 1},
     "/telephony_credentials": {"expires_at": "2030-01-01T00:00:00Z", "name": "x"},
 }
