@@ -226,6 +226,14 @@ def problem_with(stack, shell, page, step):
     return problem
 
 
+@pytest.mark.parametrize("path", [f"credential_connections/{EXAMPLE_ID}", "audit_events?page[size]=250"])
+def test_responses_of_the_api_contain_secrets(shell, path):
+    """A whole response contains a password, as Telnyx's do, so these tests notice a runbook that prints one."""
+    (shell.home / ".telnyx.curl").write_text(CURL_CONFIG)
+    _, output, _ = shell.run(f'curl -K ~/.telnyx.curl "https://api.telnyx.com/v2/{path}"')
+    assert FAULTY["password"] in output
+
+
 @pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
 def test_a_runbook_works_as_it_is_written(stack, shell, page):
     """Each block of a runbook can be pasted and prints what the list after it says. The first one exports variables."""
