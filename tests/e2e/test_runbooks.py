@@ -15,6 +15,7 @@ from certificates import authority, identity, write
 from cryptography import x509
 from programs import ALL_COLLECTORS, exporter, find_program, get, get_json, prometheus, serve_api, wait_until
 from quick_rules import quick_config
+from runbook_log import JOURNAL, unknown_messages
 from runbook_shell import Shell
 from runbooks import RUNBOOKS, steps
 
@@ -61,7 +62,21 @@ FAULTY = {
 DISABLED = ("TelnyxConnectionBecameDisabled", "TelnyxConnectionDisabled")
 """The runbooks that begin with a disabled connection."""
 HISTORY = dt.timedelta(hours=3)
-WITHOUT_RESULT = {}
+WITHOUT_RESULT = {
+    "TelnyxApiDown": "no refresh fails",
+    "TelnyxCollectorFailing": "no collector fails",
+    "TelnyxConnectionsMalformed": "the exporter decodes all rows",
+    "TelnyxConnectionsMissing": "the sandbox's lists are complete",
+    "TelnyxConnectionsNearAccountLimit": "the account gains no connections",
+    "TelnyxExporterClientsRefused": "the exporter refuses nobody",
+    "TelnyxExporterDown": "the exporter runs",
+    "TelnyxKeyRejected": "the key works",
+    "TelnyxNoAccounts": "the exporter has one key",
+    "TelnyxRateLimited": "the sandbox has no rate limit",
+    "TelnyxShardMissing": "there are no shards",
+    "TelnyxShardsDisagree": "there are no shards",
+    "TelnyxSpendBlocked": "no product is blocked, and the spend doesn't grow",
+}
 """The runbooks whose queries may all have no result here, with the reason. In others, each query has one."""
 PATIENCE = 10.0
 """Seconds until Prometheus has seen the last change of the account."""
@@ -72,6 +87,7 @@ STAND_INS = {
         f"get secret {secret} -o jsonpath={{.data.{name}}}": b64encode(KEY.encode()).decode()
         for secret, name in (("telnyx", "api-key"), ("telnyx-accounts", "acme"))
     },
+    "journalctl": {"-u telnyx-exporter": JOURNAL},
 }
 """The programs that runbooks use on other machines, with their command lines and what these print."""
 
@@ -150,7 +166,8 @@ def stack(tmp_path_factory):
         }
         lines = [f'connect-to = "{name}:127.0.0.1:{port}"' for name, port in ports.items()]
         curlrc = "\n".join([*lines, f'cacert = "{folder / "ca.pem"}"\n'])
-        yield SimpleNamespace(account=account, url=url, curlrc=curlrc)
+        variables = {"TELNYX_BASE_URL": api_url, "TELNYX_EXPORTER_TELNYX__CA_FILE": str(folder / "ca.pem")}
+        yield SimpleNamespace(account=account, url=url, curlrc=curlrc, variables=variables)
 
 
 @pytest.fixture
@@ -158,7 +175,7 @@ def shell(stack, tmp_path):
     """Start a shell on whose machine Telnyx, the exporter and Prometheus have their usual addresses."""
     (tmp_path / ".curlrc").write_text(stack.curlrc)
     (tmp_path / ".env").write_text(f"TELNYX_API_KEY={KEY}\n")
-    with Shell(tmp_path, STAND_INS, f"{KEY}\n", TELNYX_API_KEY=KEY) as shell:
+    with Shell(tmp_path, STAND_INS, f"{KEY}\n", TELNYX_API_KEY=KEY, **stack.variables) as shell:
         yield shell
 
 
@@ -209,6 +226,14 @@ def problem_with(stack, shell, page, step):
     return problem
 
 
+@pytest.mark.parametrize("path", [f"credential_connections/{EXAMPLE_ID}", "audit_events?page[size]=250"])
+def test_responses_of_the_api_contain_secrets(shell, path):
+    """A whole response contains a password, as Telnyx's do, so these tests notice a runbook that prints one."""
+    (shell.home / ".telnyx.curl").write_text(CURL_CONFIG)
+    _, output, _ = shell.run(f'curl -K ~/.telnyx.curl "https://api.telnyx.com/v2/{path}"')
+    assert FAULTY["password"] in output
+
+
 @pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
 def test_a_runbook_works_as_it_is_written(stack, shell, page):
     """Each block of a runbook can be pasted and prints what the list after it says. The first one exports variables."""
@@ -221,3 +246,14 @@ def test_a_runbook_works_as_it_is_written(stack, shell, page):
     for step in found:
         if problem := problem_with(stack, shell, page, step):
             pytest.fail(f"{page.name}, block {step.number}:\n{step.command}\n{problem}", pytrace=False)
+
+
+def test_log_lines_exist():
+    """The exporter logs each message of the journal that these tests use."""
+    assert unknown_messages(JOURNAL) == []
+
+
+@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
+def test_log_lines_in_runbooks_exist(page):
+    """The exporter logs each message that a runbook quotes."""
+    assert unknown_messages(page.read_text()) == []

@@ -3,6 +3,7 @@
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from programs import START_TIMEOUT, find_program
@@ -23,6 +24,7 @@ _PROGRAMS = (
     "sed",
     "sort",
     "stat",
+    "tail",
 )
 """The programs that are the real ones."""
 _RECORD = 'printf "%s\\n" "${0##*/} $*" >>"$COMMANDS"\n'
@@ -45,6 +47,7 @@ class Shell:
         programs.mkdir()
         for name in _PROGRAMS:
             self._write(programs / name, f'exec {find_program(name)} "$@"')
+        self._write(programs / "telnyx-exporter", f'exec {sys.executable} -m exporter "$@"')
         for name, outputs in stand_ins.items():
             cases = [f"{shlex.quote(line)}) printf %s {shlex.quote(text)};;" for line, text in outputs.items()]
             unknown = '*) echo "unexpected: ${0##*/} $*" >&2; exit 64'

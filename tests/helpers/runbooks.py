@@ -52,7 +52,7 @@ class Step:
         text = "".join(output.split())
         if not text:
             return "no output" in self.patterns or not self.patterns
-        patterns = [_expression("".join(pattern.split())) for pattern in self.patterns if pattern != "no output"]
+        patterns = [_expression(pattern) for pattern in self.patterns if pattern != "no output"]
         return bool(patterns) and re.fullmatch(f"(?:{'|'.join(patterns)})+", text, re.DOTALL) is not None
 
     def accepts_result(self, series):
@@ -79,17 +79,22 @@ def steps(page):
 
 
 def _expression(pattern):
-    """Return the regular expression for a pattern without white space."""
+    """Return the regular expression for a pattern. It has no white space."""
     parts, end = [], 0
     for match in _TOKEN.finditer(pattern):
         anything, number, _ = match.groups()
-        parts += [re.escape(pattern[end : match.start()]), ".*?" if anything else _NUMBER if number else ".*?"]
+        parts += [_literal(pattern[end : match.start()]), ".*?" if anything else _NUMBER if number else ".*?"]
         end = match.end()
-    return "".join([*parts, re.escape(pattern[end:])])
+    return "".join([*parts, _literal(pattern[end:])])
+
+
+def _literal(text):
+    return re.escape("".join(text.split()))
 
 
 def _is_series(pattern, labels, value):
     expected, _, number = pattern.rpartition("} ")
     if not re.fullmatch(_expression(number), value):
         return False
-    return all(re.fullmatch(_expression(text), labels.get(name, "")) for name, text in _LABEL.findall(expected))
+    found = {name: "".join(text.split()) for name, text in labels.items()}
+    return all(re.fullmatch(_expression(text), found.get(name, "")) for name, text in _LABEL.findall(expected))
