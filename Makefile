@@ -39,5 +39,5 @@ rules: export GRAFANA := $(GRAFANA)
 rules: ## Write rules and dashboards to build/ with links to your exporter and Grafana: RUNBOOKS=URL GRAFANA=URL.
 	@$(PYTHON) deploy/links.py
 
-demo: ## Run the exporter with generated connections on http://localhost:10142/.
+demo: ## Run the exporter with a simulated account on http://localhost:10142/.
 	$(BIN)/telnyx-exporter --demo

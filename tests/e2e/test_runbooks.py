@@ -21,10 +21,11 @@ from runbooks import RUNBOOKS, steps
 
 from exporter.collectors.registry import COLLECTORS
 from exporter.sandbox import Account, create_app
-from exporter.sandbox.fields.connections import EXAMPLE_ID
 from exporter.sandbox.resources import RESOURCES
 
 KEY = "KEY-canary-0123456789"
+EXAMPLE_ID = "1381893374499453584"
+"""The connection of the sandbox that README and runbooks use in their examples."""
 CURL_CONFIG = f"""\
 header = "Authorization: Bearer {KEY}"
 header = "Content-Type: application/json"

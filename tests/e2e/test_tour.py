@@ -68,7 +68,7 @@ def test_the_alert_of_the_tour_fires_and_ends(tour):
     page = shell.run(f"curl -sf {alert['runbook_url']}")
     assert re.search(rf"<h1[^>]*>{ALERT}</h1>", page)
     dashboard = urllib.request.Request(alert["dashboard_url"])
-    assert dashboard.selector.startswith("/d/telnyx-connection?var-connection=1371648712086751498&")
+    assert dashboard.selector.startswith("/d/telnyx-connection?var-connection=1381893374499453584&")
     assert "telnyx-connection" in {dashboard["uid"] for dashboard in DASHBOARDS.values()}
 
     assert shell.run(commands.enable) == "true\n"

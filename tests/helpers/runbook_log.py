@@ -6,21 +6,21 @@ from pathlib import Path
 _FIELDS = """\
 level=info msg=listening page=http://localhost:10142/ metrics=http://localhost:10142/metrics
 level=warning msg="refresh failed" collector=balance reason=forbidden error="HTTP status 403" advice="Allow the user"
-level=warning msg="request failed" collector=registrations connection_id=1371648712086751498 reason=timeout error=.
-level=warning msg="row left out, it can't be decoded" collector=credential-connections id=1371648712086751498 problem=x
+level=warning msg="request failed" collector=registrations connection_id=1381893374499453584 reason=timeout error=.
+level=warning msg="row left out because it can't be decoded" collector=credential-connections id=1381893374499453584 problem=x
 level=warning msg="more rows left out" collector=credential-connections more=5
 level=warning msg="API key file is unusable" account=emea file=/keys/emea problem="is empty"
-level=warning msg="API key file is unusable, keeping the last key" file=/keys/key problem="is empty"
+level=warning msg="API key file is unusable, keeping the previous key" file=/keys/key problem="is empty"
 level=warning msg="API key file is ignored because of its name" file="/keys/a b" problem="must have"
 level=info msg="API key files changed" removed="apac, emea" accounts=0
 level=warning msg="no API key file matches" pattern=/keys/*
 level=warning msg="API key files can't be read, keeping the accounts" problem="/keys can't be listed: Permission denied"
 level=warning msg="configuration is invalid, keeping the previous one" source=settings problem="must be a duration"
 level=warning msg="web configuration is invalid, keeping the previous one" file=/etc/web.yml problem="unknown field"
-level=warning msg="request refused" reason=wrong_credentials client=192.0.2.7
-level=warning msg="request refused" reason=wrong_credentials count=118 seconds=60.0
-level=warning msg="connection closed" reason=request_timeout client=192.0.2.7
-level=warning msg="TLS handshake failed" reason=rejected_by_client client=192.0.2.8 detail=TLSV1_ALERT_UNKNOWN_CA
+level=warning msg="client request refused" reason=wrong_credentials client=192.0.2.7
+level=warning msg="client request refused" reason=wrong_credentials count=118 seconds=60.0
+level=warning msg="client connection closed" reason=request_timeout client=192.0.2.7
+level=warning msg="client TLS handshake failed" reason=rejected_by_client client=192.0.2.8 detail=TLSV1_ALERT_UNKNOWN_CA
 level=info msg=stopping
 """
 JOURNAL = "".join(

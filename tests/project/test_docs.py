@@ -52,6 +52,13 @@ def test_links_have_a_target(document):
 
 
 @each_document
+def test_sections_that_a_document_names_exist(document):
+    """If a document names a section of another one without a link, both exist."""
+    for name, section in re.findall(r"(docs/[\w.]+\.md),\s+section\s+\*([^*]+)\*", prose(document)):
+        assert re.search(rf"^#+ {re.escape(section)}$", (ROOT / name).read_text(), re.MULTILINE), (name, section)
+
+
+@each_document
 def test_settings_in_documents_exist(document):
     """Every flag and variable in a document exists."""
     text = document.read_text()

@@ -12,7 +12,6 @@ from exporter.sandbox.rows import (
     SUBDOMAIN,
     TRUNK,
     WEBHOOKS,
-    Draft,
     Fields,
     draw,
     every,
@@ -96,19 +95,9 @@ _ENDPOINT: Fields = {
 }
 """The fields of connections to servers with a fixed address."""
 
-EXAMPLE_ID = "1371648712086751498"
-"""The id of a credential connection that README and runbooks use in their examples."""
-_EXAMPLE_INDEX = 16  # in the default account, the ids before and after it are lower and higher
-
-
-def _id(draft: Draft) -> str:
-    return EXAMPLE_ID if draft.index == _EXAMPLE_INDEX else draft.id
-
-
 CREDENTIAL: Fields = merge(
     merge(_SIP, _LOGIN | _REGISTRATION),
     {
-        "id": _id,
         "record_type": ("credential_connection",),
         "conversation_persistence": ONE_IN_FOUR,
         "third_party_control_enabled": ONE_IN_FOUR,

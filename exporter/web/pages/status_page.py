@@ -88,11 +88,13 @@ def _failure(state: CollectorState) -> str:
     error = state.entry.error
     cause = error if isinstance(error, TelnyxError) else Internal()
     name = f"{state.account} {state.name}" if state.account else state.name
-    when = "in" if state.account else "at the first scrape after"
+    when = f"in {state.seconds_until_refresh:.0f} s"
+    if not state.account:
+        when = f"at the first scrape {when} or later"
     return (
         f"<p><b>{escape(name)}</b>: {escape(cause.reason)} ({escape(str(cause))})</p>"
         f"<p>{escape(cause.advice)}</p>"
-        f"<p>Next attempt: {when} {state.seconds_until_refresh:.0f} s.</p>"
+        f"<p>Next attempt: {when}.</p>"
     )
 
 

@@ -7,7 +7,6 @@ from connections import decode_page
 from sandbox_client import fields_of, get
 
 from exporter.sandbox import Account
-from exporter.sandbox.fields.connections import EXAMPLE_ID
 from exporter.telnyx.lists.pages import UnreadableRow
 
 ALERTS = Path(__file__).parents[3] / "docs" / "alerts.md"
@@ -165,10 +164,3 @@ def test_logins_are_unique():
 def test_enumerations_are_complete(path, name, values):
     """Every value that the API documents for a field occurs."""
     assert {fields_of(row)[name] for row in Account(500, step=0)[path].rows} == values
-
-
-def test_the_example_of_the_documents_exists():
-    """The default account has the credential connection of README and runbooks. Its ids ascend."""
-    ids = [row["id"] for row in Account(step=0).rows]
-    assert EXAMPLE_ID in ids
-    assert ids == sorted(ids)

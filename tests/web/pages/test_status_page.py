@@ -75,7 +75,7 @@ def row(rows, last, name="credential-connections"):
 
 
 NAME = "credential-connections"
-NEXT = "Next attempt: at the first scrape after 47 s."
+NEXT = "Next attempt: at the first scrape in 47 s or later."
 NOT_YET = row("unknown", "not yet, or expired: the next scrape refreshes it")
 FAILED = row("unknown", "never, or expired")
 REFRESHED = row("55", "2018-02-02 22:25:27 UTC, 12 s ago")
