@@ -1,13 +1,13 @@
 """The links of real alerts, followed as a person does who has no password."""
 
 import json
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urldefrag, urljoin
 
 import bcrypt
 import pytest
+from html_page import Page
 from link_files import make_rules
 from programs import exporter, get, get_json, prometheus
 
@@ -16,25 +16,6 @@ WEB_CONFIG = {
     "basic_auth_users": {"alice": bcrypt.hashpw(b"password", bcrypt.gensalt(4)).decode()},
     "rate_limit": {"interval": "1h", "burst": 1},
 }
-
-
-class Page(HTMLParser):
-    """Extracts the title, the heading, the links and the IDs of a page."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.links, self.ids, self.texts, self._open = [], [], {}, ""
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        """Record the link or the ID of an element."""
-        self._open, attrs = tag, dict(attrs)
-        self.links += [attrs["href"]] if "href" in attrs else []
-        self.ids += [attrs["id"]] if "id" in attrs else []
-
-    def handle_data(self, data):
-        """Record the first text of each kind of element."""
-        self.texts.setdefault(self._open, data)
 
 
 @pytest.fixture(scope="module", params=["", "/telnyx"], ids=["no prefix", "prefix"])
@@ -62,9 +43,9 @@ def test_link_of_every_alert_leads_to_its_runbook(server, alerts):
     assert len(alerts) == len(list((ROOT / "docs" / "runbooks").glob("Telnyx*.md")))
     for name, annotations in alerts.items():
         page = Page(get(annotations["runbook_url"]))
-        assert page.texts["title"] == f"{name} - Telnyx exporter"
-        assert page.texts["h1"] == name
-        assert annotations["summary"].rstrip(".") in page.texts["p"]
+        assert page.first_text("title") == f"{name} - Telnyx exporter"
+        assert page.first_text("h1") == name
+        assert annotations["summary"].rstrip(".") in page.first_text("p")
 
 
 def test_every_internal_link_leads_somewhere(server):
@@ -76,7 +57,7 @@ def test_every_internal_link_leads_somewhere(server):
         if url in pages:
             continue
         pages[url] = Page(get(url))
-        for link in pages[url].links:
+        for link in pages[url].targets:
             target, fragment = urldefrag(urljoin(url, link))
             if target.startswith(index):
                 anchors += [(target, fragment)] if fragment else []

@@ -187,7 +187,7 @@ def problem_with_command(stack, shell, step):
     for secret in (KEY, *secrets(rows)):
         if secret in output + commands:
             return f"shows a secret: {secret}\n{output}{commands}"
-    if status != "0":
+    if status:
         return f"exit status {status}, output:\n{output}"
     return None if step.accepts_output(output) else f"undocumented output:\n{output}"
 

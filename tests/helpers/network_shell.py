@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from programs import START_TIMEOUT, find_program
+from programs import find_program
+from shell_session import ShellSession
 
 _NAMESPACES = ("--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--map-root-user")
-_LOOP = 'ip link set lo up; while read -r script; do . "$script" >"$script.out" 2>&1 </dev/null; echo $?; done'
 
 
 class NetworkShell:
@@ -31,39 +31,22 @@ class NetworkShell:
         if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
             pytest.skip("can't create a network namespace")
         variables = {"PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder), **environment}
-        self._process = subprocess.Popen(
-            [*command, find_program("bash"), "-c", _LOOP],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=folder,
-            env=variables,
-            text=True,
-        )
+        self._session = ShellSession(folder, variables, prefix=command, setup="ip link set lo up; ")
 
     def run(self, command):
         """Run a command and return its output. It must succeed."""
-        script = self._send(command)
-        assert self._process.stdout.readline() == "0\n", script.with_suffix(".out").read_text()
-        return script.with_suffix(".out").read_text()
+        status, output = self._session.run(command)
+        assert status == 0, output.read_text()
+        return output.read_text()
 
     def start(self, command):
         """Start a command that runs until the session ends, and return the file with its output."""
-        script = self._send(f"({command.rstrip()}) &\n")
-        assert self._process.stdout.readline() == "0\n"
-        return script.with_suffix(".out")
-
-    def _send(self, command):
-        self._number += 1
-        script = self._folder / f"command-{self._number}"
-        script.write_text(command)
-        self._process.stdin.write(f"{script}\n")
-        self._process.stdin.flush()
-        return script
+        status, output = self._session.run(f"({command.rstrip()}) &\n")
+        assert status == 0
+        return output
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait(START_TIMEOUT)
+        self._session.close()

@@ -2,11 +2,11 @@
 
 import shlex
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
-from programs import START_TIMEOUT, find_program
+from programs import find_program
+from shell_session import ShellSession
 
 _PROGRAMS = (
     "base64",
@@ -28,7 +28,6 @@ _PROGRAMS = (
 )
 """The programs that are the real ones."""
 _RECORD = 'printf "%s\\n" "${0##*/} $*" >>"$COMMANDS"\n'
-_LOOP = 'while read -r block; do . "$block" >"$block.out" 2>&1 <stdin; echo $?; done'
 
 
 class Shell:
@@ -53,32 +52,19 @@ class Shell:
             unknown = '*) echo "unexpected: ${0##*/} $*" >&2; exit 64'
             self._write(programs / name, "\n".join(['case "$*" in', *cases, unknown, "esac"]))
         variables = {"HOME": str(home), "PATH": str(programs), "COMMANDS": str(self._commands), "LC_ALL": "C.UTF-8"}
-        self._process = subprocess.Popen(
-            [shutil.which("bash"), "-o", "pipefail", "-c", _LOOP],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=home,
-            env=variables | environment,
-            text=True,
-        )
+        self._session = ShellSession(home, variables | environment, options=("-o", "pipefail"), stdin=home / "stdin")
 
     def run(self, command):
         """Run a command and return its exit status, its output, and the command lines of the programs."""
-        block = self.home / "block"
-        block.write_text(command)
         self._commands.write_text("")
-        self._process.stdin.write(f"{block}\n")
-        self._process.stdin.flush()
-        status = self._process.stdout.readline().strip()
-        return status, (self.home / "block.out").read_text(), self._commands.read_text()
+        status, output = self._session.run(command)
+        return status, output.read_text(), self._commands.read_text()
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait(START_TIMEOUT)
+        self._session.close()
 
     @staticmethod
     def _write(path, script):

@@ -3,10 +3,10 @@
 import re
 import runpy
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from html_page import Page
 
 from exporter.web.pages import status_page
 
@@ -14,43 +14,6 @@ ROOT = Path(__file__).parents[2]
 RENDERER = runpy.run_path(str(ROOT / "docs" / "runbook_pages.py"))
 PAGES = RENDERER["pages"]()
 RUNBOOKS = {path.stem: path.read_text() for path in (ROOT / "docs" / "runbooks").glob("*.md")}
-VOID = {"meta", "br", "hr"}
-
-
-class Page(HTMLParser):
-    """Extracts the elements of a page and its text, and checks that all elements are closed in the right order."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.elements, self.text, self._open = [], "", []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag, attrs):
-        """Record the start of an element."""
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        """Check the end of an element."""
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        """Record text outside of the head."""
-        if "head" not in self._open:
-            self.text += data
-
-    @property
-    def links(self):
-        """The targets of all links."""
-        return [attrs["href"] for tag, attrs in self.elements if tag == "a"]
-
-    @property
-    def ids(self):
-        """The IDs of all elements."""
-        return [attrs["id"] for _, attrs in self.elements if "id" in attrs]
 
 
 @pytest.fixture
@@ -76,7 +39,7 @@ def test_page_has_title_and_navigation(render):
     pages = render()
     assert body(pages) == '<h1 id="telnyxtest">TelnyxTest</h1>\n<p>The <code>summary</code>.</p>\n'
     assert "<title>TelnyxTest - Telnyx exporter</title>" in pages["TelnyxTest"]
-    assert Page(pages["TelnyxTest"]).links == ["../", "./", "./#all-runbooks"]
+    assert Page(pages["TelnyxTest"]).targets == ["../", "./", "./#all-runbooks"]
 
 
 def test_index_lists_all_runbooks(render):
@@ -139,7 +102,7 @@ def test_folder_without_runbooks_is_rejected(tmp_path):
 def test_every_runbook_has_a_page():
     """Each runbook has a page, and the index lists it."""
     assert PAGES.keys() == RUNBOOKS.keys() - {"README"} | {"index"}
-    assert set(Page(PAGES["index"]).links) >= PAGES.keys() - {"index"}
+    assert set(Page(PAGES["index"]).targets) >= PAGES.keys() - {"index"}
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -147,7 +110,7 @@ def test_internal_links_lead_to_pages_and_anchors(name):
     """Each link within the exporter leads to a page and a heading that exist, and IDs are unique."""
     page = Page(PAGES[name])
     assert len(set(page.ids)) == len(page.ids)
-    for link in page.links:
+    for link in page.targets:
         target, _, fragment = link.partition("#")
         if target == "../" or "://" in target:
             continue

@@ -1,8 +1,8 @@
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 from collectors import view_of
+from html_page import Page
 
 from exporter import __version__
 from exporter.account.cached_collector import CollectorState
@@ -12,35 +12,6 @@ from exporter.telnyx.errors import ConnectionFailed, TelnyxError, Unauthorized
 from exporter.web.pages.status_page import render_page
 
 VIEW = view_of(row_count=55, refreshed_at=1_517_610_327.521)  # 2018-02-02T22:25:27Z
-VOID = {"meta"}
-
-
-class Page(HTMLParser):
-    """Extracts the text, links and elements of a page, and checks that all elements are closed in the right order."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.text, self.links, self.elements, self._open = [], {}, [], []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag, attrs):
-        """Record the start of an element."""
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_endtag(self, tag):
-        """Check the end of an element."""
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        """Record text, and the target if it is the text of a link."""
-        if data.strip() and self._open[-1] != "style":
-            self.text.append(data)
-        if self._open and self._open[-1] == "a":
-            self.links[data] = self.elements[-1][1]["href"]
 
 
 def entry(view=VIEW, age=12.4, *, stale=False, error=None):
