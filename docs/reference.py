@@ -173,7 +173,7 @@ def _section(collector: Collector[Any], described: Collection[str]) -> Iterator[
         yield "Telnyx can't filter the list. The exporter rejects filters (`--telnyx.filter.*`) if the flag is set.\n"
     if collector.changes_to:
         moved = _labels(family.name for family in _families(collector) if family.name in described)
-        yield f"Instead of {_labels(collector.changes_to)}, it also exposes {moved}.\n"
+        yield f"It also exposes {moved}. {_labels(collector.changes_to)} then does not expose them.\n"
     yield from _tables([collector], lambda name: name not in described)
 
 

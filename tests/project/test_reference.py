@@ -146,8 +146,8 @@ It is off by default. Its default TTL is 5m.
 In the background, it sends 1 request for each connection, at most 2 per second (`--collector.registrations.rate`).
 It reads each connection once per TTL. If the rate is too low for that, it takes longer.
 Values expire after two such cycles.
-Instead of `credential-connections`, it also exposes `telnyx_connection_registered`, \
-`telnyx_connection_registration_status`, `telnyx_connection_registration_updated_timestamp_seconds`.
+It also exposes `telnyx_connection_registered`, `telnyx_connection_registration_status`, \
+`telnyx_connection_registration_updated_timestamp_seconds`. `credential-connections` then does not expose them.
 """
 
 
