@@ -7,7 +7,7 @@ _FIELDS = """\
 level=info msg=listening page=http://localhost:10142/ metrics=http://localhost:10142/metrics
 level=warning msg="refresh failed" collector=balance reason=forbidden error="HTTP status 403" advice="Allow the user"
 level=warning msg="request failed" collector=registrations connection_id=1381893374499453584 reason=timeout error=.
-level=warning msg="row left out because it can't be decoded" collector=credential-connections id=1381893374499453584 problem=x
+level=warning msg="row left out because it can't be decoded" collector=ip-connections id=1381893374499453584 problem=x
 level=warning msg="more rows left out" collector=credential-connections more=5
 level=warning msg="API key file is unusable" account=emea file=/keys/emea problem="is empty"
 level=warning msg="API key file is unusable, keeping the previous key" file=/keys/key problem="is empty"
