@@ -34,8 +34,8 @@ format: ## Format the code and fix what can be fixed automatically.
 generate: ## Update all generated files: metrics reference, settings, dashboards, golden files, runbook pages.
 	$(BIN)/python .ci/generate.py
 
-rules: export RUNBOOKS := $(RUNBOOKS)
-rules: export GRAFANA := $(GRAFANA)
+rules: override export RUNBOOKS := $(value RUNBOOKS)
+rules: override export GRAFANA := $(value GRAFANA)
 rules: ## Write rules and dashboards to build/ with links to your exporter and Grafana: RUNBOOKS=URL GRAFANA=URL.
 	@$(PYTHON) deploy/links.py
 

@@ -42,15 +42,15 @@ class BuildHook(BuildHookInterface[Any]):
         values |= _from_environment()
         for name, value in values.items():
             code = re.sub(f"^{name} = .*$", f'{name} = "{value}"', code, count=1, flags=re.MULTILINE)
+        pages = _render_pages(root) if self.target_name == "wheel" else {}
         self._folder = tempfile.mkdtemp()
         replacement = Path(self._folder, "build.py")
         replacement.write_text(code, "utf-8")
         build_data["force_include"][str(replacement)] = _MODULE
-        if self.target_name == "wheel":
-            for number, (name, page) in enumerate(_render_pages(root).items()):
-                file = Path(self._folder, f"{number}.html")
-                file.write_text(page, "utf-8")
-                build_data["force_include"][str(file)] = name
+        for number, (name, page) in enumerate(pages.items()):
+            file = Path(self._folder, f"{number}.html")
+            file.write_text(page, "utf-8")
+            build_data["force_include"][str(file)] = name
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002 -- the interface
         """Delete the temporary folder."""

@@ -38,9 +38,8 @@ def check_url(name: str, text: str) -> str:
 
 def replace_links(text: str, urls: dict[str, str]) -> str:
     """Return a file with links to these URLs."""
-    for name, url in urls.items():
-        text = text.replace(BASES[name][0], url)
-    return text
+    by_default = {default: urls.get(name, default) for name, (default, _) in BASES.items()}
+    return re.sub("|".join(map(re.escape, by_default)), lambda match: by_default[match[0]], text)
 
 
 def main(root: Path = ROOT) -> None:

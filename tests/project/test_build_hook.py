@@ -250,10 +250,17 @@ def test_editable_installation_writes_the_pages(folder, commit):
 
 
 @pytest.mark.parametrize("missing", ["docs/runbook_pages.py", "docs/runbooks", "docs/runbooks/README.md"])
-def test_build_without_runbooks_fails(folder, missing):
-    """If the runbooks or their renderer are missing, the build fails with one line, so no package lacks the pages."""
+def test_build_without_runbooks_fails(folder, tmp_path, monkeypatch, missing):
+    """If the runbooks or their renderer are missing, the build fails with one line, so no package lacks the pages.
+
+    It leaves no temporary files.
+    """
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     path = folder / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     result = run_build(folder, folder.parent / "out")
     assert result.returncode == 1
     assert re.fullmatch(r"can't render the runbooks: .*docs/.*\n", result.stderr)
+    assert list(temporary.iterdir()) == []

@@ -76,6 +76,15 @@ def test_runbook_url_can_be_changed():
     assert expected.count("https://wiki.example/telnyx/Telnyx") == RULES.count("runbook_url: ")
 
 
+def test_runbook_url_can_begin_with_the_default_of_grafana():
+    """`grafanaUrl` does not change `runbookUrl`."""
+    urls = {"runbookUrl": "http://localhost:3000/wiki", "grafanaUrl": "https://grafana.example"}
+    alerts = [rule for rule in rules_of(**urls)["groups"][0]["rules"] if "alert" in rule]
+    for alert in alerts:
+        assert alert["annotations"]["runbook_url"] == f"http://localhost:3000/wiki/{alert['alert']}"
+        assert alert["annotations"]["dashboard_url"].startswith("https://grafana.example/d/")
+
+
 @pytest.mark.parametrize(
     ("values", "url"),
     [
@@ -85,9 +94,19 @@ def test_runbook_url_can_be_changed():
         ({"settings": {"web.route-prefix": "/in/"}}, "http://here-telnyx-exporter.there.svc:10142/in"),
         ({"webConfig": {"existingSecret": "web", "tls": True}}, "https://here-telnyx-exporter.there.svc:10142"),
         ({"settings": {"web.external-url": "https://x.example//"}}, "https://x.example"),
+        ({"settings": {"web.external-url": "HTTPS://x.example"}}, "HTTPS://x.example"),
         ({"settings": {"web.external-url": "https://x.example/a", "web.route-prefix": "/"}}, "https://x.example/a"),
     ],
-    ids=["default", "port and namespace", "shards", "prefix", "TLS", "external URL", "external URL with a path"],
+    ids=[
+        "default",
+        "port and namespace",
+        "shards",
+        "prefix",
+        "TLS",
+        "external URL",
+        "scheme in capitals",
+        "external URL with a path",
+    ],
 )
 def test_alerts_and_dashboards_link_to_the_runbooks_of_the_exporter(values, url):
     """By default, links lead to the exporter: at its external URL, or else through the Service that has the ports."""

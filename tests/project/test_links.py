@@ -59,6 +59,14 @@ def test_each_link_is_optional(make, tmp_path, name):
     assert written(tmp_path) == (RULES, DASHBOARDS)
 
 
+def test_a_url_can_begin_with_the_default_of_another(make, tmp_path):
+    """The URL of the runbooks is not changed again if it begins with Grafana's default."""
+    make(f"RUNBOOKS={BASES['GRAFANA']}/wiki", "GRAFANA=https://g.example")
+    rules, _ = written(tmp_path)
+    assert rules.count(f'runbook_url: "{BASES["GRAFANA"]}/wiki/') == RULES.count("runbook_url: ")
+    assert rules.count("https://g.example/d/") == RULES.count(f"{BASES['GRAFANA']}/d/")
+
+
 def test_every_link_changes(make, tmp_path):
     """Each alert has both links, each table of alerts has one to the runbooks, and no default is left."""
     make("RUNBOOKS=https://r.example", "GRAFANA=https://g.example")
@@ -122,4 +130,17 @@ def test_invalid_url_is_one_line_and_writes_nothing(make, tmp_path):
     assert re.fullmatch(r"RUNBOOKS: must be an http or https URL such as https://\S+, without .+", message)
     assert all(line.startswith("make: ") for line in rest)
     assert "SECRET" not in result.stdout + result.stderr
+    assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize("in_environment", [False, True], ids=["argument", "environment"])
+@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize("reference", ["$(shell touch ran)", "$(nothing)", "$a", "$$a"])
+def test_references_of_make_are_not_expanded(make, tmp_path, name, reference, in_environment):
+    """`make` neither runs a command in a URL nor removes a part of it, so such a URL is rejected."""
+    url = f"https://x.example/{reference}"
+    result = make(**{name: url}) if in_environment else make(f"{name}={url}")
+    assert result.returncode != 0
+    assert result.stderr.startswith(f"{name}: must be an http or https URL")
+    assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "build").exists()

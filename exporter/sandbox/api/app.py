@@ -75,7 +75,8 @@ class _Api:
         query = {**request.query_params, **parameters}
         if endpoint.write is None or request.method == "GET":
             return 200, _encode(endpoint.read(self._account, query))
-        if request.headers.get("content-type") != _JSON:
+        media_type = request.headers.get("content-type", "").partition(";")[0]
+        if media_type.strip().lower() != _JSON:
             raise RequestError(400, f"The header Content-Type must be {_JSON}.")
         body = endpoint.write(self._account, query, await request.body())
         return 201 if request.method == "POST" else 200, _encode(body)

@@ -79,7 +79,7 @@ becomes part of YAML, JSON and templates of Prometheus, so it has none of their 
 {{- define "telnyx-exporter.runbookUrl" -}}
 {{- $external := index .Values.settings "web.external-url" | default "" | toString }}
 {{- $external = regexReplaceAll "/+$" $external "" }}
-{{- if not (regexMatch "^(https?://[^\\s\"'\\\\{}]+)?$" $external) }}
+{{- if not (regexMatch "^((?i:https?)://[^\\s\"'\\\\{}]+)?$" $external) }}
 {{- fail "settings.web.external-url must be an http or https URL such as https://example.com/telnyx: alerts and dashboards link to the runbooks there" }}
 {{- end }}
 {{- $scheme := .Values.webConfig.tls | ternary "https" "http" }}

@@ -4,10 +4,11 @@ field that it sets. The comment "# threshold" in an expression marks its thresho
 */}}
 {{- define "telnyx-exporter.rules" -}}
 {{- $values := .Values.prometheusRule }}
-{{- $text := .Files.Get "files/telnyx.rules.yaml" | replace "http://localhost:10142/runbooks" (include "telnyx-exporter.runbookUrl" .) }}
+{{- $text := .Files.Get "files/telnyx.rules.yaml" }}
 {{- with $values.grafanaUrl }}
 {{- $text = $text | replace "http://localhost:3000" . }}
 {{- end }}
+{{- $text = $text | replace "http://localhost:10142/runbooks" (include "telnyx-exporter.runbookUrl" .) }}
 {{- $group := index (fromYaml $text).groups 0 }}
 {{- $records := list }}
 {{- $alerts := list }}

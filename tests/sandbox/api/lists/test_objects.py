@@ -128,3 +128,10 @@ async def test_only_endpoints_can_be_added(account):
     assert response.json()["errors"][0]["detail"].endswith("; POST of /ips, /fqdns below /v2.")
     (patch,) = [part for part in response.json()["errors"][0]["detail"].split("; ") if part.startswith("PATCH of ")]
     assert patch.removeprefix("PATCH of ").split(", ") == [f"{path}/{{id}}" for path in WITH_OBJECTS]
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "Application/JSON;charset=utf-8"])
+async def test_content_type_can_have_parameters(account, content_type):
+    """Some HTTP clients add a charset to the type of the body."""
+    url = f"{PATH}/{account.rows[0]['id']}"
+    assert (await send(account, url, {"active": False}, content_type=content_type)).status_code == 200
