@@ -159,7 +159,7 @@ def docker(image, tmp_path):
     program = tmp_path / "docker"
     podman_path = find_program("podman")
     build = f'printf "%s\\n" "$@" >"{tmp_path}/build"; exec {podman_path} tag {image} localhost/telnyx-exporter:latest'
-    container = f'shift; exec {podman_path} run --detach --network=host "$@"'
+    container = f'shift; exec {podman_path} run --detach --network=none "$@"'
     program.write_text(f"#!/bin/sh\ncase $1 in build) {build};; run) {container};; esac\n")
     program.chmod(0o755)
     yield tmp_path
