@@ -74,7 +74,7 @@ annotations:
 
 {{- /*
 The URL of the runbooks: your own, or those that the exporter serves at its external URL, or else through the Service. It
-becomes part of YAML, JSON and templates of Prometheus, so it has none of their special characters.
+becomes part of YAML, JSON and templates of Prometheus, so an external URL with their special characters is rejected.
 */}}
 {{- define "telnyx-exporter.runbookUrl" -}}
 {{- $external := index .Values.settings "web.external-url" | default "" | toString }}
