@@ -14,6 +14,7 @@ ORDER = (
     "cli",
     "commands",
     "web",
+    "status",
     "accounts",
     "account",
     "telemetry",

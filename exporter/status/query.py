@@ -1,0 +1,82 @@
+"""The parameters of the status page's URL: what to search, filter, sort and show. A value without a meaning is ignored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode
+
+if TYPE_CHECKING:
+    from typing import Self
+
+SORTS = (
+    "name",
+    "account",
+    "type",
+    "state",
+    "registration",
+    "site",
+    "encryption",
+    "inbound_limit",
+    "outbound_limit",
+    "updated",
+)
+"""The columns that the table can be sorted by. A `-` before the name reverses the order."""
+STATES = ("active", "disabled")
+REGISTRATIONS = ("registered", "not_registered")
+
+_MAX_TEXT = 200
+"""Characters of a value. Names are shorter, and so are the URLs of the page's links then."""
+_MAX_PAGE = 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to show. The names of the fields are the parameters. Empty means all."""
+
+    account: str = ""
+    """Narrows the whole page."""
+    q: str = ""
+    """Text that the name or the id of a connection contains, in any case."""
+    state: str = ""
+    registration: str = ""
+    type: str = ""
+    site: str = ""
+    encryption: str = ""
+    problem: str = ""
+    """The kind of a problem that the connection has."""
+    sort: str = "name"
+    page: int = 1
+    """From 1. A page after the last one means the last one."""
+
+    @classmethod
+    def parse(cls, query_string: bytes) -> Self:
+        """Parse the part of a URL after the `?`. If a parameter occurs twice, the last one counts."""
+        texts = {name: value.strip()[:_MAX_TEXT] for name, value in parse_qsl(query_string.decode("latin-1"))}
+        known = {field.name: texts[field.name] for field in fields(cls) if field.name in texts}
+        page, sort = known.pop("page", ""), known.pop("sort", "")
+        query = cls(**known)
+        if page.isascii() and page.isdigit():
+            query = replace(query, page=min(max(1, int(page)), _MAX_PAGE))
+        return replace(query, sort=sort) if sort.removeprefix("-") in SORTS else query
+
+    def link(self, **changes: str | int) -> str:
+        """Return the query string with these changes, such as `?q=fax&page=2`, without defaults. `?` if it is empty."""
+        changed = replace(self, **changes)
+        pairs = {field.name: getattr(changed, field.name) for field in fields(self)}
+        return "?" + urlencode({name: value for name, value in pairs.items() if value != getattr(Query(), name)})
+
+    @property
+    def sort_column(self) -> str:
+        """The column by which to sort."""
+        return self.sort.removeprefix("-")
+
+    @property
+    def is_descending(self) -> bool:
+        """Whether the largest value comes first."""
+        return self.sort.startswith("-")
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether connections are left out, apart from those of other accounts."""
+        return any((self.q, self.state, self.registration, self.type, self.site, self.encryption, self.problem))
