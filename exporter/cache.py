@@ -84,6 +84,11 @@ class Cache(Generic[T]):
         """Seconds until the next refresh can start."""
         return max(0.0, self._next_refresh - self._clock())
 
+    @property
+    def is_refreshing(self) -> bool:
+        """Whether a refresh is running."""
+        return self._running is not None
+
     def replace(self, value: T, other: T) -> None:
         """Replace this value by another one of the same age. Do nothing if the cache has a newer one."""
         if self._value is value:

@@ -7,6 +7,7 @@ import itertools
 import math
 import time
 import zlib
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from exporter.account.cached_collector import CachedCollector
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from exporter.account.refresh import RefreshObserver
+    from exporter.collectors.changes import Changes
     from exporter.collectors.collector import Collector
     from exporter.config.settings import CollectorSettings, Settings
     from exporter.telemetry import AccountTelemetry
@@ -73,6 +75,7 @@ class Account:
     the background, each at its own time, so that no scrape waits for a slow account.
 
     `routes` and `slots` are shared with other accounts. By default, the environment decides how requests reach the API.
+    `on_changes` is called with the account, the collector and the rows that changed.
 
     Raises `UsageError` if the collectors, or the CAs or the proxy of the environment, can't be used.
     """
@@ -89,6 +92,7 @@ class Account:
         routes: Callable[[], Route] | None = None,
         slots: Slots = UNLIMITED,
         create_progress: CreateProgress = no_progress,
+        on_changes: Callable[[str, str, Changes], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         telnyx = settings.telnyx
@@ -96,6 +100,7 @@ class Account:
         self._clock = clock
         self._settings = settings
         self._create_progress = create_progress
+        self._on_changes = on_changes
         self._exposure = (base_url, telnyx.filter, settings.metrics)
         """The settings that determine what is exposed."""
         self._is_exposed = name_filter(settings.metrics.allow, settings.metrics.deny)
@@ -153,6 +158,7 @@ class Account:
                 *self._observers(name),
                 connections=connections,
                 log_rows=collector.log_rows,
+                on_changes=partial(self._on_changes, self.name, name),
             ),
             self._statuses[name],
             ttl=ttl * TTL_TOLERANCE,
@@ -183,6 +189,7 @@ class Account:
             ttl=options.ttl or 0.0,
             rate=options.rate or collector.endpoint.default_rate,
             progress=progress,
+            on_changes=partial(self._on_changes, self.name, name),
             clock=self._clock,
         )
         self._readers[name] = collector.endpoint.path, fan_out

@@ -35,6 +35,11 @@ class CollectorState:
     """Seconds until the next refresh can start."""
     account: str = ""
     """The name of the account, if it has one."""
+    is_refreshing: bool = False
+    last_success: float | None = None
+    """When the last successful refresh ended, in Unix seconds."""
+    duration: float | None = None
+    """Duration of the last refresh, in seconds."""
 
 
 class Source(Protocol):
@@ -120,11 +125,19 @@ class CachedCollector:
     @property
     def state(self) -> CollectorState:
         """The present state."""
-        entry = self.cache.peek()
+        entry, wait = self.cache.peek(), self.cache.seconds_until_refresh
         if self._source.error is not None:
-            entry = replace(entry, error=self._source.error)
-            return CollectorState(self.name, entry, self._source.pause, self.status.account)
-        return CollectorState(self.name, entry, self.cache.seconds_until_refresh, self.status.account)
+            entry, wait = replace(entry, error=self._source.error), self._source.pause
+        status = self.status
+        return CollectorState(
+            status.name,
+            entry,
+            wait,
+            status.account,
+            is_refreshing=self.cache.is_refreshing,
+            last_success=status.last_success,
+            duration=status.duration,
+        )
 
     async def _read(self) -> View:
         with self._log_context():

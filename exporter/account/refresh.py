@@ -15,9 +15,10 @@ from exporter.logs import MAX_NAMES, error_location, join_some
 from exporter.telnyx.errors import Forbidden, Internal, NotFound, TelnyxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from exporter.account.known_connections import KnownConnections
+    from exporter.collectors.changes import Changes
     from exporter.collectors.index import PageIndex
     from exporter.exposition.renderer import RenderedPage, Renderer
     from exporter.exposition.response import FamilyBlocks
@@ -58,7 +59,8 @@ class Refresher:
 
     It logs the first success, one line when rows changed, one warning when refreshes start to fail or the reason
     changes, and one line when they succeed again. Each line names the collector. Without `log_rows`, rows that were
-    added, removed or left out are not named. `connections` are those that the renderer needs to know.
+    added, removed or left out are not named. `on_changes` is called with the rows that changed, too. `connections` are
+    those that the renderer needs to know.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Refresher:
         *observers: RefreshObserver,
         connections: KnownConnections = NO_CONNECTIONS,
         log_rows: bool = True,
+        on_changes: Callable[[Changes], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._collector = collector
@@ -77,6 +80,7 @@ class Refresher:
         self._observers = observers
         self._connections = connections
         self._log_rows = log_rows
+        self._on_changes = on_changes
         self._clock = clock
         self._indexes: Sequence[PageIndex[Any]] = ()
         """The indexes of the connections in the last view."""
@@ -146,7 +150,7 @@ class Refresher:
     async def close(self) -> None:
         """Do nothing: nothing runs between two calls."""
 
-    def _render(self, snapshot: Snapshot[RenderedPage]) -> tuple[Sequence[FamilyBlocks], Mapping[str, Sequence[str]]]:
+    def _render(self, snapshot: Snapshot[RenderedPage]) -> tuple[Sequence[FamilyBlocks], Changes]:
         """Return the families, and the changes since the last success.
 
         A row that is left out, or was, is neither added nor removed. Nor is any row if one of the snapshots lacks rows.
@@ -161,16 +165,14 @@ class Refresher:
     def _families(self, snapshot: Snapshot[RenderedPage]) -> Sequence[FamilyBlocks]:
         return self._renderer.render(snapshot, tuple(records_of(self._indexes)))
 
-    def _log_success(
-        self, snapshot: Snapshot[RenderedPage], changes: Mapping[str, Sequence[str]], seconds: float
-    ) -> None:
+    def _log_success(self, snapshot: Snapshot[RenderedPage], changes: Changes, seconds: float) -> None:
         name = self._collector
         if self._failing is not None:
             _log.info("refreshes succeed again", collector=name, last_reason=self._failing)
             self._failing = None
         log = _log.info if self._snapshot is None else _log.debug
         log("refreshed", collector=name, rows=snapshot.row_count, pages=len(snapshot.pages), seconds=round(seconds, 3))
-        log_changes(name, changes)
+        report_changes(name, changes, self._on_changes)
         if snapshot.missing != self._missing:
             self._missing = snapshot.missing
             if snapshot.missing:
@@ -202,10 +204,12 @@ class Refresher:
             self._failing = error.reason
 
 
-def log_changes(collector: str, changes: Mapping[str, Sequence[str]]) -> None:
-    """Log the rows that changed, by kind of change, if there are any."""
+def report_changes(collector: str, changes: Changes, on_changes: Callable[[Changes], None]) -> None:
+    """Log the rows that changed, and call `on_changes` with them, if there are any."""
     if changes:
-        _log.info("list changed", collector=collector, **{kind: join_some(rows) for kind, rows in changes.items()})
+        rows = {kind: join_some([f"{row.id} {row.name}".rstrip() for row in rows]) for kind, rows in changes.items()}
+        _log.info("list changed", collector=collector, **rows)
+        on_changes(changes)
 
 
 MAX_RETRY_AFTER = 300.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -29,6 +30,17 @@ TICK = 1.0
 _log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What the accounts read."""
+
+    base_url: str = ""
+    filters: Mapping[str, str] = field(default_factory=dict)
+    """The values of the filters that are set, by name."""
+    demo: bool = False
+    """Whether the account is simulated."""
+
+
 class Configuration(NamedTuple):
     """The configuration of accounts. A reload replaces it."""
 
@@ -40,6 +52,7 @@ class Configuration(NamedTuple):
     """The names of the enabled collectors."""
     shard: int = 0
     total_shards: int = 1
+    scope: Scope = Scope()
 
     def owned(self, names: Iterable[str]) -> Sequence[str]:
         """Return the names of the accounts of this shard."""
@@ -60,7 +73,8 @@ class Accounts:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._configuration = configuration
+        self.configuration = configuration
+        """The configuration in use."""
         self._load = load
         self._telemetry = telemetry
         self._clock = clock
@@ -73,13 +87,13 @@ class Accounts:
 
     async def open(self) -> None:
         """Create the accounts. Their first refreshes start later. Raises `OSError`."""
-        keys = await asyncio.to_thread(self._configuration.read_keys)
+        keys = await asyncio.to_thread(self.configuration.read_keys)
         await self._replace(keys, keys.keys())
 
     async def update(self) -> None:
         """Read the keys again. Accounts whose key did not change continue undisturbed. Raises `OSError`."""
         async with self._turn:
-            before, keys = self._keys, await asyncio.to_thread(self._configuration.read_keys)
+            before, keys = self._keys, await asyncio.to_thread(self.configuration.read_keys)
             if keys == before:
                 return
             changed = {name for name, key in keys.items() if before.get(name) != key}
@@ -94,14 +108,14 @@ class Accounts:
                 keys = await asyncio.to_thread(configuration.read_keys)
             except OSError as error:
                 raise ValueError(f"the API key files can't be read: {error.strerror}") from None
-            self._configuration = configuration
+            self.configuration = configuration
             if "" not in keys:
                 self._log_changes(keys)
             _start_refreshes(await self._replace(keys, keys.keys()))
 
     def _log_changes(self, keys: Mapping[str, ApiKey]) -> None:
         """Log which accounts of this shard are new, removed, or have another key."""
-        own = self._configuration.owned(keys)
+        own = self.configuration.owned(keys)
         names = {
             "added": [name for name in own if name not in self._accounts],
             "removed": [name for name in self._accounts if name not in keys],
@@ -113,7 +127,7 @@ class Accounts:
 
     async def _replace(self, keys: Mapping[str, ApiKey], changed: Collection[str]) -> Iterable[Account]:
         """Create the accounts of this shard that changed, and close those that are no longer needed. Return the new."""
-        configuration = self._configuration
+        configuration = self.configuration
         own = dict.fromkeys(configuration.owned(keys))
         created: dict[str, Account] = {}
         for name in own:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from exporter.collectors.index import IndexRecord
+from exporter.collectors.index import Difference, IndexRecord, values_changed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,24 +28,26 @@ class ConnectionRecord(IndexRecord, frozen=True, gc=False, array_like=True):
     login: str = ""
     """The SIP login. Empty, unless a collector needs it."""
 
-    def changes_since(self, previous: Self) -> Iterable[str]:
+    def changes_since(self, previous: Self) -> Iterable[Difference]:
         """Return what changed: the state, the limits, the encryption or the registration."""
         if self.active is not None and self.active != previous.active:
-            yield "enabled" if self.active else "disabled"
-        if (self.inbound_channel_limit, self.outbound_channel_limit) != (
-            previous.inbound_channel_limit,
-            previous.outbound_channel_limit,
-        ):
-            yield "limits_changed"
+            yield Difference("enabled" if self.active else "disabled")
+        limits = values_changed(
+            ("inbound", previous.inbound_channel_limit, self.inbound_channel_limit),
+            ("outbound", previous.outbound_channel_limit, self.outbound_channel_limit),
+        )
+        if limits:
+            yield Difference("limits_changed", limits)
         if self.media_encryption != previous.media_encryption:
-            yield "encryption_changed"
+            detail = values_changed(("", previous.media_encryption, self.media_encryption))
+            yield Difference("encryption_changed", detail)
         yield from registration_changes(previous.registered, self.registered)
 
 
-def registration_changes(before: bool | None, now: bool | None) -> Iterable[str]:  # noqa: FBT001 -- a state, not a switch
+def registration_changes(before: bool | None, now: bool | None) -> Iterable[Difference]:  # noqa: FBT001 -- a state, not a switch
     """Return the change between two states of a registration, of which None is unknown."""
     if None not in (before, now) and before != now:
-        yield "registered" if now else "registration_lost"
+        yield Difference("registered" if now else "registration_lost")
 
 
 EXAMPLE = ConnectionRecord("0", "", "", None, "", "", None, None, None, None, has_webhook=False, login="no-such-login")

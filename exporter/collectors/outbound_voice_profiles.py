@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from exporter.collectors.collector import Collector, ListEndpoint
 from exporter.collectors.families import MultiGauge, bool_as_number, decimal, gauge, info, whole_row
-from exporter.collectors.index import IndexRecord
+from exporter.collectors.index import Difference, IndexRecord, values_changed
 from exporter.telnyx.structs import ApiObject, Decimal, Id, Int, Row, ids_to_text
 
 if TYPE_CHECKING:
@@ -63,20 +63,18 @@ class ProfileRecord(IndexRecord, frozen=True, gc=False, array_like=True):
     daily_spend_limit: float | None
     max_destination_rate: float | None
 
-    def changes_since(self, previous: Self) -> Iterable[str]:
+    def changes_since(self, previous: Self) -> Iterable[Difference]:
         """Return what changed: the state or the limits of calls, spend and prices."""
         if self.enabled is not None and self.enabled != previous.enabled:
-            yield "enabled" if self.enabled else "disabled"
-        if self._limits() != previous._limits():
-            yield "limits_changed"
-
-    def _limits(self) -> tuple[float | None, ...]:
-        return (
-            self.concurrent_call_limit,
-            self.daily_spend_limit_enabled,
-            self.daily_spend_limit,
-            self.max_destination_rate,
+            yield Difference("enabled" if self.enabled else "disabled")
+        limits = values_changed(
+            ("concurrent calls", previous.concurrent_call_limit, self.concurrent_call_limit),
+            ("daily spend limit", previous.daily_spend_limit_enabled, self.daily_spend_limit_enabled),
+            ("USD per day", previous.daily_spend_limit, self.daily_spend_limit),
+            ("USD per minute", previous.max_destination_rate, self.max_destination_rate),
         )
+        if limits:
+            yield Difference("limits_changed", limits)
 
 
 _daily_spend_limit = decimal("effective_daily_spend_limit")

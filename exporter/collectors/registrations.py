@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from exporter.collectors.collector import Get
     from exporter.collectors.connection_index import ConnectionRecord
     from exporter.collectors.connection_rows import Connection
+    from exporter.collectors.index import Difference
 
 _PATH = "/sip_registration_status"
 
@@ -62,7 +63,7 @@ class RegistrationRecord(IndexRecord, frozen=True, gc=False, array_like=True):
 
     registered: bool | None
 
-    def changes_since(self, previous: Self) -> Iterable[str]:
+    def changes_since(self, previous: Self) -> Iterable[Difference]:
         """Return whether the connection registered, or lost its registration."""
         return registration_changes(previous.registered, self.registered)
 

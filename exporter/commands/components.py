@@ -12,7 +12,7 @@ import structlog
 
 from exporter import sandbox
 from exporter.account.account import Account
-from exporter.accounts.accounts import Configuration
+from exporter.accounts.accounts import Configuration, Scope
 from exporter.accounts.api_keys import KeyOfFile
 from exporter.accounts.shards import owner_of
 from exporter.collectors.families import name_filter
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from exporter.accounts.api_keys import ApiKey
+    from exporter.collectors.changes import Changes
     from exporter.collectors.collector import Collector
     from exporter.config.flags import Loaded
     from exporter.config.loading.sources import Given
@@ -150,6 +151,7 @@ def configure_accounts(
     *,
     collectors: Sequence[Collector[Any]] = COLLECTORS,
     create_progress: CreateProgress = no_progress,
+    on_changes: Callable[[str, str, Changes], None] = lambda *_: None,
 ) -> Configuration:
     """Return the configuration of accounts. They share the TLS context and the request slots. Raises `UsageError`."""
     routes = _prepare_routes(settings, base_url)
@@ -166,10 +168,13 @@ def configure_accounts(
             routes=routes,
             slots=UNLIMITED if slots is None else slots.share(),
             create_progress=create_progress,
+            on_changes=on_changes,
         )
 
     names = tuple(collector.name for collector, _ in enabled_collectors(settings, collectors))
-    return Configuration(read_keys, create, names, settings.shard, settings.total_shards)
+    filters = {name: value for name, value in settings.telnyx.filter if value}
+    scope = Scope(base_url, filters, settings.demo)
+    return Configuration(read_keys, create, names, settings.shard, settings.total_shards, scope)
 
 
 def _prepare_routes(settings: Settings, base_url: str) -> Callable[[], Route]:

@@ -31,6 +31,8 @@ from exporter.server.incidents import IncidentLog
 from exporter.server.listeners import ListenError, inherit_sockets, listen, local_url
 from exporter.server.serving import serving
 from exporter.server.signals import on_signals
+from exporter.status.changes import RecentChanges
+from exporter.status.status import StatusReader
 from exporter.web.app import create_app
 from exporter.web.middleware import WebConfigMiddleware
 from exporter.web.web_config import SOURCE as WEB_SOURCE
@@ -110,11 +112,13 @@ async def serve(
         stack.enter_context(on_signals((signal.SIGTERM, signal.SIGINT), stop.set))
         stack.enter_context(on_signals((signal.SIGHUP,), reload_requested.set))
         base_url = await stack.enter_async_context(api_server(settings))
+        changes = RecentChanges()
         accounts = Accounts(
-            configure_accounts(settings, base_url, read_keys, telemetry),
-            lambda: _load_again(arguments, settings, base_url, telemetry),
+            configure_accounts(settings, base_url, read_keys, telemetry, on_changes=changes.record),
+            lambda: _load_again(arguments, settings, base_url, telemetry, changes),
             telemetry,
         )
+        status = StatusReader(accounts, lambda name: telemetry.account(name).rate_limit, changes)
         await accounts.open()
         sources: dict[str, Source] = {"settings": accounts}
         if web_config is not None:
@@ -159,7 +163,9 @@ async def serve(
     return 0
 
 
-def _load_again(arguments: Sequence[str], first: Settings, base_url: str, telemetry: Telemetry) -> Configuration:
+def _load_again(
+    arguments: Sequence[str], first: Settings, base_url: str, telemetry: Telemetry, changes: RecentChanges
+) -> Configuration:
     """Load the settings again, apply the log settings and the metric filter, and return the new configuration.
 
     A demo keeps its sandbox. Raises `UsageError`.
@@ -167,7 +173,8 @@ def _load_again(arguments: Sequence[str], first: Settings, base_url: str, teleme
     settings = read_settings(arguments).settings
     check_reloadable(first, settings)
     read_keys = open_keys(settings, telemetry)
-    configuration = configure_accounts(settings, base_url if settings.demo else settings.base_url, read_keys, telemetry)
+    base_url = base_url if settings.demo else settings.base_url
+    configuration = configure_accounts(settings, base_url, read_keys, telemetry, on_changes=changes.record)
     configure_logging(settings.log.level, settings.log.format)
     telemetry.set_filter(metric_filter(settings))
     return configuration

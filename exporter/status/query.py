@@ -1,10 +1,12 @@
-"""The parameters of the status page's URL: what to search, filter, sort and show. A value without a meaning is ignored."""
+"""The parameters of the status page's URL: what to search, filter, sort and show."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode
+
+from exporter.status.problems import CONNECTION_PROBLEMS
 
 if TYPE_CHECKING:
     from typing import Self
@@ -51,20 +53,23 @@ class Query:
 
     @classmethod
     def parse(cls, query_string: bytes) -> Self:
-        """Parse the part of a URL after the `?`. If a parameter occurs twice, the last one counts."""
+        """Parse the part of a URL after the `?`. Ignore values without a meaning. Of several, the last one counts."""
         texts = {name: value.strip()[:_MAX_TEXT] for name, value in parse_qsl(query_string.decode("latin-1"))}
-        known = {field.name: texts[field.name] for field in fields(cls) if field.name in texts}
-        page, sort = known.pop("page", ""), known.pop("sort", "")
-        query = cls(**known)
-        if page.isascii() and page.isdigit():
-            query = replace(query, page=min(max(1, int(page)), _MAX_PAGE))
-        return replace(query, sort=sort) if sort.removeprefix("-") in SORTS else query
+        values: dict[str, Any] = {}
+        for name, text in texts.items():
+            if name == "page":
+                if text.isascii() and text.isdigit():
+                    values[name] = min(max(1, int(text)), _MAX_PAGE)
+            elif name in _PARAMETERS and text.removeprefix("-" * (name == "sort")) in _CHOICES.get(name, (text,)):
+                values[name] = text
+        return cls(**values)
 
     def link(self, **changes: str | int) -> str:
         """Return the query string with these changes, such as `?q=fax&page=2`, without defaults. `?` if it is empty."""
-        changed = replace(self, **changes)
-        pairs = {field.name: getattr(changed, field.name) for field in fields(self)}
-        return "?" + urlencode({name: value for name, value in pairs.items() if value != getattr(Query(), name)})
+        values: dict[str, Any] = changes
+        query = replace(self, **values)
+        pairs = {name: getattr(query, name) for name, default in _PARAMETERS.items() if getattr(query, name) != default}
+        return "?" + urlencode(pairs)
 
     @property
     def sort_column(self) -> str:
@@ -80,3 +85,9 @@ class Query:
     def has_filters(self) -> bool:
         """Whether connections are left out, apart from those of other accounts."""
         return any((self.q, self.state, self.registration, self.type, self.site, self.encryption, self.problem))
+
+
+_PARAMETERS = {field.name: field.default for field in fields(Query)}
+"""The parameters and their defaults."""
+_CHOICES = {"state": STATES, "registration": REGISTRATIONS, "problem": CONNECTION_PROBLEMS, "sort": SORTS}
+"""The values of parameters that can't be any text."""

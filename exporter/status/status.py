@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import time
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from exporter import __version__
+from exporter.build import DATE, REVISION
+from exporter.status.collectors import describe_collector, summarize, time_of
+from exporter.status.report import AboutReport, AccountReport, Report, State
+from exporter.status.scan.scan import scan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from exporter.status.report import Report
+    from exporter.accounts.accounts import Accounts
+    from exporter.collectors.index import PageIndex
+    from exporter.status.changes import RecentChanges
+    from exporter.status.query import Query
     from exporter.status.table import ConnectionTable
+    from exporter.telnyx.http.responses import RateLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +32,69 @@ class Status:
     report: Report
     connections: ConnectionTable
     accounts: Sequence[str] = ()
-    """The names of all accounts of this shard, whatever the query selects. Empty if there is one account without a name."""
+    """The names of all accounts of this shard. Empty if there is one account without a name."""
     missing: str = ""
-    """Why there is no account with the name in the query, in one sentence. Empty if there is one, or if it names none."""
+    """Why the account in the query does not exist, in one sentence. Empty if it exists, or if there is none."""
+
+
+class StatusReader:
+    """Reads the status of the accounts that `accounts` has at this moment.
+
+    `rate_limit` returns the rate limit of an account by its name. Times of the clock are Unix times in seconds.
+    """
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        rate_limit: Callable[[str], RateLimit],
+        changes: RecentChanges,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._accounts = accounts
+        self._rate_limit = rate_limit
+        self._changes = changes
+        self._clock = clock
+        self._started_at = datetime.fromtimestamp(int(clock()), UTC)
+
+    async def read(self, query: Query, *, with_table: bool = True) -> Status:
+        """Return the status that the query selects. Without the table, no page that is known is read."""
+        accounts, now = self._accounts.current, self._clock()
+        account = query.account or None
+        missing = accounts.why_missing(query.account) if account else ""
+        states = [state for state in accounts.states() if account in {None, state.account}]
+        indexes: dict[str, list[PageIndex[Any]]] = defaultdict(list)
+        for state in states:
+            indexes[state.account] += state.entry.value.indexes if state.entry.value else ()
+        problems, table = await scan(indexes, query if with_table else None)
+        collectors = tuple(describe_collector(state, now) for state in states)
+        about = self._about()
+        report = Report(
+            about=about,
+            ok=accounts.total_accounts > 0 and not any(each.state is State.FAILING for each in collectors),
+            summary=missing or summarize(collectors, demo=about.demo, has_keys=accounts.total_accounts > 0),
+            accounts=tuple(self._describe_account(name, now) for name in accounts.groups if account in {None, name}),
+            collectors=collectors,
+            attention=problems,
+            changes=tuple(self._changes.of(account)),
+        )
+        return Status(report, table, [name for name in accounts.groups if name], missing)
+
+    def _about(self) -> AboutReport:
+        configuration = self._accounts.configuration
+        return AboutReport(
+            version=__version__,
+            revision=REVISION,
+            build_date=DATE,
+            demo=configuration.scope.demo,
+            base_url=configuration.scope.base_url,
+            filters=configuration.scope.filters,
+            shard=configuration.shard,
+            total_shards=configuration.total_shards,
+            started_at=self._started_at,
+        )
+
+    def _describe_account(self, name: str, now: float) -> AccountReport:
+        limit = self._rate_limit(name)
+        is_current = limit.reset is None or limit.reset > now
+        return AccountReport(name, limit.limit, limit.remaining if is_current else None, time_of(limit.reset))

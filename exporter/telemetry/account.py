@@ -116,6 +116,11 @@ class AccountTelemetry:
         self._set(self._remaining, limit.remaining)
         self._set(self._reset, limit.reset)
 
+    @property
+    def rate_limit(self) -> RateLimit:
+        """The rate limit that Telnyx stated last."""
+        return RateLimit(self._limit.value, self._remaining.value, self._reset.value)
+
     def record_list_restart(self) -> None:
         """Record that reading restarted because the list changed or contradicted its own totals."""
         self._count(self._list_restarts)

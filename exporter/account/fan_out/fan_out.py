@@ -13,7 +13,7 @@ import structlog
 from exporter.account.fan_out.problems import Problems
 from exporter.account.fan_out.schedule import Schedule
 from exporter.account.known_connections import are_same, records_of
-from exporter.account.refresh import View, log_changes
+from exporter.account.refresh import View, report_changes
 from exporter.collectors.changes import find_changes, of_kept_rows
 from exporter.collectors.connection_index import EXAMPLE
 from exporter.logs import error_location
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from exporter.account.known_connections import KnownConnections
     from exporter.account.refresh import RefreshObserver
+    from exporter.collectors.changes import Changes
     from exporter.collectors.collector import FanOutEndpoint
     from exporter.collectors.connection_index import ConnectionRecord
     from exporter.collectors.index import PageIndex
@@ -76,6 +77,7 @@ class FanOut:
         ttl: float,
         rate: float,
         progress: Progress = NO_PROGRESS,
+        on_changes: Callable[[Changes], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._name = name
@@ -87,6 +89,7 @@ class FanOut:
         self._limiter = limiter
         self._rate = rate
         self._progress = progress
+        self._on_changes = on_changes
         self._schedule = Schedule(ttl, rate)
         self._clock = clock
         self._indexes: Sequence[PageIndex[Any]] = ()
@@ -254,12 +257,13 @@ class FanOut:
         except Exception as error:  # noqa: BLE001 -- a bug must not stop scrapes from being served
             failure = Internal(error_location(error))
         else:
-            log_changes(self._name, changes)
-            return View(families, len(rows), 0, 0, self._read_at)
+            report_changes(self._name, changes, self._on_changes)
+            indexes = [page.index for _, page in self._pages]
+            return View(families, len(rows), 0, 0, self._read_at, indexes)
         self._record_failure(failure, 0.0)
         raise failure  # outside the handler: the error's text could quote the response
 
-    def _render(self, rows: Sequence[ApiObject]) -> tuple[Sequence[FamilyBlocks], Mapping[str, Sequence[str]]]:
+    def _render(self, rows: Sequence[ApiObject]) -> tuple[Sequence[FamilyBlocks], Changes]:
         """Return the families, and the changes since the last call. Only pages with changed rows are rendered."""
         before = self._pages
         chunks = [tuple(rows[start : start + _PAGE_ROWS]) for start in range(0, len(rows), _PAGE_ROWS)]

@@ -1,0 +1,1 @@
+"""Reads the indexes of the pages of all lists."""

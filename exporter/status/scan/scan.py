@@ -1,0 +1,101 @@
+"""Reads the indexes of the pages of all lists: finds problems, and fills the table of connections.
+
+It runs on the event loop in steps of a page, which take less than a millisecond, so that scrapes wait no longer than
+that. A worker thread would hold the interpreter's lock for several milliseconds at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from exporter.collectors.connection_index import ConnectionRecord
+from exporter.collectors.registrations import RegistrationRecord
+from exporter.status.problems import PROBLEMS
+from exporter.status.report import ProblemReport, ProblemRow
+from exporter.status.scan.page_summary import MAX_PROBLEM_ROWS, RECORD_TYPES, known_summary, summarize
+from exporter.status.scan.table_builder import TableBuilder
+from exporter.status.table import ConnectionTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from exporter.collectors.index import PageIndex
+    from exporter.status.problems import Problem
+    from exporter.status.query import Query
+    from exporter.status.scan.page_summary import AffectedRows, PageSummary
+
+
+class Scan(NamedTuple):
+    """What was found."""
+
+    problems: tuple[ProblemReport, ...]
+    table: ConnectionTable
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page of a list of an account."""
+
+    account: str
+    index: PageIndex[Any]
+
+
+async def scan(indexes: Mapping[str, Iterable[PageIndex[Any]]], query: Query | None) -> Scan:
+    """Read the indexes of each account. Without a query, the table is empty, and pages that are known are not read."""
+    pages = [
+        _Page(account, index)
+        for account, some in indexes.items()
+        for index in some
+        if index.record_type in RECORD_TYPES
+    ]
+    table = None if query is None else TableBuilder(query, await _registrations(pages))
+    summaries = []
+    for page in pages:
+        account, index = page.account, page.index
+        summary, records = known_summary(index), ()
+        is_in_table = table is not None and index.record_type is ConnectionRecord
+        if summary is None or is_in_table:
+            records = index.records
+            await asyncio.sleep(0)
+        if summary is None:
+            summary = summarize(index, records)
+        if table is not None and is_in_table:
+            table.add(account, index, records, summary)
+        summaries.append(summary)
+    problems = _find_problems(list(zip(pages, summaries, strict=True)))
+    return Scan(problems, ConnectionTable() if table is None else await table.build())
+
+
+async def _registrations(pages: Iterable[_Page]) -> Mapping[tuple[str, str], bool | None]:
+    """Return whether connections are registered, as the collector `registrations` has read it, by account and id."""
+    registrations: dict[tuple[str, str], bool | None] = {}
+    for page in pages:
+        if page.index.record_type is RegistrationRecord:
+            registrations.update({(page.account, record.id): record.registered for record in page.index.records})
+            await asyncio.sleep(0)
+    return registrations
+
+
+def _find_problems(pages: Sequence[tuple[_Page, PageSummary]]) -> tuple[ProblemReport, ...]:
+    """Return the kinds of problems that rows of these pages have."""
+    reports = []
+    for problem in PROBLEMS:
+        affected = [
+            (page, summary.problems[problem.kind]) for page, summary in pages if problem.kind in summary.problems
+        ]
+        if affected:
+            count = sum(found.total for _, found in affected)
+            rows = tuple(islice(_rows(problem, affected), MAX_PROBLEM_ROWS))
+            reports.append(ProblemReport(problem.kind, problem.title, problem.runbook, count, rows))
+    return tuple(reports)
+
+
+def _rows(problem: Problem, pages: Iterable[tuple[_Page, AffectedRows]]) -> Iterable[ProblemRow]:
+    for page, found in pages:
+        records = page.index.records
+        for position in found.positions:
+            record = records[position]
+            yield ProblemRow(id=record.id, name=record.name, detail=problem.detail(record), account=page.account)
