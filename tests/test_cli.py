@@ -438,6 +438,10 @@ def test_invalid_settings_are_reported_on_reload(telnyx, tmp_path):
             ("TELNYX_EXPORTER_CACHE__TTL=soon", "TELNYX_EXPORTER_CACHE__TTL in .env='soon': must be a duration"),
             ("TELNYX_EXPORTER_COLLECTOR__CREDENTIAL_CONNECTIONS=false", "no collector is enabled"),
             ("TELNYX_EXPORTER_WEB__TELEMETRY_PATH=/x", "--web.telemetry-path can't change at a reload"),
+            (
+                "TELNYX_EXPORTER_WEB__DISABLE_STATUS_PAGE=true",
+                "--web.disable-status-page can't change at a reload",
+            ),
             ("TELNYX_EXPORTER_WEB__ROUTE_PREFIX=/x", "--web.route-prefix can't change at a reload"),
             ("TELNYX_EXPORTER_WEB__EXTERNAL_URL=https://x", "--web.external-url can't change at a reload"),
             (
@@ -1123,6 +1127,16 @@ def test_metrics_are_served_until_a_signal(log_pipe, number):
     }
     assert records[-1]["msg"] == "stopping"
     assert {record["level"] for record in records} == {"info"}
+
+
+def test_status_page_can_be_disabled():
+    """With `--web.disable-status-page`, the page has only links, and there is no status as JSON."""
+    with serving("--demo", "--web.disable-status-page") as (_, listening):
+        page, status = (
+            httpx.get(listening["page"] + path, timeout=TIMEOUT, trust_env=False) for path in ("", "api/v1/status")
+        )
+    assert "The status page is disabled" in page.text
+    assert (page.status_code, status.status_code) == (200, 404)
 
 
 def test_list_is_read_at_startup(monkeypatch, telnyx, log_pipe):

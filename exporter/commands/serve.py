@@ -131,6 +131,7 @@ async def serve(
             telemetry,
             paths=paths,
             reload=reload if web.enable_lifecycle else None,
+            status_page=not web.disable_status_page,
         )
         incidents = IncidentLog(telemetry.count_incident)
         if web_config is not None:

@@ -109,6 +109,7 @@ class WebSettings(SettingsGroup):
     route_prefix: Annotated[str, AfterValidator(check_route_prefix)] = _setting(
         "", "Prefix of all HTTP paths. By default, the path of --web.external-url.", "PATH"
     )
+    disable_status_page: bool = Field(default=False, description="Serve only links at /, and no /api/v1/status.")
     enable_lifecycle: bool = Field(default=False, description="Enable POST /-/reload, which reloads the configuration.")
     config: WebConfigSettings = Field(default_factory=WebConfigSettings)
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse
+from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.routing import Route
 
-from exporter.config.web.paths import HEALTHY, NO_PREFIX, READY, RELOAD, RUNBOOKS
+from exporter.config.web.paths import HEALTHY, NO_PREFIX, READY, RELOAD, RUNBOOKS, STATUS
 from exporter.exposition.formats import end_of
 from exporter.exposition.negotiation import accepts_gzip, choose_format
 from exporter.exposition.response import PIECE_BYTES, response_body
 from exporter.server.connections import MAX_UNREAD
+from exporter.web.pages.links_page import LinksEndpoint
 from exporter.web.pages.runbooks import RunbookEndpoint
-from exporter.web.pages.status_page import render_page
+from exporter.web.pages.status_page import StatusEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator
@@ -69,16 +69,13 @@ def create_app(
     *,
     paths: WebPaths = NO_PREFIX,
     reload: Callable[[], Awaitable[None]] | None = None,
+    status_page: bool = True,
 ) -> Starlette:
     """Return the application. For each request it calls `current_accounts`.
 
     `reload` reloads the configuration, or raises `ValueError`. If it is None, reloading over HTTP is disabled.
+    Without `status_page`, the page at `/` has only links, and there is no status as JSON.
     """
-
-    async def status(_: Request) -> Response:
-        accounts = current_accounts()
-        page = render_page(accounts.states(), paths, time.time(), has_keys=accounts.total_accounts > 0)
-        return HTMLResponse(page, headers=_SECURITY_HEADERS)
 
     async def redirect(_: Request) -> Response:
         return RedirectResponse(paths.page, 302)
@@ -105,18 +102,22 @@ def create_app(
             return PlainTextResponse(f"{error}\n", 500)
         return PlainTextResponse("reloaded\n")
 
+    links = LinksEndpoint(paths, _SECURITY_HEADERS)
+    page = StatusEndpoint(current_accounts, paths, _SECURITY_HEADERS).page if status_page else links.page
     runbooks = RunbookEndpoint(paths, _SECURITY_HEADERS)
     routes = [
         Route(paths.metrics, _MetricsEndpoint(current_accounts, own_metrics), methods=["GET"]),
-        Route(paths.page, status),
+        Route(paths.page, page),
         Route(paths.route(RUNBOOKS).rstrip("/"), runbooks.redirect),
         Route(paths.route(RUNBOOKS) + "{name:path}", runbooks.page),
         Route(paths.route(HEALTHY), healthy),
         Route(paths.route(READY), ready),
         Route(paths.route(RELOAD), reload_config, methods=["POST"]),
     ]
+    if not status_page:
+        routes.append(Route(paths.route(STATUS), links.status))
     if paths.route_prefix:
-        routes += [Route(paths.route_prefix, status), Route("/", redirect)]
+        routes += [Route(paths.route_prefix, page), Route("/", redirect)]
     app = Starlette(routes=routes)
     app.router.redirect_slashes = False  # a redirect would go to the request's Host, which the client chooses
     return app

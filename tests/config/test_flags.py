@@ -29,6 +29,13 @@ KNOWN = [
             ),
             ("web.systemd-socket", "WEB__SYSTEMD_SOCKET", "web.systemd_socket", ("true", True), ("false", False)),
             ("web.enable-lifecycle", "WEB__ENABLE_LIFECYCLE", "web.enable_lifecycle", ("true", True), ("false", False)),
+            (
+                "web.disable-status-page",
+                "WEB__DISABLE_STATUS_PAGE",
+                "web.disable_status_page",
+                ("true", True),
+                ("false", False),
+            ),
             ("web.telemetry-path", "WEB__TELEMETRY_PATH", "web.telemetry_path", ("/a", "/a"), ("/b", "/b")),
             (
                 "web.external-url",
@@ -117,6 +124,7 @@ SWITCHES = {
         "--check-config",
         "--check-access",
         "--web.systemd-socket",
+        "--web.disable-status-page",
         "--web.enable-lifecycle",
     ),
     *(f"--collector.{collector.name}" for collector in FEW),

@@ -113,6 +113,7 @@ DEFAULTS = {
     "web.telemetry_path": "/metrics",
     "web.external_url": "",
     "web.route_prefix": "",
+    "web.disable_status_page": False,
     "web.enable_lifecycle": False,
     "web.config.file": None,
     "telnyx.api_key_file": None,

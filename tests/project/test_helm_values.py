@@ -48,8 +48,8 @@ RESERVED |= {
     "version",
     "help",
 }
-RESERVED = sorted(RESERVED - {"web.enable-lifecycle"})
-"""Settings that the chart decides: all switches except one, `version`, `help`, and flags that other values set."""
+RESERVED = sorted(RESERVED - {"web.enable-lifecycle", "web.disable-status-page"})
+"""Settings that the chart decides: all switches except two, `version`, `help`, and flags that other values set."""
 
 
 def resolve(schema):

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from exporter.accounts.account_set import AccountSet
 from exporter.collectors import credential_connections, ip_connections
 from exporter.collectors.connection_rows import Connection
-from exporter.config.web.paths import WebPaths
+from exporter.config.web.paths import NO_PREFIX, WebPaths
 from exporter.exposition import response as response_module
 from exporter.exposition.blocks import decompress
 from exporter.exposition.formats import Format
@@ -529,6 +529,21 @@ async def test_metrics_path_can_be_changed():
 
 
 PREFIXED = WebPaths("/telnyx", "/outside")
+
+
+@pytest.mark.parametrize("path", ["", "/"])
+@pytest.mark.parametrize("paths", [NO_PREFIX, PREFIXED], ids=["root", "prefix"])
+async def test_status_page_can_be_disabled(paths, path):
+    """If the status page is disabled, the page has links and no data, and there is no status as JSON."""
+    async with client_of(collector_of(refresh_failed), paths=paths, status_page=False) as client:
+        await client.get(paths.metrics)
+        page = await client.get(f"{paths.route_prefix}{path}")
+        status = await client.get(paths.route("/api/v1/status"))
+    assert page.status_code == 200
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    assert f'href="{paths.link("/metrics")}"' in page.text
+    assert "401" not in page.text
+    assert (status.status_code, status.text) == (404, "the status is disabled: remove --web.disable-status-page\n")
 
 
 @pytest.mark.parametrize(

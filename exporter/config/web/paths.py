@@ -11,6 +11,8 @@ from exporter.config.values import split_url
 
 HEALTHY, READY, RELOAD, RUNBOOKS = "/-/healthy", "/-/ready", "/-/reload", "/runbooks/"
 """Paths below the prefix. All runbooks are below the last one."""
+STATUS = "/api/v1/status"
+"""The path of the status as JSON, below the prefix."""
 
 _PLAIN_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~!$&'()*+,;=:@-]+)*")
 """A path without a slash at the end, of characters that URLs don't escape. Clients remove `.` and `..`."""
@@ -41,11 +43,11 @@ def _check_plain(path: str, what: str) -> None:
 
 def check_telemetry_path(text: str) -> str:
     """Validate the path of the metrics, below the prefix."""
-    is_reserved = text.startswith(("/-/", "//")) or f"{text}/".startswith(RUNBOOKS)
+    is_reserved = text == STATUS or text.startswith(("/-/", "//")) or f"{text}/".startswith(RUNBOOKS)
     if not re.fullmatch(r"/[A-Za-z0-9._~/-]+", text) or is_reserved:
         raise ValueError(
-            "must be a path such as /metrics, with letters, digits and ._~/- only, and must not begin with /-/, "
-            "/runbooks/ or //"
+            "must be a path such as /metrics, with letters, digits and ._~/- only, and must not be "
+            f"{STATUS} or begin with /-/, {RUNBOOKS} or //"
         )
     return text
 

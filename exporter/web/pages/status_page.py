@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
+
+from starlette.responses import HTMLResponse
 
 from exporter import __version__
 from exporter.config.web.paths import HEALTHY, READY, RUNBOOKS
 from exporter.telnyx.errors import Internal, TelnyxError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from starlette.requests import Request
+    from starlette.responses import Response
 
     from exporter.account.cached_collector import CollectorState
+    from exporter.accounts.account_set import AccountSet
     from exporter.config.web.paths import WebPaths
 
 _PAGE = """\
@@ -50,6 +57,21 @@ nav {{ border-top: 1px solid var(--line); padding-top: 1rem; display: flex; flex
 </body>
 </html>
 """
+
+
+class StatusEndpoint:
+    """Serves the page."""
+
+    def __init__(self, current_accounts: Callable[[], AccountSet], paths: WebPaths, headers: Mapping[str, str]) -> None:
+        self._current_accounts = current_accounts
+        self._paths = paths
+        self._headers = headers
+
+    async def page(self, _: Request) -> Response:
+        """Return the page for the current states of the collectors."""
+        accounts = self._current_accounts()
+        page = render_page(accounts.states(), self._paths, time.time(), has_keys=accounts.total_accounts > 0)
+        return HTMLResponse(page, headers=self._headers)
 
 
 def render_page(states: Sequence[CollectorState], paths: WebPaths, now: float, *, has_keys: bool = True) -> str:

@@ -8,7 +8,11 @@ from exporter.config.web.paths import NO_PREFIX, WebPaths, check_external_url, c
 
 
 @pytest.mark.parametrize(
-    "path", ["/metrics", "/telnyx/metrics", "/a.b_c~d-e", "/-", "/-x", "/runbooksx", "/a/runbooks/"]
+    "path",
+    [
+        *("/metrics", "/telnyx/metrics", "/a.b_c~d-e", "/-", "/-x"),
+        *("/runbooksx", "/a/runbooks/", "/api/v1", "/api/v1/status2"),
+    ],
 )
 def test_telemetry_path_is_a_plain_path(path):
     """Any plain path is accepted for the metrics."""
@@ -32,6 +36,7 @@ def test_telemetry_path_is_a_plain_path(path):
         "//host",
         "/runbooks",
         "/runbooks/x",
+        "/api/v1/status",
     ],
 )
 def test_invalid_or_reserved_telemetry_path_is_rejected(path):
@@ -39,7 +44,7 @@ def test_invalid_or_reserved_telemetry_path_is_rejected(path):
 
     The metrics can't be below `/runbooks/`, where no password is needed.
     """
-    problem = "with letters, digits and ._~/- only, and must not begin with /-/, /runbooks/ or //"
+    problem = "._~/- only, and must not be /api/v1/status or begin with /-/, /runbooks/ or //"
     with pytest.raises(ValidationError, match=re.escape(problem)):
         WebSettings(telemetry_path=path)
 
@@ -142,5 +147,7 @@ def test_open_paths(prefix):
     for path in ("/-/healthy", "/-/ready", "/runbooks", "/runbooks/", "/runbooks/TelnyxApiDown"):
         assert paths.is_open(prefix + path)
         assert not paths.is_open(f"/elsewhere{path}")
-    for path in ("", "/", "/metrics", "/-/reload", "/-/healthy/", "/runbooksx", "/runbook", "/RUNBOOKS/"):
+    for path in ("", "/", "/metrics", "/-/reload", "/api/v1/status"):
+        assert not paths.is_open(prefix + path)
+    for path in ("/-/healthy/", "/runbooksx", "/runbook", "/RUNBOOKS/"):
         assert not paths.is_open(prefix + path)
