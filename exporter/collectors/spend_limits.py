@@ -31,7 +31,7 @@ class SpendLimit(ApiObject, frozen=True, gc=False):
 
 
 class SpendRecord(IndexRecord, frozen=True, gc=False, array_like=True):
-    """The state of a spend limit. Its name is the product and the period."""
+    """The state of a spend limit. It has no name: its id is the product and the period."""
 
     blocked: bool
     spend_usd: float | None
@@ -44,7 +44,7 @@ _limit = decimal("effective_limit_usd")
 
 
 def _index_record(row: SpendLimit) -> SpendRecord:
-    return SpendRecord(row.id, row.id, bool(row.blocked), _spend(row), _limit(row))
+    return SpendRecord(row.id, "", bool(row.blocked), _spend(row), _limit(row))
 
 
 # This is a table. The formatter would spread each entry over several lines.

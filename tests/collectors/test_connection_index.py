@@ -20,37 +20,48 @@ BEFORE = ConnectionRecord(
 
 
 @pytest.mark.parametrize(
-    ("change", "kinds"),
+    ("change", "differences"),
     [
         pytest.param({}, [], id="nothing"),
-        pytest.param({"active": False}, ["disabled"], id="disabled"),
+        pytest.param({"active": False}, [("disabled", "")], id="disabled"),
         pytest.param({"active": None}, [], id="state-unknown"),
-        pytest.param({"inbound_channel_limit": 6}, ["limits_changed"], id="inbound-limit"),
-        pytest.param({"inbound_channel_limit": None}, ["limits_changed"], id="limit-removed"),
-        pytest.param({"outbound_channel_limit": 0}, ["limits_changed"], id="outbound-limit"),
-        pytest.param({"media_encryption": "none"}, ["encryption_changed"], id="encryption"),
-        pytest.param({"registered": False}, ["registration_lost"], id="registration-lost"),
+        pytest.param({"inbound_channel_limit": 6}, [("limits_changed", "inbound 5 to 6")], id="inbound-limit"),
+        pytest.param({"inbound_channel_limit": None}, [("limits_changed", "inbound 5 to none")], id="limit-removed"),
+        pytest.param({"outbound_channel_limit": 0}, [("limits_changed", "outbound none to 0")], id="outbound-limit"),
+        pytest.param({"media_encryption": "none"}, [("encryption_changed", "SRTP to none")], id="encryption"),
+        pytest.param({"registered": False}, [("registration_lost", "")], id="registration-lost"),
         pytest.param({"registered": None}, [], id="registration-unknown"),
         pytest.param({"name": "x", "updated_at": "2019", "anchorsite": "London, UK"}, [], id="other"),
         pytest.param(
-            {"active": False, "inbound_channel_limit": 1, "media_encryption": "none", "registered": False},
-            ["disabled", "limits_changed", "encryption_changed", "registration_lost"],
+            {
+                "active": False,
+                "inbound_channel_limit": 1,
+                "outbound_channel_limit": 2,
+                "media_encryption": "none",
+                "registered": False,
+            },
+            [
+                ("disabled", ""),
+                ("limits_changed", "inbound 5 to 1, outbound none to 2"),
+                ("encryption_changed", "SRTP to none"),
+                ("registration_lost", ""),
+            ],
             id="everything",
         ),
     ],
 )
-def test_changes(change, kinds):
+def test_changes(change, differences):
     """A change of the state, of a limit, of the encryption or of the registration is mentioned. Others are not."""
-    assert list(replace(BEFORE, **change).changes_since(BEFORE)) == kinds
+    assert list(replace(BEFORE, **change).changes_since(BEFORE)) == differences
 
 
 @pytest.mark.parametrize("before", [False, None])
 def test_enabled(before):
     """A connection that was not active and is now is enabled."""
-    assert list(BEFORE.changes_since(replace(BEFORE, active=before))) == ["enabled"]
+    assert list(BEFORE.changes_since(replace(BEFORE, active=before))) == [("enabled", "")]
 
 
-@pytest.mark.parametrize(("before", "kinds"), [(False, ["registered"]), (None, [])])
+@pytest.mark.parametrize(("before", "kinds"), [(False, [("registered", "")]), (None, [])])
 def test_registered_again(before, kinds):
     """A connection that was not registered and is now is registered. An unknown state is no change."""
     assert list(BEFORE.changes_since(replace(BEFORE, registered=before))) == kinds

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.collectors.credential_connections import COLLECTOR
-from exporter.collectors.index import IndexRecord, PageIndex, id_and_name
+from exporter.collectors.index import IndexRecord, PageIndex, id_and_name, values_changed
 
 ROWS = st.lists(arbitrary_connections(st.text(max_size=5)), max_size=3)
 
@@ -54,3 +54,19 @@ def test_a_repr_has_no_values(kind):
     """The repr of a record has none of its values, which can be personal."""
     values = ["canary-1d3f"] * len(kind.__struct_fields__)
     assert repr(kind(*values)) == f"<{kind.__name__}>"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([("inbound", 1, 1)], ""),
+        ([("inbound", None, 0), ("outbound", 5, None)], "inbound none to 0, outbound 5 to none"),
+        ([("", "SRTP", "none")], "SRTP to none"),
+        ([("", "", "SRTP")], "none to SRTP"),
+        ([("limit", True, False), ("USD per day", 100.0, 1000000.5)], "limit on to off, USD per day 100 to 1000000.5"),
+        ([("calls", 999999999, None)], "calls 999999999 to none"),
+    ],
+)
+def test_values_that_changed(values, text):
+    """Only values that changed are mentioned, with those before and after."""
+    assert values_changed(*values) == text

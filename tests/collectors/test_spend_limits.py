@@ -68,3 +68,20 @@ def test_a_row_without_product_or_period_is_left_out(fields):
     bad, good = decode(fields, {"product": "voice", "period": "daily"}, collector=COLLECTOR)
     assert isinstance(bad, UnreadableRow)
     assert good.id == "voice daily"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"spend_usd": "12.5", "effective_limit_usd": "50", "blocked": True}, (True, 12.5, 50.0)),
+        ({"spend_usd": None, "effective_limit_usd": None, "blocked": False}, (False, None, None)),
+        ({}, (False, None, None)),
+    ],
+    ids=["all", "null", "absent"],
+)
+def test_the_index_has_the_state(fields, expected):
+    """The index remembers the spend, the limit and whether the product is blocked. The name is empty."""
+    (row,) = decode({"product": "voice", "period": "daily", **fields}, collector=COLLECTOR)
+    record = COLLECTOR.index_record(row)
+    assert (record.id, record.name) == ("voice daily", "")
+    assert (record.blocked, record.spend_usd, record.limit_usd) == expected

@@ -57,4 +57,5 @@ def test_registration_is_in_the_index():
         {"id": "1", "registration_status": "Failed"},
         collector=COLLECTOR,
     )
-    assert list(COLLECTOR.index_record(after).changes_since(COLLECTOR.index_record(before))) == ["registration_lost"]
+    (difference,) = COLLECTOR.index_record(after).changes_since(COLLECTOR.index_record(before))
+    assert difference.kind == "registration_lost"
