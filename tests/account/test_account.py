@@ -785,3 +785,24 @@ async def test_a_key_that_becomes_unusable_keeps_the_data():
     shown = {name: before[name] for name in before if name[0].startswith("telnyx_connection_")}
     assert {name for name, *_ in shown} >= {"telnyx_connection_registered", "telnyx_connection_active_calls"}
     assert shown == {name: after.get(name) for name in shown}
+
+
+async def test_changes_name_the_account_and_the_collector(api):
+    """`on_changes` gets the name of the account, that of the collector, and the rows that changed."""
+    found = []
+    settings = Settings(_env_file=None, cache=CacheSettings(ttl=0, max_stale=60))
+    account = Account(
+        settings,
+        api.url,
+        lambda: KEY,
+        TELEMETRY.account("a"),
+        name="a",
+        on_changes=lambda *change: found.append(change),
+    )
+    await account.group.refresh_all()
+    del api.rows[1:]
+    account.group.expire()
+    await account.group.collectors[PRIMARY].read_completely()
+    await account.close()
+    ((name, collector, changes),) = found
+    assert (name, collector, list(changes)) == ("a", PRIMARY, ["removed"])

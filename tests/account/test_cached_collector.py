@@ -7,6 +7,7 @@ from collectors import collector_of, view_of
 from connections import collector_with, render_families, text_of
 from progress_recorder import ProgressRecorder
 
+from exporter.account.cached_collector import CollectorState
 from exporter.collectors.credential_connections import Connection
 from exporter.exposition.response import Document
 from exporter.telnyx.errors import Internal
@@ -160,3 +161,24 @@ async def test_the_log_names_the_account(account, context):
     assert found == [context, context]
     assert structlog.contextvars.get_contextvars() == {}
     assert collector.state.account == account
+
+
+async def test_the_state_has_the_results_of_refreshes():
+    """The state says whether a refresh is running, how long the last one took, and when the last success was."""
+    result = asyncio.Event()
+
+    async def refresh():
+        await result.wait()
+        return view_of(refreshed_at=1.7e9)
+
+    collector = collector_of(refresh)
+    assert collector.state == CollectorState("credential-connections", collector.cache.peek(), 0.0)
+    collector.cache.start_refresh()
+    assert collector.state.is_refreshing
+    result.set()
+    await collector.get(5.0)
+    assert (collector.state.is_refreshing, collector.state.duration, collector.state.last_success) == (
+        False,
+        0.1,
+        1.7e9,
+    )

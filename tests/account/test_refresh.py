@@ -8,6 +8,7 @@ from msgspec.structs import replace as record_with_id
 from structlog.testing import capture_logs
 
 from exporter.account.refresh import MAX_RETRY_AFTER, REFUSED_WAIT, Refresher, requested_wait, wait_after_refusal
+from exporter.collectors.changes import ChangedRow
 from exporter.collectors.connection_index import EXAMPLE, ConnectionRecord
 from exporter.collectors.connection_rows import Connection, Inbound
 from exporter.collectors.credential_connections import COLLECTOR
@@ -414,6 +415,24 @@ async def test_rows_can_be_kept_out_of_the_log(fetcher, recorder, logs):
     fetcher.result = snapshot_of((replace(ZERO, active=False),))
     assert await refresh(refresher, logs) == [REFRESHED, CHANGED]
     assert logs[-1] == {"log_level": "info", "event": "list changed", "collector": "some", "disabled": "0 pbx 0"}
+
+
+async def test_changes_are_reported_as_they_are_logged(fetcher):
+    """`on_changes` gets the rows that changed. It is not called at the first refresh, nor when nothing changed."""
+    found = []
+    refresher = Refresher("some", fetcher, RENDERER, on_changes=found.append)
+    await refresher()
+    await refresher()
+    assert found == []
+    fetcher.result = snapshot_of((replace(ZERO, active=False), Connection(id="3", connection_name="new")), (TWO,))
+    await refresher()
+    assert found == [
+        {
+            "disabled": [ChangedRow("0", "pbx 0")],
+            "added": [ChangedRow("3", "new")],
+            "removed": [ChangedRow("1", "pbx 1")],
+        }
+    ]
 
 
 # Retry-After

@@ -7,9 +7,10 @@ from cryptography import x509
 from fake_api import FakeApi, connections, counted, listing
 from list_reader import KEY
 
+from exporter.accounts.accounts import Scope
 from exporter.commands.components import configure_accounts, open_keys
 from exporter.config.flags import UsageError
-from exporter.config.settings import CollectorSettings, Settings, TelnyxSettings
+from exporter.config.settings import CollectorSettings, FilterSettings, Settings, TelnyxSettings
 from exporter.telemetry import Telemetry
 from exporter.telnyx.http import tls
 
@@ -101,3 +102,11 @@ async def test_accounts_share_the_maximum_of_requests_in_flight(telemetry, api_k
             await account.close()
     assert [access.error for result in results for access in result] == [None] * 8
     assert max(counts) == most
+
+
+def test_the_scope_of_the_accounts(telemetry):
+    """The configuration says which URL the accounts read, with which filters, and whether that is a demo."""
+    telnyx = TelnyxSettings(filter=FilterSettings(connection_name="sydney"))
+    configuration = configuration_of(BASE_URL, telemetry, telnyx=telnyx)
+    assert configuration.scope == Scope(BASE_URL, {"connection_name": "sydney"}, demo=False)
+    assert configuration_of(BASE_URL, telemetry, demo=True).scope == Scope(BASE_URL, {}, demo=True)

@@ -262,6 +262,7 @@ def test_request(telemetry):
 def test_rate_limit_is_exposed_once_known(telemetry, limit, expected):
     """Only the parts of the rate limit that Telnyx has stated are exposed."""
     assert changes(telemetry, lambda: telemetry.account().record_rate_limit(limit)) == expected
+    assert telemetry.account().rate_limit == limit
 
 
 def test_list_restart(telemetry):

@@ -87,6 +87,7 @@ class Harness:
         self.status = CollectorStatus(collector.name)
         self.requests = []
         self.progress = ProgressRecorder()
+        self.changes = []
         self.answer = lambda _: httpx.Response(200, json={"data": [], "meta": {"total_items": 3}})
         self.delay = delay
         self.client = Client(
@@ -109,6 +110,7 @@ class Harness:
             ttl=self.ttl,
             rate=self.rate,
             progress=self.progress,
+            on_changes=self.changes.append,
             clock=self.clock,
         )
 
@@ -330,6 +332,16 @@ async def test_many_connections_have_several_pages():
     assert values(await harness.scrape(90.0))[changed] == 4
     same = [before is after for before, (_, after) in zip(pages, harness.fan_out._pages, strict=True)]
     assert sorted(same) == [False, True, True]
+    await harness.fan_out.close()
+
+
+async def test_the_view_has_the_indexes_of_its_rows():
+    """Others can read from a view which connections are registered."""
+    harness = Harness(1, 2, collector=REGISTRATIONS)
+    harness.answer = lambda login: httpx.Response(200, json={"registered": login != "login2"})
+    view = await harness.scrape(60.0)
+    (index,) = view.indexes
+    assert {record.id: record.registered for record in index.records} == {"1": True, "2": False}
     await harness.fan_out.close()
 
 
