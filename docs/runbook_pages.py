@@ -25,6 +25,8 @@ INDEX = "README"
 """The name of the runbook that introduces the others. Its page also lists them."""
 
 _RUNBOOKS = Path(__file__).with_name("runbooks")
+_BASE_STYLE = Path(__file__).parents[1] / "exporter" / "web" / "pages" / "base.css"
+"""The style that all pages of the exporter have."""
 _MAX_FLAG = 36
 """Characters of code that fit into a line of the smallest screen."""
 _REPOSITORY_PATH = "docs/runbooks"
@@ -38,15 +40,11 @@ _PAGE = """\
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-:root {{ color-scheme: light dark; --line: #8884; --code: #8882; }}
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 52rem; margin: 0 auto; padding: 1.5rem 1rem; \
-overflow-wrap: anywhere; }}
-h1 {{ font-size: 1.4rem; margin: 1rem 0; }}
-h2 {{ font-size: 1.15rem; margin: 2rem 0 .5rem; }}
-h3 {{ font-size: 1rem; margin: 1.5rem 0 .5rem; }}
-code {{ font: .875em/1.5 ui-monospace, monospace; background: var(--code); border-radius: .2rem; padding: .1em .25em; }}
+{base}body {{ max-width: 52rem; }}
+h1 {{ margin: 1rem 0; }}
+code {{ background: var(--raised); border-radius: .2rem; padding: .1em .25em; }}
 .flag {{ white-space: nowrap; }}
-pre {{ background: var(--code); border-radius: .3rem; padding: .6rem .8rem; overflow-x: auto; }}
+pre {{ background: var(--raised); border-radius: .3rem; padding: .6rem .8rem; overflow-x: auto; }}
 pre code {{ background: none; padding: 0; overflow-wrap: normal; }}
 ol, ul {{ padding-left: 1.5rem; }}
 li {{ margin: .25rem 0; }}
@@ -54,7 +52,7 @@ li {{ margin: .25rem 0; }}
 table {{ border-collapse: collapse; margin: 1rem 0; overflow-wrap: break-word; }}
 th, td {{ text-align: left; padding: .2rem 1.5rem .2rem 0; vertical-align: top; }}
 td:last-child {{ padding-right: 0; overflow-wrap: anywhere; }}
-thead {{ opacity: .75; }}
+thead {{ color: var(--quiet); }}
 tbody tr {{ border-top: 1px solid var(--line); }}
 nav {{ border-bottom: 1px solid var(--line); padding-bottom: 1rem; display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; }}
 </style>
@@ -86,7 +84,7 @@ def files() -> dict[str, str]:
 
 
 def _page(title: str, body: str) -> str:
-    return _PAGE.format(title=f"{escape(title)} - Telnyx exporter", body=body)
+    return _PAGE.format(title=f"{escape(title)} - Telnyx exporter", base=_BASE_STYLE.read_text("utf-8"), body=body)
 
 
 def _list(documents: dict[str, _Document]) -> str:

@@ -129,9 +129,9 @@ async def serve(
         app: ASGIApp = create_app(
             lambda: accounts.current,
             telemetry,
+            read_status=None if web.disable_status_page else status.read,
             paths=paths,
             reload=reload if web.enable_lifecycle else None,
-            status_page=not web.disable_status_page,
         )
         incidents = IncidentLog(telemetry.count_incident)
         if web_config is not None:

@@ -20,7 +20,7 @@ from exporter.exposition.response import PIECE_BYTES, response_body
 from exporter.server.connections import MAX_UNREAD
 from exporter.web.pages.links_page import LinksEndpoint
 from exporter.web.pages.runbooks import RunbookEndpoint
-from exporter.web.pages.status_page import StatusEndpoint
+from exporter.web.pages.status.endpoint import StatusEndpoint
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from exporter.config.web.paths import WebPaths
     from exporter.exposition.formats import Format
     from exporter.exposition.response import Piece
+    from exporter.web.pages.status.endpoint import ReadStatus
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds that a scrape waits for a refresh if the scraper does not send its timeout."""
@@ -43,14 +44,6 @@ _SMALL_BODY = 2**20
 """Bytes that can be decompressed without delaying other requests noticeably."""
 _MAX_DECOMPRESSIONS = MAX_UNREAD + 8
 """Bodies of several pieces that are decompressed at the same time: more than those whose clients don't read."""
-
-_SECURITY_HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-store",
-}
-
 
 OWN_METRICS = "exporter"
 """The value of `collect[]` that selects the exporter's own metrics."""
@@ -67,14 +60,14 @@ def create_app(
     current_accounts: Callable[[], AccountSet],
     own_metrics: ExporterMetrics,
     *,
+    read_status: ReadStatus | None = None,
     paths: WebPaths = NO_PREFIX,
     reload: Callable[[], Awaitable[None]] | None = None,
-    status_page: bool = True,
 ) -> Starlette:
     """Return the application. For each request it calls `current_accounts`.
 
+    If `read_status` is None, the page at `/` has only links, and there is no status as JSON.
     `reload` reloads the configuration, or raises `ValueError`. If it is None, reloading over HTTP is disabled.
-    Without `status_page`, the page at `/` has only links, and there is no status as JSON.
     """
 
     async def redirect(_: Request) -> Response:
@@ -102,22 +95,20 @@ def create_app(
             return PlainTextResponse(f"{error}\n", 500)
         return PlainTextResponse("reloaded\n")
 
-    links = LinksEndpoint(paths, _SECURITY_HEADERS)
-    page = StatusEndpoint(current_accounts, paths, _SECURITY_HEADERS).page if status_page else links.page
-    runbooks = RunbookEndpoint(paths, _SECURITY_HEADERS)
+    status = LinksEndpoint(paths) if read_status is None else StatusEndpoint(read_status, paths)
+    runbooks = RunbookEndpoint(paths)
     routes = [
         Route(paths.metrics, _MetricsEndpoint(current_accounts, own_metrics), methods=["GET"]),
-        Route(paths.page, page),
+        Route(paths.page, status.page),
+        Route(paths.route(STATUS), status.json),
         Route(paths.route(RUNBOOKS).rstrip("/"), runbooks.redirect),
         Route(paths.route(RUNBOOKS) + "{name:path}", runbooks.page),
         Route(paths.route(HEALTHY), healthy),
         Route(paths.route(READY), ready),
         Route(paths.route(RELOAD), reload_config, methods=["POST"]),
     ]
-    if not status_page:
-        routes.append(Route(paths.route(STATUS), links.status))
     if paths.route_prefix:
-        routes += [Route(paths.route_prefix, page), Route("/", redirect)]
+        routes += [Route(paths.route_prefix, status.page), Route("/", redirect)]
     app = Starlette(routes=routes)
     app.router.redirect_slashes = False  # a redirect would go to the request's Host, which the client chooses
     return app

@@ -45,17 +45,17 @@ def dist(tmp_path_factory):
 
 
 def test_the_wheel_contains_only_the_program(dist):
-    """The wheel contains the package, its metadata, the licence, and a page for each runbook."""
+    """The wheel contains the package, its metadata, the license, styles, templates, and a page for each runbook."""
     with zipfile.ZipFile(dist / WHEEL) as wheel:
         names = set(wheel.namelist())
         metadata = wheel.read(f"telnyx_exporter-{__version__}.dist-info/METADATA").decode()
     metadata_files = {name.partition(".dist-info/")[2] for name in names if ".dist-info/" in name}
     assert metadata_files == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
-    files = (ROOT / "exporter").rglob("*.*")
-    modules = {str(path.relative_to(ROOT)) for path in files if path.suffix in {".py", ".typed"}}
+    suffixes = {".py", ".typed", ".css", ".html"}
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / "exporter").rglob("*.*") if path.suffix in suffixes}
     runbooks = {path.stem for path in (ROOT / "docs" / "runbooks").glob("*.md")} - {"README"}
     pages = {f"exporter/web/pages/html/{name}.html" for name in runbooks | {"index"}}
-    assert {name for name in names if ".dist-info/" not in name} == modules | pages
+    assert {name for name in names if ".dist-info/" not in name} == files | pages
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
 
 

@@ -2,48 +2,97 @@
 
 from html.parser import HTMLParser
 
-_VOID = {"meta", "br", "hr"}
+_VOID = {"meta", "br", "hr", "input", "link"}
+
+
+class Element:
+    """An element of a page. `content` has the elements and texts in it, in order."""
+
+    def __init__(self, tag, attrs):
+        self.tag = tag
+        self.attrs = attrs
+        self.content = []
+
+    @property
+    def text(self):
+        """All text in the element except for styles, with single spaces."""
+        return " ".join("".join(self._texts()).split())
+
+    def _texts(self):
+        for each in self.content:
+            if isinstance(each, str):
+                yield each
+            elif each.tag != "style":
+                yield from each._texts()
+
+    def all(self, tag=None, **attrs):
+        """Return the elements below this one with this tag and these attributes, in order. `class_` is one class."""
+        found = []
+        for each in self.content:
+            if isinstance(each, Element):
+                if each.matches(tag, attrs):
+                    found.append(each)
+                found += each.all(tag, **attrs)
+        return found
+
+    def one(self, tag=None, **attrs):
+        """Return the only element that `all` finds."""
+        (element,) = self.all(tag, **attrs)
+        return element
+
+    def matches(self, tag, attrs):
+        """Return whether the element has this tag and these attributes."""
+        attrs = dict(attrs)
+        class_ = attrs.pop("class_", None)
+        return (
+            tag in {None, self.tag}
+            and (class_ is None or class_ in self.attrs.get("class", "").split())
+            and all(self.attrs.get(name) == value for name, value in attrs.items())
+        )
 
 
 class Page(HTMLParser):
     """Extracts the elements and texts of a page, and checks that all elements are closed in the right order.
 
-    `elements` has the name and the attributes of each element. `text` has the texts, except for styles.
-    `links` has the targets of the links by their first text.
+    `root` contains the page. `elements` has the name and the attributes of each element. `text` has the texts, except
+    for styles. `links` has the targets of the links by their text.
     """
 
     def __init__(self, html):
         super().__init__()
-        self.elements, self.text, self.links = [], [], {}
-        self._texts, self._open = {}, []
+        self.root = Element("", {})
+        self.elements, self.text = [], []
+        self._open = [self.root]
         self.feed(html)
         self.close()
-        assert self._open == []
+        assert self._open == [self.root]
 
     def handle_starttag(self, tag, attrs):
         """Record the start of an element."""
-        self.elements.append((tag, dict(attrs)))
+        element = Element(tag, dict(attrs))
+        self._open[-1].content.append(element)
+        self.elements.append((tag, element.attrs))
         if tag not in _VOID:
-            self._open.append(tag)
+            self._open.append(element)
 
     def handle_endtag(self, tag):
         """Check the end of an element."""
-        assert self._open.pop() == tag
+        assert self._open.pop().tag == tag
 
     def handle_data(self, data):
-        """Record text, and the target if it is the text of a link."""
-        if not data.strip():
-            return
-        innermost = self._open[-1]
-        self._texts.setdefault(innermost, data)
-        if innermost != "style":
+        """Record text."""
+        self._open[-1].content.append(data)
+        if data.strip() and self._open[-1].tag != "style":
             self.text.append(data)
-        if innermost == "a":
-            self.links[data] = self.elements[-1][1]["href"]
 
     def first_text(self, tag):
         """Return the text of the first element with this name."""
-        return self._texts[tag]
+        return self.root.all(tag)[0].text
+
+    @property
+    def links(self):
+        """The targets of the links, by their text."""
+        return {link.text: link.attrs["href"] for link in self.root.all("a")}
 
     @property
     def targets(self):

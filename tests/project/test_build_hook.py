@@ -28,6 +28,7 @@ GIT = {
 }
 NEEDED = (
     *("hatch_build.py", "pyproject.toml", "README.md", "LICENSE", ".gitignore", "exporter/__init__.py"),
+    "exporter/web/pages/base.css",
     *("docs/runbook_pages.py", "docs/runbooks/README.md", "docs/runbooks/TelnyxApiDown.md"),
 )
 PAGES = "exporter/web/pages/html"

@@ -10,6 +10,7 @@ from collectors import collector_of, group_of, single, view_of
 from connections import render_families
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from statuses import status, table
 
 from exporter.accounts.account_set import AccountSet
 from exporter.collectors import credential_connections, ip_connections
@@ -398,20 +399,6 @@ async def accounts_client():
 
 
 @pytest.mark.parametrize(
-    ("elsewhere", "title"),
-    [({"z": 1}, "No accounts in this shard"), ({}, "No API key file matches")],
-    ids=["empty shard", "no file"],
-)
-async def test_the_page_without_accounts(elsewhere, title):
-    """The page tells a shard without accounts from an exporter that finds no key file."""
-    accounts = AccountSet({}, ("credential-connections",), elsewhere)
-    transport = httpx.ASGITransport(create_app(lambda: accounts, Telemetry(process=False, accounts=True)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as client:
-        response = await client.get("/")
-    assert title in response.text
-
-
-@pytest.mark.parametrize(
     ("query", "collected", "own"),
     [
         ("", "xy", "xy"),
@@ -474,10 +461,8 @@ async def test_every_request_uses_the_current_accounts():
     async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as client:
         assert 'connection_id="2"' in (await client.get("/metrics")).text
         groups.pop()
-        assert "<td>unknown</td>" in (await client.get("/")).text
         assert (await client.get("/-/ready")).status_code in {200, 503}
         assert 'connection_id="3"' in (await client.get("/metrics")).text
-        assert "<td>1</td>" in (await client.get("/")).text
 
 
 async def test_reload():
@@ -509,15 +494,26 @@ async def test_reload_is_disabled_by_default():
     )
 
 
-async def test_landing_page_does_not_start_a_refresh():
-    """Opening the landing page doesn't start a refresh."""
-    collector = collector_of(refresh_ok)
-    async with client_of(collector) as client:
-        response = await client.get("/")
-    assert response.status_code == 200
-    assert response.headers["content-type"] == "text/html; charset=utf-8"
+PREFIXED = WebPaths("/telnyx", "/outside")
+
+
+async def read_status(query, *, with_table=True):
+    """Return a status without connections."""
+    return status(table(0))
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [("", "text/html; charset=utf-8"), ("/", "text/html; charset=utf-8"), ("/api/v1/status", "application/json")],
+)
+@pytest.mark.parametrize("paths", [NO_PREFIX, PREFIXED], ids=["root", "prefix"])
+async def test_status(paths, path, content_type):
+    """The status is a page at the root and JSON in the API. Neither may load or be cached."""
+    async with client_of(read_status=read_status, paths=paths) as client:
+        response = await client.get(f"{paths.route_prefix}{path}")
+    assert (response.status_code, response.headers["content-type"]) == (200, content_type)
     assert response.headers["content-security-policy"].startswith("default-src 'none'")
-    assert collector.cache.peek().value is None
+    assert response.headers["cache-control"] == "no-store"
 
 
 async def test_metrics_path_can_be_changed():
@@ -528,22 +524,19 @@ async def test_metrics_path_can_be_changed():
         assert 'href="/telnyx"' in (await client.get("/")).text
 
 
-PREFIXED = WebPaths("/telnyx", "/outside")
-
-
 @pytest.mark.parametrize("path", ["", "/"])
 @pytest.mark.parametrize("paths", [NO_PREFIX, PREFIXED], ids=["root", "prefix"])
 async def test_status_page_can_be_disabled(paths, path):
-    """If the status page is disabled, the page has links and no data, and there is no status as JSON."""
-    async with client_of(collector_of(refresh_failed), paths=paths, status_page=False) as client:
+    """Without a function that reads the status, the page has links and no data, and there is no status as JSON."""
+    async with client_of(collector_of(refresh_failed), paths=paths) as client:
         await client.get(paths.metrics)
         page = await client.get(f"{paths.route_prefix}{path}")
-        status = await client.get(paths.route("/api/v1/status"))
+        as_json = await client.get(paths.route("/api/v1/status"))
     assert page.status_code == 200
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
     assert f'href="{paths.link("/metrics")}"' in page.text
     assert "401" not in page.text
-    assert (status.status_code, status.text) == (404, "the status is disabled: remove --web.disable-status-page\n")
+    assert (as_json.status_code, as_json.text) == (404, "the status is disabled: remove --web.disable-status-page\n")
 
 
 @pytest.mark.parametrize(
@@ -585,7 +578,11 @@ async def test_the_root_redirects_to_any_prefix():
 
 
 @pytest.mark.parametrize(
-    "path", ["/metrics", "/", "/-/healthy", "/-/ready", "/runbooks", "/runbooks/", "/runbooks/TelnyxApiDown"]
+    "path",
+    [
+        *("/metrics", "/", "/api/v1/status", "/-/healthy", "/-/ready"),
+        *("/runbooks", "/runbooks/", "/runbooks/TelnyxApiDown"),
+    ],
 )
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
 async def test_only_get_and_head_are_allowed(path, method):

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from starlette.responses import HTMLResponse, PlainTextResponse
 
 from exporter.config.web.paths import HEALTHY, READY, RUNBOOKS
+from exporter.web.pages.style import BASE_STYLE, page_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -24,18 +23,13 @@ _PAGE = """\
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Telnyx exporter</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 52rem; margin: 0 auto; padding: 1.5rem 1rem; }}
-h1 {{ font-size: 1.4rem; margin: 0 0 1rem; }}
-nav {{ display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; }}
-</style>
+<style>{style}</style>
 </head>
 <body>
 <main>
 <h1>Telnyx exporter</h1>
 <p>The status page is disabled (<code>--web.disable-status-page</code>).</p>
-<nav aria-label="Pages"><a href="{metrics}">Metrics</a> <a href="{runbooks}">Runbooks</a>
+<nav aria-label="Exporter"><a href="{metrics}">Metrics</a> <a href="{runbooks}">Runbooks</a>
 <a href="{healthy}">Healthy</a> <a href="{ready}">Ready</a></nav>
 </main>
 </body>
@@ -46,9 +40,11 @@ nav {{ display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; }}
 class LinksEndpoint:
     """Serves the page, and the response at the path of the status as JSON."""
 
-    def __init__(self, paths: WebPaths, headers: Mapping[str, str]) -> None:
-        self._headers = headers
+    def __init__(self, paths: WebPaths) -> None:
+        style = BASE_STYLE.read_text("utf-8")
+        self._headers = page_headers(style)
         self._page = _PAGE.format(
+            style=style,
             metrics=escape(paths.link(paths.telemetry_path)),
             runbooks=escape(paths.link(RUNBOOKS)),
             healthy=escape(paths.link(HEALTHY)),
@@ -59,6 +55,6 @@ class LinksEndpoint:
         """Return the page."""
         return HTMLResponse(self._page, headers=self._headers)
 
-    async def status(self, _: Request) -> Response:
+    async def json(self, _: Request) -> Response:
         """Return status 404 with the reason."""
-        return PlainTextResponse("the status is disabled: remove --web.disable-status-page\n", 404, self._headers)
+        return PlainTextResponse("the status is disabled: remove --web.disable-status-page\n", 404, page_headers())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 
 from exporter.config.web.paths import RUNBOOKS
+from exporter.web.pages.style import page_headers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,11 +29,10 @@ _NOT_INSTALLED = "this installation has no runbooks: run `make generate` in the 
 class RunbookEndpoint:
     """Serves the index of the runbooks and each runbook. The first request loads all pages into memory."""
 
-    def __init__(self, paths: WebPaths, headers: Mapping[str, str], folder: Path = PAGES) -> None:
-        self._headers = headers
+    def __init__(self, paths: WebPaths, folder: Path = PAGES) -> None:
         self._folder = folder
         self._not_found = f"there is no such runbook: {paths.link(RUNBOOKS)} lists all\n"
-        self._pages: Mapping[str, bytes] | None = None
+        self._pages: Mapping[str, _Page] | None = None
 
     async def page(self, request: Request) -> Response:
         """Return the page whose name is in the path. The empty name is the index."""
@@ -40,15 +40,24 @@ class RunbookEndpoint:
             self._pages = await asyncio.to_thread(_load, self._folder)
         page = self._pages.get(request.path_params["name"])
         if page is not None:
-            return HTMLResponse(page, headers=self._headers)
-        return PlainTextResponse(self._not_found if self._pages else _NOT_INSTALLED, 404, self._headers)
+            return HTMLResponse(page.html, headers=page.headers)
+        return PlainTextResponse(self._not_found if self._pages else _NOT_INSTALLED, 404, page_headers())
 
     async def redirect(self, _: Request) -> Response:
         """Redirect to the index. The target is relative, so neither `Host` nor a reverse proxy can change it."""
         return RedirectResponse(RUNBOOKS.lstrip("/"), 302)
 
 
-def _load(folder: Path) -> dict[str, bytes]:
+class _Page(NamedTuple):
+    html: str
+    headers: Mapping[str, str]
+
+
+def _load(folder: Path) -> dict[str, _Page]:
     """Return the pages in a folder by name, the index with an empty name."""
-    pages = {path.stem: path.read_bytes() for path in folder.glob("*.html")}
-    return {"" if name == _INDEX else name: page for name, page in pages.items()}
+    pages = {}
+    for path in folder.glob("*.html"):
+        html = path.read_text("utf-8")
+        style = html.partition("<style>")[2].partition("</style>")[0]
+        pages["" if path.stem == _INDEX else path.stem] = _Page(html, page_headers(style))
+    return pages

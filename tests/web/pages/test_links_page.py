@@ -1,19 +1,17 @@
 import httpx
-import pytest
 from html_page import Page
+from security_policy import allowed_style, style_hash
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from exporter.config.web.paths import NO_PREFIX, WebPaths
 from exporter.web.pages.links_page import LinksEndpoint
 
-HEADERS = {"cache-control": "no-store"}
-
 
 async def get(path, paths=NO_PREFIX):
     """Return the response of the endpoint, which is the page at `/`, or the status as JSON."""
-    endpoint = LinksEndpoint(paths, HEADERS)
-    app = Starlette(routes=[Route("/", endpoint.page), Route("/status", endpoint.status)])
+    endpoint = LinksEndpoint(paths)
+    app = Starlette(routes=[Route("/", endpoint.page), Route("/status", endpoint.json)])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://exporter") as client:
         return await client.get(path)
 
@@ -37,10 +35,11 @@ async def test_there_is_no_status_as_json():
     assert (response.status_code, response.text) == (404, "the status is disabled: remove --web.disable-status-page\n")
 
 
-@pytest.mark.parametrize("path", ["/", "/status"])
-async def test_responses_have_the_given_headers(path):
-    """Both responses have the headers that all pages have."""
-    assert (await get(path)).headers.items() >= HEADERS.items()
+async def test_only_the_style_of_the_page_is_allowed():
+    """The content security policy allows the style of the page by its hash. The response without a page allows none."""
+    page, status = await get("/"), await get("/status")
+    assert allowed_style(page) == [style_hash(page.text)]
+    assert allowed_style(status) == []
 
 
 async def test_links_have_the_prefix_of_the_external_url():

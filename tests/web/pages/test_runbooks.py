@@ -3,13 +3,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from security_policy import allowed_style, style_hash
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from exporter.config.web.paths import NO_PREFIX, WebPaths
 from exporter.web.pages.runbooks import PAGES, RunbookEndpoint
 
-HEADERS = {"content-security-policy": "default-src 'none'", "x-content-type-options": "nosniff"}
+HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def folder(tmp_path):
     """Return a folder with pages, beside a file that is none of them."""
     folder = tmp_path / "html"
     folder.mkdir()
-    (folder / "index.html").write_text("the index")
+    (folder / "index.html").write_text("<style>a { }</style>the index")
     (folder / "TelnyxApiDown.html").write_text("the runbook: é", "utf-8")
     (folder / "notes.txt").write_text("SECRET")
     (tmp_path / "outside.html").write_text("SECRET")
@@ -25,14 +26,16 @@ def folder(tmp_path):
 
 
 def client_of(folder, paths=NO_PREFIX):
-    endpoint = RunbookEndpoint(paths, HEADERS, folder)
+    endpoint = RunbookEndpoint(paths, folder)
     routes = [Route("/runbooks", endpoint.redirect), Route("/runbooks/{name:path}", endpoint.page)]
     app = Starlette(routes=routes)
     app.router.redirect_slashes = False
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://exporter")
 
 
-@pytest.mark.parametrize(("path", "text"), [("/runbooks/", "the index"), ("/runbooks/TelnyxApiDown", "the runbook: é")])
+@pytest.mark.parametrize(
+    ("path", "text"), [("/runbooks/", "<style>a { }</style>the index"), ("/runbooks/TelnyxApiDown", "the runbook: é")]
+)
 async def test_pages(folder, path, text):
     """Each runbook has a page below the index, with the security headers."""
     async with client_of(folder) as client:
@@ -42,6 +45,14 @@ async def test_pages(folder, path, text):
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert response.headers.items() >= HEADERS.items()
     assert head.headers == response.headers
+
+
+async def test_only_the_style_of_the_page_is_allowed(folder):
+    """The content security policy allows the style of a page by its hash. Other responses have no style."""
+    async with client_of(folder) as client:
+        index, page, nothing = [await client.get(f"/runbooks/{name}") for name in ("", "TelnyxApiDown", "Nothing")]
+    assert allowed_style(index) == [style_hash(index.text)]
+    assert allowed_style(page) == allowed_style(nothing) == []
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -82,13 +93,13 @@ async def test_source_tree_without_pages(tmp_path, name):
 async def test_pages_are_loaded_once_by_another_thread(folder, monkeypatch):
     """The first request reads the files, in another thread. Neither the start nor a later request reads any."""
     threads = []
-    read_bytes = Path.read_bytes
+    read_text = Path.read_text
 
-    def recording(path):
+    def recording(path, *arguments):
         threads.append(threading.current_thread())
-        return read_bytes(path)
+        return read_text(path, *arguments)
 
-    monkeypatch.setattr(Path, "read_bytes", recording)
+    monkeypatch.setattr(Path, "read_text", recording)
     async with client_of(folder) as client:
         assert threads == []
         await client.get("/runbooks/")
