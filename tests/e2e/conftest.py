@@ -5,6 +5,7 @@ import contextlib
 import re
 import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -18,12 +19,15 @@ from exporter.account.cached_collector import CachedCollector
 from exporter.account.collector_group import CollectorGroup
 from exporter.account.refresh import Refresher
 from exporter.account.status import CollectorStatus
+from exporter.accounts.accounts import Configuration
 from exporter.cache import Cache
 from exporter.collectors.credential_connections import COLLECTOR
 from exporter.config.settings import FilterSettings
 from exporter.exposition.renderer import Renderer
 from exporter.server.listeners import listen, local_url
 from exporter.server.serving import serving
+from exporter.status.changes import RecentChanges
+from exporter.status.status import StatusReader
 from exporter.telemetry import Telemetry
 from exporter.telnyx.http.client import Client
 from exporter.telnyx.lists.reader import ListReader
@@ -165,7 +169,9 @@ class SharedServer:
         cached = CachedCollector(refresh, status, ttl=TTL, max_stale=MAX_STALE, clock=clock.monotonic)
         group = CollectorGroup([cached], telemetry)
         accounts = single(group)
-        self.app = create_app(lambda: accounts, own_metrics)
+        source = SimpleNamespace(current=accounts, configuration=Configuration(dict, None, ()))
+        reader = StatusReader(source, lambda _: telemetry.rate_limit, RecentChanges())
+        self.app = create_app(lambda: accounts, own_metrics, read_status=reader.read)
         try:
             yield Exporter(self.http, self.address, cached.cache, client, refresh, clock)
         finally:

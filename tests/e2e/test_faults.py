@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import tracemalloc
+from html import unescape
 from urllib.parse import urlsplit
 
 import pytest
@@ -101,7 +102,9 @@ async def test_the_exporter_starts_while_telnyx_is_down(name, api, exporter):
     assert (scrape.up, scrape.failures, scrape.ids, scrape.value(LAST_SUCCESS)) == (0, {reason: 1}, [], None)
     assert (await exporter.http.get("/-/ready")).status_code == 200
     assert (await exporter.http.get("/-/healthy")).status_code == 200
-    assert reason in (await exporter.http.get("/")).text
+    (collector,) = (await exporter.http.get("/api/v1/status")).json()["collectors"]
+    assert (collector["state"], collector["reason"]) == ("failing", reason)
+    assert collector["advice"] in unescape((await exporter.http.get("/")).text)
     assert api.contacts <= 8
     api.answer(listing())
     exporter.expire()

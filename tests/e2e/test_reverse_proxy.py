@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from html import unescape
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -55,13 +56,16 @@ def test_pages_and_links_work_behind_a_proxy(tmp_path, flags, target):
         with nginx(tmp_path, port, f"{address}{target}") as url:
             response = httpx.get(url)
             assert response.status_code == 200
-            links = re.findall('href="([^"]*)"', response.text)
-            assert links == ["/telnyx/metrics", "/telnyx/runbooks/", "/telnyx/-/healthy", "/telnyx/-/ready"]
-            bodies = [httpx.get(urljoin(url, link)).raise_for_status().text for link in links]
+            targets = re.findall('(?:href|action)="([^"]*)"', response.text)
+            links = {unescape(target) for target in targets if target.startswith("/")}
+            assert all(target.startswith(("/telnyx/", "#")) for target in targets)
+            bodies = {link: httpx.get(urljoin(url, link)).raise_for_status().text for link in links}
             runbooks = httpx.get(urljoin(url, "runbooks"), follow_redirects=True)
             runbook = httpx.get(urljoin(str(runbooks.url), "TelnyxApiDown")).raise_for_status().text
             assert '<a href="../">Telnyx exporter</a>' in runbook
-    assert "telnyx_up 1.0" in bodies[0]
+    assert "telnyx_up 1.0" in bodies["/telnyx/metrics"]
     assert str(runbooks.url) == f"{url}runbooks/"
-    assert bodies[1] == runbooks.text
-    assert bodies[2:] == ["healthy\n", "ready\n"]
+    assert bodies["/telnyx/runbooks/"] == runbooks.text
+    assert (bodies["/telnyx/-/healthy"], bodies["/telnyx/-/ready"]) == ("healthy\n", "ready\n")
+    assert '"ok":true' in bodies["/telnyx/api/v1/status"]
+    assert any("sort=" in link for link in links)
