@@ -34,7 +34,7 @@ def time_of(unix_time: float | None) -> datetime | None:
 def describe_collector(state: CollectorState, now: float) -> CollectorReport:
     """Return the state of a collector in words. `now` is the Unix time in seconds."""
     view, error = state.entry.value, _telnyx_error(state.entry.error)
-    age = max(0.0, now - view.refreshed_at) if view and view.refreshed_at else None
+    age = _rounded(max(0.0, now - view.refreshed_at)) if view and view.refreshed_at else None
     kind = _kind_of(state, has_data=age is not None)
     return CollectorReport(
         account=state.account,
@@ -48,9 +48,13 @@ def describe_collector(state: CollectorState, now: float) -> CollectorReport:
         rows_left_out=None if age is None or view is None else view.malformed + view.missing,
         age_seconds=age,
         last_success=time_of(state.last_success),
-        duration_seconds=state.duration,
-        retry_seconds=None if error is None else state.seconds_until_refresh,
+        duration_seconds=_rounded(state.duration),
+        retry_seconds=None if error is None else _rounded(state.seconds_until_refresh),
     )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
 
 
 def _telnyx_error(error: Exception | None) -> TelnyxError | None:

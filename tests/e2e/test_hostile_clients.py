@@ -16,13 +16,15 @@ import pytest
 from attacker import get, login
 from certificates import authority, identity, write
 from cryptography import x509
-from programs import exporter, find_program, wait_until
+from programs import exporter, find_program, sandbox, wait_until
 
 from exporter.collectors.registry import COLLECTORS
+from exporter.sandbox import Account
 
 DEMO = ("--demo", *(f"--no-collector.{each.name}" for each in COLLECTORS if not each.on_by_default))
 """Flags of a demo with the collectors that are on by default. A larger response takes more time and memory."""
 HELPERS = Path(__file__).parents[1] / "helpers"
+KEY = "KEY-of-tests"
 SCRAPES = 20
 TIMEOUT = 10.0
 """Seconds that a scrape may take: the default of Prometheus."""
@@ -111,6 +113,22 @@ def test_long_headers_take_little_time(tmp_path):
     """Clients that send headers as long lists, which take time to parse, cost Prometheus no scrape."""
     with exporter(tmp_path, *DEMO) as url, attacker("send_long_lists", port_of(url), 400, "127.0.0.2"):
         assert lost_scrapes(port_of(url), 10) == 0
+
+
+@pytest.mark.parametrize("source", ["127.0.0.1", "127.0.0.2"], ids=["the same address", "another address"])
+def test_the_status_page_delays_no_scrape(tmp_path, source):
+    """Clients that open the status page of many connections all the time cost Prometheus no scrape, and no memory."""
+    with (
+        sandbox(Account(2000, step=0), KEY) as api,
+        exporter(tmp_path, TELNYX_API_KEY=KEY, TELNYX_BASE_URL=api) as url,
+    ):
+        port = port_of(url)
+        assert exchange(port, "Accept-Encoding: gzip") is not None
+        before = resident_memory(port)
+        with attacker("open_the_status_page", port, 200, source):
+            assert lost_scrapes(port) == 0
+            assert resident_memory(port) < before + MAX_GROWTH
+    assert "Traceback" not in (tmp_path / "exporter.log").read_text()
 
 
 def test_stop_while_clients_connect(tmp_path):

@@ -100,7 +100,7 @@ SCRAPE_HEADERS = [
     for accept in ("text/plain;version=0.0.4", "text/plain;version=1.0.0", "application/openmetrics-text;version=1.0.0")
     for encoding in ("identity", "gzip")
 ]
-PATHS = ("/", "/-/ready")
+PATHS = ("/", "/?q=a&sort=-updated", "/api/v1/status", "/-/ready")
 """Paths whose response depends on the Telnyx API."""
 MORE_PATHS = ("/-/healthy", "/nothing", "/-/", "/metrics/x", "/.env", "/%2e%2e/%2e%2e/proc/self/environ")
 

@@ -66,6 +66,18 @@ async def send_long_lists(client):
             return
 
 
+async def open_the_status_page(client):
+    """Request one page after the other, each with another search."""
+    while True:
+        await client.send(get(f"/?q={next(GUESSES)}&sort=-updated&page=9"))
+        received = 0
+        while received < 1000:  # the beginning: the client does not wait for the rest
+            piece = await client.receive(4096)
+            if not piece:
+                return
+            received += len(piece)
+
+
 async def guess_passwords(client):
     """Send one wrong password after another."""
     while True:
