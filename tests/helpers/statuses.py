@@ -2,6 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
+from exporter.status.problems import PROBLEMS
 from exporter.status.report import (
     AboutReport,
     AccountReport,
@@ -70,16 +73,18 @@ def connection(number=0, **changes):
         "encryption": "" if kind == "texml_application" else ("SRTP", "none")[number % 3 == 2],
         "inbound_limit": (10, 25, None, 2500)[number % 4],
         "outbound_limit": (20, None, 5)[number % 3],
-        "updated_at": f"{ago(number**3 * 977 + 95):%Y-%m-%dT%H:%M:%SZ}",
+        "updated_at": f"{ago(number**2 * 9770 + 95):%Y-%m-%dT%H:%M:%SZ}",
     }
     return ConnectionRow(**values | changes)
 
 
-def table(rows=50, matches=1234, page=1, **changes):
-    """Return a page of the table of connections."""
+def table(rows=50, matches=1234, page=1, *, account="", **changes):
+    """Return a page of the table of connections. `rows` are these rows, or their number."""
     first = (page - 1) * 50
     values = {
-        "rows": tuple(connection(first + number) for number in range(rows)),
+        "rows": rows
+        if isinstance(rows, tuple)
+        else tuple(connection(first + number, account=account) for number in range(rows)),
         "first": first + 1 if rows else 0,
         "matches": matches,
         "total": 1234,
@@ -137,23 +142,14 @@ def waiting(name, **changes):
 
 def problem(kind="disabled", count=3, **changes):
     """Return a problem, with at most 20 of its rows."""
-    title, runbook, details = {
-        "spend_blocked": (
-            "Outbound calls blocked by a spend limit",
-            "TelnyxSpendBlocked",
-            ["USD 50.00 of 50.00 today"],
-        ),
-        "disabled": ("Disabled connections", "TelnyxConnectionDisabled", [""]),
-        "not_registered": ("Connections that are not registered", "TelnyxConnectionRegistrationLost", ["expired"]),
-        "unencrypted": ("Connections without media encryption", "TelnyxMediaUnencrypted", [""]),
-        "no_outbound_limit": ("Connections without an outbound limit", "TelnyxOutboundChannelsUnlimited", [""]),
-        "spend_near_limit": ("Profiles close to their daily limit", "TelnyxSpendNearLimit", ["91 % of USD 100.00"]),
-    }[kind]
+    (known,) = (each for each in PROBLEMS if each.kind == kind)
+    detail = "50.00 of 50.00 USD" if kind.startswith("spend_") else ""
     rows = tuple(
-        ProblemRow(id=str(FIRST_ID + number), name=connection_name(3 * number), detail=details[0], account="")
+        ProblemRow(id=str(FIRST_ID + number), name=connection_name(3 * number), detail=detail, account="")
         for number in range(min(count, 20))
     )
-    return ProblemReport(**{"kind": kind, "title": title, "runbook": runbook, "count": count, "rows": rows} | changes)
+    values = {"kind": kind, "title": known.title, "runbook": known.runbook, "count": count, "rows": rows}
+    return ProblemReport(**values | changes)
 
 
 def change(kind="disabled", count=1, *, seconds=172.0, detail="", **changes):
@@ -196,9 +192,9 @@ def report(**changes):
     return Report(**values | changes)
 
 
-def status(connections=None, accounts=(), missing="", **changes):
-    """Return a status. `changes` are those of its report."""
-    return Status(report(**changes), table() if connections is None else connections, accounts, missing)
+def status(connections=None, names=(), missing="", **changes):
+    """Return a status with accounts of these names. `changes` are those of its report."""
+    return Status(report(**changes), table() if connections is None else connections, names, missing)
 
 
 def busy_status():
@@ -231,4 +227,27 @@ def busy_status():
         collectors=tuple(collectors),
         attention=tuple(problem(kind, count) for kind, count in kinds.items()),
         changes=tuple(changes),
+    )
+
+
+def fleet_status(accounts=400):
+    """Return a status of many accounts, of which one rejects its key."""
+    names = tuple(f"customer-{number:03}" for number in range(accounts))
+    collectors = [collector(name, account=account) for account in names for name in list(COLLECTORS)[:8]]
+    collectors[-1] = failing(account=names[-1], reason="unauthorized", advice="Telnyx rejects the API key: replace it.")
+    rows = tuple(connection(number, account=names[number % accounts]) for number in range(50))
+    found = problem("disabled", 5)
+    rows_of_problem = tuple(
+        msgspec.structs.replace(row, account=names[3 * i % accounts]) for i, row in enumerate(found.rows)
+    )
+    return status(
+        table(rows, matches=20_000, total=20_000),
+        names,
+        about=about(total_shards=4, shard=1),
+        ok=False,
+        summary=f"1 of {len(collectors):,} collectors fails.",
+        accounts=tuple(AccountReport(name, 600.0, 100.0 + i, ago(-8)) for i, name in enumerate(names)),
+        collectors=tuple(collectors),
+        attention=(msgspec.structs.replace(found, rows=rows_of_problem),),
+        changes=(change("disabled", account=names[1]),),
     )

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exporter.status import query as choices
 from exporter.web.pages.status import view, words
 from exporter.web.pages.status.links import Links
 from exporter.web.pages.style import BASE_STYLE
@@ -78,9 +79,10 @@ def _template() -> jinja2.Template:
         "number": words.number,
         "span": words.span,
         "duration": words.duration,
+        "ago": words.ago,
         "utc": words.utc,
         "machine_time": words.machine_time,
         "parse_time": words.parse_time,
     }
-    environment.globals |= {"ago": words.ago, "words": words, "view": view}
+    environment.globals |= {"choices": choices, "view": view, "words": words}
     return environment.get_template("page.html")

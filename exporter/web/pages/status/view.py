@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     from exporter.status.report import AccountReport, CollectorReport
 
-MAX_ROWS = 50
-"""Rows in the tables of collectors and rate limits. With hundreds of accounts there are thousands."""
+MAX_COLLECTORS = 50
+"""Collectors to show. Hundreds of accounts have thousands."""
+MAX_LIMITS = 10
+"""Accounts whose rate limit to show."""
 
 TABLE_PROBLEMS: Mapping[str, str] = {
     problem.kind: problem.title for problem in PROBLEMS if problem.kind in CONNECTION_PROBLEMS
@@ -50,7 +52,7 @@ class CollectorList(NamedTuple):
 
 def collector_list(collectors: Sequence[CollectorReport]) -> CollectorList:
     """Return the most urgent collectors, in their order. Those in the same state keep it."""
-    rows = sorted(collectors, key=lambda collector: _ORDER[collector.state])[:MAX_ROWS]
+    rows = sorted(collectors, key=lambda collector: _ORDER[collector.state])[:MAX_COLLECTORS]
     states = [collector.state for collector in collectors]
     counts = [(*text, states.count(state)) for state, text in STATES.items() if state in states]
     return CollectorList(rows, len(collectors) - len(rows), counts)
@@ -61,10 +63,18 @@ def failure_runbook(reason: str) -> str:
     return _RUNBOOKS.get(reason, "TelnyxCollectorFailing")
 
 
-def rate_limits(accounts: Sequence[AccountReport]) -> Sequence[AccountReport]:
+class LimitList(NamedTuple):
+    """The accounts whose rate limit the page shows."""
+
+    rows: Sequence[AccountReport]
+    left_out: int
+
+
+def limit_list(accounts: Sequence[AccountReport]) -> LimitList:
     """Return the accounts with a known rate limit, first those with the fewest requests left."""
     known = [account for account in accounts if account.requests_left is not None]
-    return sorted(known, key=lambda account: account.requests_left or 0)[:MAX_ROWS]
+    rows = sorted(known, key=lambda account: account.requests_left or 0)[:MAX_LIMITS]
+    return LimitList(rows, len(known) - len(rows))
 
 
 def page_numbers(page: int, pages: int) -> Iterator[int | None]:

@@ -19,7 +19,13 @@ STATES = {
 }
 """The name and the tone of each state of a collector, the most urgent first."""
 
-CHANGES = {"disabled": "bad", "registration_lost": "bad", "removed": "warn", "enabled": "good", "registered": "good"}
+CHANGE_TONES = {
+    "disabled": "bad",
+    "registration_lost": "bad",
+    "removed": "warn",
+    "enabled": "good",
+    "registered": "good",
+}
 """The tone of changes. Others are neutral."""
 
 _ACRONYMS = {"ip": "IP", "fqdn": "FQDN", "uac": "UAC", "texml": "TeXML", "srtp": "SRTP", "id": "ID"}
