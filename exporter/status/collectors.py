@@ -34,8 +34,9 @@ def time_of(unix_time: float | None) -> datetime | None:
 def describe_collector(state: CollectorState, now: float) -> CollectorReport:
     """Return the state of a collector in words. `now` is the Unix time in seconds."""
     view, error = state.entry.value, _telnyx_error(state.entry.error)
-    age = _rounded(max(0.0, now - view.refreshed_at)) if view and view.refreshed_at else None
-    kind = _kind_of(state, has_data=age is not None)
+    data = view if view and view.refreshed_at else None
+    age = None if data is None else _rounded(max(0.0, now - data.refreshed_at))
+    kind = _kind_of(state, has_data=data is not None)
     return CollectorReport(
         account=state.account,
         collector=state.name,
@@ -44,8 +45,8 @@ def describe_collector(state: CollectorState, now: float) -> CollectorReport:
         summary=_IN_WORDS[kind] if error is None else _failure(state, error, age),
         reason="" if error is None else error.reason,
         advice="" if error is None else error.advice,
-        rows=None if age is None or view is None else view.row_count,
-        rows_left_out=None if age is None or view is None else view.malformed + view.missing,
+        rows=None if data is None else data.row_count,
+        rows_left_out=None if data is None else data.malformed + data.missing,
         age_seconds=age,
         last_success=time_of(state.last_success),
         duration_seconds=_rounded(state.duration),

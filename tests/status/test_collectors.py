@@ -67,7 +67,7 @@ def test_the_path_of_an_error_is_named():
 
 def test_numbers():
     """The report has the numbers of the last refreshes, in milliseconds at most."""
-    state = state_of(page_of(), account="a", last_success=NOW - 12, duration=0.25004)
+    state = state_of(page_of(), account="a", last_success=NOW - 12, duration=0.2504)
     report = describe_collector(state, NOW)
     assert (report.account, report.collector, report.title) == ("a", "credential-connections", "Credential connections")
     assert (report.rows, report.rows_left_out, report.age_seconds, report.duration_seconds) == (0, 0, 12.5, 0.25)
