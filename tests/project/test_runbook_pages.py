@@ -126,9 +126,8 @@ def test_pages_load_no_other_resources(name):
     allowed = "html head meta title style body nav main a h1 h2 h3 h4 p ul ol li br hr code pre em strong div table"
     assert {tag for tag, _ in elements} <= {*allowed.split(), "thead", "tbody", "tr", "th", "td", "blockquote"}
     assert [tag for tag, _ in elements].count("style") == 1
-    for tag, attrs in elements:
-        alignment = {"style"} if tag in {"th", "td"} else set()
-        assert attrs.keys() - alignment <= {
+    for _, attrs in elements:
+        assert attrs.keys() <= {
             "lang",
             "charset",
             "name",

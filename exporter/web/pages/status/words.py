@@ -28,19 +28,18 @@ CHANGE_TONES = {
 }
 """The tone of changes. Others are neutral."""
 
-_ACRONYMS = {"ip": "IP", "fqdn": "FQDN", "uac": "UAC", "texml": "TeXML", "srtp": "SRTP", "id": "ID"}
+_PROPER_NAMES = {"ip": "IP", "fqdn": "FQDN", "uac": "UAC", "texml": "TeXML", "control": "Control"}
 
 _MAX_NAME = 100
 """Characters of a name. Longer ones are shortened in the middle, because names often differ at the end."""
 
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-_UNITS = ((2 * _DAY, _DAY, "d"), (2 * _HOUR, _HOUR, "h"), (2 * _MINUTE, _MINUTE, "min"), (0, 1, "s"))
-"""The shortest time, the length and the name of each unit."""
+_UNITS = {"y": 365 * 86_400, "d": 86_400, "h": 3600, "min": 60}
+"""The length of each unit in seconds."""
 
 
 def words(identifier: str) -> str:
     """Return an identifier in words: `ip_connection` is `IP connection`."""
-    parts = [_ACRONYMS.get(part, part) for part in identifier.replace("-", "_").split("_")]
+    parts = [_PROPER_NAMES.get(part, part) for part in identifier.replace("-", "_").split("_")]
     return " ".join((parts[0][:1].upper() + parts[0][1:], *parts[1:]))
 
 
@@ -68,8 +67,9 @@ def number(value: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a time in its largest unit: `95 s`, `3 min`, `2 h`, `5 d`."""
-    return next(f"{seconds // length:,.0f} {unit}" for least, length, unit in _UNITS if seconds >= least)
+    """Return a time in the largest unit of which it has two: `95 s`, `3 min`, `2 h`, `5 d`, `4 y`."""
+    unit, length = next((unit for unit in _UNITS.items() if seconds >= 2 * unit[1]), ("s", 1))
+    return f"{seconds // length:,.0f} {unit}"
 
 
 def ago(moment: datetime, now: datetime) -> str:

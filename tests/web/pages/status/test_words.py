@@ -20,7 +20,7 @@ NOW = datetime(2026, 11, 29, 1, 32, 52, tzinfo=UTC)
         ("fqdn_connection", "FQDN connection"),
         ("uac_connection", "UAC connection"),
         ("texml_application", "TeXML application"),
-        ("call_control_application", "Call control application"),
+        ("call_control_application", "Call Control application"),
         ("credential-connections", "Credential connections"),
         ("SRTP", "SRTP"),
         ("none", "None"),
@@ -30,7 +30,7 @@ NOW = datetime(2026, 11, 29, 1, 32, 52, tzinfo=UTC)
     ],
 )
 def test_words(identifier, text):
-    """An identifier is written in words, with acronyms as usual."""
+    """An identifier is written in words, with proper names as usual."""
     assert words.words(identifier) == text
 
 
@@ -46,11 +46,13 @@ def test_words(identifier, text):
         (7200.0, "2 h"),
         (172_799.0, "47 h"),
         (172_800.0, "2 d"),
-        (86_400.0 * 5000, "5,000 d"),
+        (86_400.0 * 729, "729 d"),
+        (86_400.0 * 730, "2 y"),
+        (86_400.0 * 365 * 2000, "2,000 y"),
     ],
 )
 def test_span(seconds, text):
-    """A time is written in the largest unit of which it has at least two, so that it is exact enough."""
+    """A time is written in the largest unit of which it has two, so that it is exact enough."""
     assert words.span(seconds) == text
     assert words.ago(NOW - timedelta(seconds=seconds), NOW) == f"{text} ago"
 
