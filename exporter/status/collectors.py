@@ -76,7 +76,7 @@ def _failure(state: CollectorState, error: TelnyxError, age: float | None) -> st
     if state.is_refreshing:
         when = "now"
     elif wait:
-        when = f"in {wait:.0f} s" if wait >= 1 else "in 1 s"
+        when = f"in {max(1.0, wait):.0f} s"
     else:
         when = "at the next scrape"
     cause = str(error)

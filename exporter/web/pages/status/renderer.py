@@ -35,6 +35,7 @@ def render(status: Status, query: Query, paths: WebPaths, now: datetime) -> byte
         query=query,
         now=now,
         links=Links(query, paths),
+        sections=view.sections(status),
         has_accounts=has_accounts,
         columns={name: title for name, title in view.COLUMNS.items() if name != "account" or has_accounts},
         titles={collector.collector: collector.title for collector in status.report.collectors},

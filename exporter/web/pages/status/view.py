@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from exporter.status.report import AccountReport, CollectorReport
+    from exporter.status.status import Status
 
 MAX_COLLECTORS = 50
 """Collectors to show. Hundreds of accounts have thousands."""
@@ -22,6 +23,15 @@ TABLE_PROBLEMS: Mapping[str, str] = {
     problem.kind: problem.title for problem in PROBLEMS if problem.kind in CONNECTION_PROBLEMS
 }
 """The problems that can filter the table."""
+
+SECTIONS: Mapping[str, str] = {
+    "attention": "Needs attention",
+    "connections": "Connections",
+    "changes": "Changes",
+    "collectors": "Collectors",
+    "about": "About",
+}
+"""The sections of the page in order, by the names of their templates."""
 
 COLUMNS: Mapping[str, str] = {
     "name": "Name",
@@ -39,6 +49,13 @@ COLUMNS: Mapping[str, str] = {
 
 _ORDER = {state: number for number, state in enumerate(STATES)}
 _RUNBOOKS = {"unauthorized": "TelnyxKeyRejected", "rate_limited": "TelnyxRateLimited"}
+
+
+def sections(status: Status) -> Sequence[str]:
+    """Return the sections to show. What is wrong with the exporter comes first. An unknown account has no data."""
+    if status.missing:
+        return ["about"]
+    return list(SECTIONS) if status.report.ok else ["collectors", *(name for name in SECTIONS if name != "collectors")]
 
 
 class CollectorList(NamedTuple):

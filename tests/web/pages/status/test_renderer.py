@@ -62,16 +62,33 @@ def cells(name, *arguments, **options):
 def test_sections():
     """The page has a header, the sections in order, each with its heading, and a footer."""
     page = page_of(busy_status())
-    assert [element.attrs["id"] for element in page.root.all("section")] == SECTIONS
+    assert {element.attrs["id"] for element in page.root.all("section")} == set(SECTIONS)
     for element in page.root.all("section"):
         assert element.one("h2").attrs["id"] == element.attrs["aria-labelledby"]
-    assert texts(page.root.all("h2")) == [
-        *("Needs attention", "Connections", "Changes since the start", "Collectors", "About"),
+    assert texts(page.root.all("h2")) == [  # a collector fails
+        *("Collectors", "Needs attention", "Connections", "Changes since the start", "About"),
     ]
     assert [each.tag for each in page.root.one("body").all() if each.tag in {"header", "main", "footer"}] == [
         *("header", "main", "footer"),
     ]
     assert len(set(page.ids)) == len(page.ids)
+
+
+@pytest.mark.parametrize(
+    ("shown", "sections"),
+    [
+        (WELL, ["attention", "connections", "changes", "collectors", "about"]),
+        (busy_status(), ["collectors", "attention", "connections", "changes", "about"]),
+        (status(missing="there is none"), ["about"]),
+    ],
+    ids=["well", "failing", "unknown account"],
+)
+def test_what_is_wrong_with_the_exporter_comes_first(shown, sections):
+    """If a collector fails, the collectors come first. The links at the top have the same order as the sections."""
+    page = page_of(shown)
+    assert [element.attrs["id"] for element in page.root.all("section")] == sections
+    links = [link.attrs["href"].removeprefix("#") for link in page.root.one("nav", class_="contents").all("a")]
+    assert [link for link in links if link in SECTIONS] == (sections if len(sections) > 1 else [])
 
 
 def test_headings_are_in_order():
