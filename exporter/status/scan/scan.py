@@ -7,8 +7,8 @@ that. A worker thread would hold the interpreter's lock for several milliseconds
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from exporter.collectors.connection_index import ConnectionRecord
@@ -22,10 +22,11 @@ from exporter.status.table import ConnectionTable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from exporter.collectors.index import PageIndex
+    from exporter.collectors.index import IndexRecord, PageIndex
     from exporter.status.problems import Problem
     from exporter.status.query import Query
     from exporter.status.scan.page_summary import AffectedRows, PageSummary
+    from exporter.status.scan.table_builder import Registrations
 
 
 class Scan(NamedTuple):
@@ -65,21 +66,21 @@ async def scan(indexes: Mapping[str, Iterable[PageIndex[Any]]], query: Query | N
         if table is not None and is_in_table:
             table.add(account, index, records, summary)
         summaries.append(summary)
-    problems = _find_problems(list(zip(pages, summaries, strict=True)))
+    problems = await _find_problems(list(zip(pages, summaries, strict=True)))
     return Scan(problems, ConnectionTable() if table is None else await table.build())
 
 
-async def _registrations(pages: Iterable[_Page]) -> Mapping[tuple[str, str], bool | None]:
-    """Return whether connections are registered, as the collector `registrations` has read it, by account and id."""
-    registrations: dict[tuple[str, str], bool | None] = {}
+async def _registrations(pages: Iterable[_Page]) -> Registrations:
+    """Return whether connections are registered, as the collector `registrations` has read it."""
+    registrations: dict[str, dict[str, bool | None]] = defaultdict(dict)
     for page in pages:
         if page.index.record_type is RegistrationRecord:
-            registrations.update({(page.account, record.id): record.registered for record in page.index.records})
+            registrations[page.account].update({record.id: record.registered for record in page.index.records})
             await asyncio.sleep(0)
     return registrations
 
 
-def _find_problems(pages: Sequence[tuple[_Page, PageSummary]]) -> tuple[ProblemReport, ...]:
+async def _find_problems(pages: Sequence[tuple[_Page, PageSummary]]) -> tuple[ProblemReport, ...]:
     """Return the kinds of problems that rows of these pages have."""
     reports = []
     for problem in PROBLEMS:
@@ -88,14 +89,21 @@ def _find_problems(pages: Sequence[tuple[_Page, PageSummary]]) -> tuple[ProblemR
         ]
         if affected:
             count = sum(found.total for _, found in affected)
-            rows = tuple(islice(_rows(problem, affected), MAX_PROBLEM_ROWS))
+            rows = await _first_rows(problem, affected)
             reports.append(ProblemReport(problem.kind, problem.title, problem.runbook, count, rows))
     return tuple(reports)
 
 
-def _rows(problem: Problem, pages: Iterable[tuple[_Page, AffectedRows]]) -> Iterable[ProblemRow]:
+async def _first_rows(problem: Problem, pages: Iterable[tuple[_Page, AffectedRows]]) -> tuple[ProblemRow, ...]:
+    rows: list[ProblemRow] = []
     for page, found in pages:
         records = page.index.records
-        for position in found.positions:
-            record = records[position]
-            yield ProblemRow(id=record.id, name=record.name, detail=problem.detail(record), account=page.account)
+        rows += [_problem_row(problem, page.account, records[position]) for position in found.positions]
+        if len(rows) >= MAX_PROBLEM_ROWS:
+            break
+        await asyncio.sleep(0)
+    return tuple(rows[:MAX_PROBLEM_ROWS])
+
+
+def _problem_row(problem: Problem, account: str, record: IndexRecord) -> ProblemRow:
+    return ProblemRow(id=record.id, name=record.name, detail=problem.detail(record), account=account)

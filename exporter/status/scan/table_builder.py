@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING
+from itertools import groupby
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from exporter.status.problems import CONNECTION_PROBLEMS
+from exporter.status.scan.page_keys import PageKeys
 from exporter.status.table import PAGE_ROWS, ConnectionRow, ConnectionTable
 
 if TYPE_CHECKING:
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from exporter.status.query import Query
     from exporter.status.scan.page_summary import PageSummary
 
-_RUN_KEYS = 4000
-"""Sort keys to sort in one step. More would delay scrapes, and fewer would make the merge slower."""
-_MERGED_KEYS = 1000
-"""Sort keys to merge in one step."""
+Registrations: TypeAlias = "Mapping[str, Mapping[str, bool | None]]"
+"""Whether connections are registered, by account and id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +40,19 @@ class TableBuilder:
     It keeps sort keys only, and at the end reads the rows to show from their pages again. A sort key is a text that
     sorts like the value of the column. It ends with the name and with the number of the connection.
 
-    `registrations` are the registrations that were read one by one, by account and id of the connection.
+    `registrations` has the registrations that were read one by one. They replace those of the lists of connections.
     """
 
-    def __init__(self, query: Query, registrations: Mapping[tuple[str, str], bool | None]) -> None:
+    def __init__(self, query: Query, registrations: Registrations) -> None:
         self._query = query
         self._registrations = registrations
         self._tests = list(_tests(query))
         self._sort_value = _SORT_VALUES[query.sort_column]
-        self._max_keys = query.page * PAGE_ROWS
-        """Keys to keep of each run: no other can be on the requested page."""
+        self._keys = PageKeys(query.page * PAGE_ROWS, descending=query.is_descending)
         self._pages: list[_Page] = []
         self._starts: list[int] = []
         """The number of the first connection of each page."""
         self._total = self._matches = 0
-        self._keys: list[str] = []
-        """Keys that are not sorted yet."""
-        self._runs: list[list[str]] = []
-        """Sorted keys."""
         self._types: set[str] = set()
         self._sites: set[str] = set()
         self._encryptions: set[str] = set()
@@ -83,30 +76,18 @@ class TableBuilder:
         self._starts.append(self._total)
         self._total += len(records)
         self._matches += len(keys)
-        self._keys += keys
-        if len(self._keys) >= _RUN_KEYS:
-            self._end_run()
+        self._keys.add(keys)
         self._types |= summary.types
         self._sites |= summary.sites
         self._encryptions |= summary.encryptions
 
-    def _end_run(self) -> None:
-        self._keys.sort(reverse=self._query.is_descending)
-        self._runs.append(self._keys[: self._max_keys])
-        self._keys = []
-
     async def build(self) -> ConnectionTable:
         """Return the requested page of the table, or the last one if there are fewer."""
-        self._end_run()
         pages = max(1, -(-self._matches // PAGE_ROWS))
         page = min(self._query.page, pages)
         first = (page - 1) * PAGE_ROWS
-        keys = heapq.merge(*self._runs, reverse=self._query.is_descending)
-        for skipped in range(0, first, _MERGED_KEYS):
-            for _ in islice(keys, min(_MERGED_KEYS, first - skipped)):
-                pass
-            await asyncio.sleep(0)
-        rows = tuple(self._row(int(key.rpartition("\0")[2])) for key in islice(keys, PAGE_ROWS))
+        keys = await self._keys.select(first, PAGE_ROWS)
+        rows = await self._rows([int(key.rpartition("\0")[2]) for key in keys])
         return ConnectionTable(
             rows=rows,
             first=first + 1 if rows else 0,
@@ -121,34 +102,43 @@ class TableBuilder:
 
     def _with_registrations(self, account: str, records: Sequence[ConnectionRecord]) -> Sequence[ConnectionRecord]:
         """Return the records with the registrations that were read one by one."""
-        if not self._registrations:
+        known = self._registrations.get(account)
+        if not known:
             return records
-        known = self._registrations
         return [
-            msgspec.structs.replace(record, registered=known[account, record.id])
-            if (account, record.id) in known
-            else record
+            record
+            if (registered := known.get(record.id, record.registered)) is record.registered
+            else msgspec.structs.replace(record, registered=registered)
             for record in records
         ]
 
-    def _row(self, number: int) -> ConnectionRow:
-        """Return the connection that has this number."""
-        position = bisect_right(self._starts, number) - 1
-        page = self._pages[position]
-        (record,) = self._with_registrations(page.account, [page.index.records[number - self._starts[position]]])
-        return ConnectionRow(
-            account=page.account,
-            id=record.id,
-            name=record.name,
-            type=record.record_type,
-            active=record.active,
-            registered=record.registered,
-            site=record.anchorsite,
-            encryption=record.media_encryption,
-            inbound_limit=record.inbound_channel_limit,
-            outbound_limit=record.outbound_channel_limit,
-            updated_at=record.updated_at or "",
-        )
+    async def _rows(self, numbers: Sequence[int]) -> tuple[ConnectionRow, ...]:
+        """Return the connections that have these numbers. Read each of their pages once."""
+        rows: dict[int, ConnectionRow] = {}
+        for position, on_page in groupby(sorted(numbers), lambda number: bisect_right(self._starts, number) - 1):
+            page, start = self._pages[position], self._starts[position]
+            records = page.index.records
+            for number in on_page:
+                (record,) = self._with_registrations(page.account, [records[number - start]])
+                rows[number] = _row(page.account, record)
+            await asyncio.sleep(0)
+        return tuple(rows[number] for number in numbers)
+
+
+def _row(account: str, record: ConnectionRecord) -> ConnectionRow:
+    return ConnectionRow(
+        account=account,
+        id=record.id,
+        name=record.name,
+        type=record.record_type,
+        active=record.active,
+        registered=record.registered,
+        site=record.anchorsite,
+        encryption=record.media_encryption,
+        inbound_limit=record.inbound_channel_limit,
+        outbound_limit=record.outbound_channel_limit,
+        updated_at=record.updated_at or "",
+    )
 
 
 def _options(values: set[str]) -> tuple[str, ...]:
