@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from exporter.status.query import Query
     from exporter.status.scan.page_summary import PageSummary
 
+_NAMELESS = "\U0010ffff"
+"""Connections without a name come after all others. It is the last of all characters."""
 Registrations: TypeAlias = "Mapping[str, Mapping[str, bool | None]]"
 """Whether connections are registered, by account and id."""
 
@@ -71,7 +73,10 @@ class TableBuilder:
         for test in self._tests:
             numbered = [each for each in numbered if test(each[1])]
         value = self._sort_value
-        keys = [f"{value(account, record)}\0{record.name.casefold()}\0{number}" for number, record in numbered]
+        keys = [
+            f"{value(account, record)}\0{record.name.casefold() or _NAMELESS}\0{number:07}"
+            for number, record in numbered
+        ]
         self._pages.append(_Page(account, index))
         self._starts.append(self._total)
         self._total += len(records)

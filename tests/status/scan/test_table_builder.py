@@ -115,8 +115,9 @@ def naive_table(accounts, query, registrations):
 
     def order(number):
         account, row = connections[number]
-        # Equal names are in the order of their numbers, as texts. A NUL comes before all other characters.
-        return sort_value(account, row, query.sort_column), *row.name.casefold().split("\0"), str(number)
+        # Equal names are in the order of the lists. A NUL comes before all other characters.
+        value = sort_value(account, row, query.sort_column)
+        return value, not row.name, *row.name.casefold().split("\0"), f"{number:07}"
 
     selected = [number for number, (_, row) in enumerate(connections) if is_selected(row, query)]
     selected.sort(key=order, reverse=query.is_descending)
