@@ -35,6 +35,8 @@ class CollectorState:
     """Seconds until the next refresh can start."""
     account: str = ""
     """The name of the account, if it has one."""
+    in_background: bool = False
+    """Whether it reads one row after the other, without waiting for scrapes."""
     is_refreshing: bool = False
     last_success: float | None = None
     """When the last successful refresh ended, in Unix seconds."""
@@ -47,7 +49,7 @@ class Source(Protocol):
 
     @property
     def error(self) -> Exception | None:
-        """The error of the last request in the background, or None if it succeeded."""
+        """The error because of which requests in the background fail, or None if they succeed."""
 
     @property
     def pause(self) -> float:
@@ -134,6 +136,7 @@ class CachedCollector:
             entry,
             wait,
             status.account,
+            in_background=self._in_background,
             is_refreshing=self.cache.is_refreshing,
             last_success=status.last_success,
             duration=status.duration,

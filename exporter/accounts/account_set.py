@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from exporter.account.collector_group import STARTUP
@@ -14,7 +13,6 @@ from exporter.exposition.response import Document
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from exporter.account.cached_collector import CollectorState
     from exporter.account.collector_group import CollectorGroup
 
 
@@ -94,7 +92,3 @@ class AccountSet:
         """Start the refreshes that are due, unless it is scrapes that start them."""
         for group in self.groups.values():
             group.refresh_in_background()
-
-    def states(self) -> Sequence[CollectorState]:
-        """Return the state of each collector of each account."""
-        return list(chain.from_iterable(group.states() for group in self.groups.values()))

@@ -118,7 +118,7 @@ async def serve(
             lambda: _load_again(arguments, settings, base_url, telemetry, changes),
             telemetry,
         )
-        status = StatusReader(accounts, lambda name: telemetry.account(name).rate_limit, changes)
+        status = StatusReader(accounts, telemetry.rate_limit, changes)
         await accounts.open()
         sources: dict[str, Source] = {"settings": accounts}
         if web_config is not None:

@@ -21,6 +21,7 @@ from exporter.config.values import (
     LogLevel,
     Regex,
     check_base_url,
+    check_filter,
     check_key,
     check_name_filter,
     check_proxy_url,
@@ -120,8 +121,12 @@ class FilterSettings(SettingsGroup):
     connection_name: Annotated[str, AfterValidator(check_name_filter)] = _setting(
         "", "Read only connections whose name contains this text: three or more characters, in any case.", "TEXT"
     )
-    fqdn: str = _setting("", "Read only connections with exactly this FQDN.", "FQDN")
-    outbound_voice_profile_id: str = _setting("", "Read only connections with this outbound voice profile.", "ID")
+    fqdn: Annotated[str, AfterValidator(check_filter)] = _setting(
+        "", "Read only connections with exactly this FQDN.", "FQDN"
+    )
+    outbound_voice_profile_id: Annotated[str, AfterValidator(check_filter)] = _setting(
+        "", "Read only connections with this outbound voice profile.", "ID"
+    )
 
 
 class TelnyxSettings(SettingsGroup):

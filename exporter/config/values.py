@@ -142,8 +142,18 @@ def check_regex(text: str) -> str:
     return text
 
 
+def check_filter(text: str) -> str:
+    """Validate the value of a filter, which is sent to Telnyx."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be UTF-8 text") from None
+    return text
+
+
 def check_name_filter(text: str) -> str:
     """Validate `--telnyx.filter.connection-name`."""
+    check_filter(text)
     if text and len(text) < 3:  # noqa: PLR2004 -- Telnyx's own minimum
         raise ValueError("must have at least three characters, or Telnyx rejects it")
     return text

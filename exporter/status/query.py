@@ -30,6 +30,8 @@ REGISTRATIONS = ("registered", "not_registered")
 _MAX_TEXT = 200
 """Characters of a value. Names are shorter, and so are the URLs of the page's links then."""
 _MAX_PAGE = 10**9
+_MAX_PARAMETERS = 100
+"""The page makes links with a tenth of these. To parse thousands takes long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,11 @@ class Query:
     @classmethod
     def parse(cls, query_string: bytes) -> Self:
         """Parse the part of a URL after the `?`. Ignore values without a meaning. Of several, the last one counts."""
-        texts = {name: value.strip()[:_MAX_TEXT] for name, value in parse_qsl(query_string.decode("latin-1"))}
+        try:
+            pairs = parse_qsl(query_string.decode("latin-1"), max_num_fields=_MAX_PARAMETERS)
+        except ValueError:
+            return cls()
+        texts = {name: value.strip()[:_MAX_TEXT] for name, value in pairs}
         values: dict[str, Any] = {}
         for name, text in texts.items():
             if name == "page":

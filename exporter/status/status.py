@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from exporter.collectors.index import PageIndex
     from exporter.status.changes import RecentChanges
     from exporter.status.query import Query
+    from exporter.status.report import CollectorReport
     from exporter.status.table import ConnectionTable
     from exporter.telnyx.http.responses import RateLimit
 
@@ -62,19 +64,22 @@ class StatusReader:
         accounts, now = self._accounts.current, self._clock()
         account = query.account or None
         missing = accounts.why_missing(query.account) if account else ""
-        states = [state for state in accounts.states() if account in {None, state.account}]
+        names = [name for name in accounts.groups if account in {None, name}]
         indexes: dict[str, list[PageIndex[Any]]] = defaultdict(list)
-        for state in states:
-            indexes[state.account] += state.entry.value.indexes if state.entry.value else ()
+        collectors: list[CollectorReport] = []
+        for name in names:
+            for state in accounts.groups[name].states():
+                indexes[name] += state.entry.value.indexes if state.entry.value else ()
+                collectors.append(describe_collector(state, now))
+            await asyncio.sleep(0)  # there can be hundreds of accounts, and scrapes must not wait for all
         problems, table = await scan(indexes, query if with_table else None)
-        collectors = tuple(describe_collector(state, now) for state in states)
         about = self._about()
         report = Report(
             about=about,
             ok=accounts.total_accounts > 0 and not any(each.state is State.FAILING for each in collectors),
             summary=missing or summarize(collectors, demo=about.demo, has_keys=accounts.total_accounts > 0),
-            accounts=tuple(self._describe_account(name, now) for name in accounts.groups if account in {None, name}),
-            collectors=collectors,
+            accounts=tuple(self._describe_account(name, now) for name in names),
+            collectors=tuple(collectors),
             attention=problems,
             changes=tuple(self._changes.of(account)),
         )

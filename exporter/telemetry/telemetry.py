@@ -20,6 +20,7 @@ from exporter.exposition.own_metrics import OwnMetricsRenderer
 from exporter.server.incidents import ConnectionClosed, HandshakeFailed, RequestRefused
 from exporter.telemetry.account import OTHER_METRICS, STATE_METRICS, AccountTelemetry
 from exporter.telemetry.latest_value import LatestValue
+from exporter.telnyx.http.responses import RateLimit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -115,6 +116,11 @@ class Telemetry:
         if name not in self._accounts:
             self._accounts[name] = AccountTelemetry(name)
         return self._accounts[name]
+
+    def rate_limit(self, account: str) -> RateLimit:
+        """Return the rate limit that Telnyx stated last for an account. It is unknown if there is no such account."""
+        found = self._accounts.get(account)
+        return RateLimit() if found is None else found.rate_limit
 
     def remove_account(self, name: str) -> None:
         """Remove an account, with all its series and counters, if it exists."""

@@ -789,19 +789,19 @@ async def test_a_key_that_becomes_unusable_keeps_the_data():
 
 async def test_changes_name_the_account_and_the_collector(api):
     """`on_changes` gets the name of the account, that of the collector, and the rows that changed."""
-    found = []
-    settings = Settings(_env_file=None, cache=CacheSettings(ttl=0, max_stale=60))
+    found, now = [], 0.0
     account = Account(
-        settings,
+        Settings(_env_file=None),
         api.url,
         lambda: KEY,
         TELEMETRY.account("a"),
         name="a",
         on_changes=lambda *change: found.append(change),
+        clock=lambda: now,
     )
     await account.group.refresh_all()
     del api.rows[1:]
-    account.group.expire()
+    now = 60.0
     await account.group.collectors[PRIMARY].read_completely()
     await account.close()
     ((name, collector, changes),) = found

@@ -16,6 +16,11 @@ from exporter.telemetry import Telemetry
 NAMES = ("a", "b", "c")
 
 
+def states_of(accounts):
+    """Return the state of each collector of each account."""
+    return [state for group in accounts.current.groups.values() for state in group.states()]
+
+
 class FakeAccount:
     """An account that records what happens to it."""
 
@@ -175,17 +180,17 @@ async def test_a_changed_key_reads_everything_again(keys, telemetry):
     await asyncio.sleep(0.01)
     keys.keys["b"] = "new"
     await accounts.update()
-    entries = {state.account: state.entry for state in accounts.current.states()}
+    entries = {state.account: state.entry for state in states_of(accounts)}
     assert {name: (entry.value is not None, entry.stale) for name, entry in entries.items()} == {
         "a": (True, False),
         "b": (True, True),
         "c": (True, False),
     }
     await asyncio.sleep(0.01)
-    assert [state.entry.stale for state in accounts.current.states()] == [False] * 3
+    assert [state.entry.stale for state in states_of(accounts)] == [False] * 3
     assert [account.events.count("refresh") for account in keys.created] == [1, 1, 1, 1]
     await accounts.reload()
-    assert [state.entry.stale for state in accounts.current.states()] == [False] * 3
+    assert [state.entry.stale for state in states_of(accounts)] == [False] * 3
     await accounts.close()
 
 

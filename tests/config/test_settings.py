@@ -301,3 +301,11 @@ def test_variables_are_case_insensitive(monkeypatch):
     monkeypatch.setenv(f"{PREFIX}cache__TTL".lower(), "1m")
     monkeypatch.setenv(f"{PREFIX}CACHE__MAX_STALE", "")
     assert Settings().cache == CacheSettings(ttl=60.0, max_stale=600.0)
+
+
+@pytest.mark.parametrize("name", FilterSettings.model_fields)
+def test_a_filter_is_text(name):
+    """A filter is sent to Telnyx, so it can't have bytes that are no text, which a command line can contain."""
+    with pytest.raises(ValidationError, match="must be UTF-8 text"):
+        FilterSettings(**{name: "abc\udcff"})
+    assert getattr(FilterSettings(**{name: "abcé"}), name) == "abcé"

@@ -320,8 +320,8 @@ SUMMARIES = {
     "no accounts": "This shard has no accounts.",
     "no data yet": "No data from Telnyx yet.",
     "no connections": "Connected to Telnyx.",
-    "failing": "1 of 1 collectors can't read Telnyx.",
-    "key rejected": "1 of 1 collectors can't read Telnyx.",
+    "failing": "Can't read Telnyx.",
+    "key rejected": "Can't read Telnyx.",
 }
 
 

@@ -9,7 +9,7 @@ from exporter.telnyx.errors import ConnectionFailed, Forbidden, Internal, Server
 
 FAILED = ServerError(503, "10007")
 ANSWER = "Telnyx answered with HTTP status 503, Telnyx error 10007."
-OLD, NOTHING = "Scrapes get data that is 12 s old.", "Scrapes get no data of it."
+OLD, NOTHING = "Scrapes get data that is 12 s old.", "Scrapes get no data from this collector."
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,39 @@ OLD, NOTHING = "Scrapes get data that is 12 s old.", "Scrapes get no data of it.
         ),
         pytest.param(
             state_of(error=FAILED, is_refreshing=True), State.FAILING, f"Retrying now: {ANSWER} {OLD}", id="retrying"
+        ),
+        pytest.param(
+            state_of(view=False, last_success=NOW - 3600),
+            State.WAITING,
+            "The data has expired. The next scrape reads it again.",
+            id="expired",
+        ),
+        pytest.param(
+            state_of(view=False, last_success=NOW - 3600, is_refreshing=True),
+            State.READING,
+            "The data has expired. Reading it again.",
+            id="expired-and-reading",
+        ),
+        pytest.param(
+            state_of(stale=True, in_background=True, last_success=NOW), State.UP_TO_DATE, "Up to date.", id="fan-out"
+        ),
+        pytest.param(
+            state_of(age=NOW, in_background=True, last_success=NOW),
+            State.READING,
+            "Reading one connection after the other. The next scrape gets what was read.",
+            id="fan-out-begins",
+        ),
+        pytest.param(
+            state_of(error=FAILED, in_background=True, last_success=NOW - 300),
+            State.FAILING,
+            f"Retrying now: {ANSWER} Scrapes get data that is 5 min old.",
+            id="fan-out-fails",
+        ),
+        pytest.param(
+            state_of(error=FAILED, account="a"), State.FAILING, f"Retrying now: {ANSWER} {OLD}", id="several-accounts"
+        ),
+        pytest.param(
+            state_of(error=FAILED, wait=600.0), State.FAILING, f"Retrying in 10 min: {ANSWER} {OLD}", id="long-wait"
         ),
         pytest.param(
             state_of(error=FAILED, view=False, wait=5.0),
@@ -103,6 +136,12 @@ def test_an_unexpected_error_shows_nothing_of_its_text():
     assert "canary" not in repr(report)
 
 
+def test_the_age_of_rows_that_are_read_one_after_the_other():
+    """It is that of the newest row, whenever the rows were rendered last."""
+    state = state_of(age=100.0, in_background=True, last_success=NOW - 2)
+    assert describe_collector(state, NOW).age_seconds == 2.0
+
+
 def test_age_is_never_negative():
     """If the clock was set back, the data is new."""
     assert describe_collector(state_of(age=-5.0), NOW).age_seconds == 0.0
@@ -113,7 +152,11 @@ def test_age_is_never_negative():
     [
         ([state_of(), state_of()], {}, "Connected to Telnyx."),
         ([state_of()], {"demo": True}, "Connected to the simulated account."),
-        ([state_of(), state_of(view=False)], {}, "Connected to Telnyx. 1 of 2 collectors have no data yet."),
+        ([state_of(), state_of(view=False)], {}, "Connected to Telnyx. 1 of 2 collectors has no data."),
+        ([state_of(), *[state_of(view=False)] * 2], {}, "Connected to Telnyx. 2 of 3 collectors have no data."),
+        ([state_of(view=False, last_success=NOW)], {}, "The data from Telnyx has expired."),
+        ([state_of(error=FAILED)] * 2, {}, "Can't read Telnyx."),
+        ([state_of(error=FAILED)], {"demo": True}, "Can't read the simulated account."),
         ([state_of(view=False)], {}, "No data from Telnyx yet."),
         ([state_of(), state_of(error=FAILED)], {}, "1 of 2 collectors can't read Telnyx."),
         ([], {}, "This shard has no accounts."),

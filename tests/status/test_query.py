@@ -55,6 +55,7 @@ def test_any_text_is_a_query(text):
         b"unknown=1",
         b"q=&site=",
         b"q=+",
+        b"q=a&" * 101,
     ],
 )
 def test_values_without_a_meaning_are_ignored(text):

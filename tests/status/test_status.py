@@ -1,3 +1,4 @@
+import asyncio
 from datetime import UTC, datetime
 
 import pytest
@@ -84,7 +85,7 @@ async def test_one_of_several_accounts(two):
     for account in ("a", "b"):
         changes.record(account, "some", {"added": [ChangedRow("1", "")]})
     status = await reader_of(two, changes=changes).read(Query(account="b"))
-    assert status.report.summary == "1 of 1 collectors can't read Telnyx."
+    assert status.report.summary == "Can't read Telnyx."
     assert [account.name for account in status.report.accounts] == ["b"]
     assert [each.account for each in status.report.collectors] == ["b"]
     assert status.report.attention == ()
@@ -160,3 +161,12 @@ async def test_without_the_table(two):
     status = await reader_of(two).read(Query(), with_table=False)
     assert status.connections.total == 0
     assert [each.kind for each in status.report.attention] == ["disabled"]
+
+
+async def test_an_account_that_disappears_meanwhile(two):
+    """The status is that of the accounts which existed when it was requested."""
+    reader = reader_of(two)
+    reading = asyncio.create_task(reader.read(Query()))
+    await asyncio.sleep(0)
+    two.current = AccountSet({}, ())
+    assert [account.name for account in (await reading).report.accounts] == ["a", "b"]

@@ -262,7 +262,9 @@ def test_request(telemetry):
 def test_rate_limit_is_exposed_once_known(telemetry, limit, expected):
     """Only the parts of the rate limit that Telnyx has stated are exposed."""
     assert changes(telemetry, lambda: telemetry.account().record_rate_limit(limit)) == expected
-    assert telemetry.account().rate_limit == limit
+    assert telemetry.rate_limit("") == limit
+    assert telemetry.rate_limit("unknown") == RateLimit()
+    assert "unknown" not in telemetry._accounts
 
 
 def test_list_restart(telemetry):

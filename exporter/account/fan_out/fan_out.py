@@ -42,7 +42,7 @@ IDLE_AFTER = 300.0
 MAX_CYCLES = 2
 """A row is dropped when it is older than this many cycles."""
 _MAX_FAILURES = 10
-"""Failures in a row after which a complete read ends."""
+"""Failures in a row after which a complete read ends, and the collector is shown as failing."""
 _MAX_LATENCY = 2.0
 """Seconds that responses can take without making a cycle longer. More requests would crowd the request budget."""
 _PAGE_ROWS = 250
@@ -109,8 +109,9 @@ class FanOut:
 
     @property
     def error(self) -> TelnyxError | None:
-        """The error of the last request, or None if it succeeded."""
-        return self._problems.error
+        """The error of the last request, if requests pause because of it, or if several in a row have failed."""
+        is_lasting = self.pause > 0 or self._problems.failures >= min(_MAX_FAILURES, len(self._schedule))
+        return self._problems.error if is_lasting else None
 
     @property
     def pause(self) -> float:

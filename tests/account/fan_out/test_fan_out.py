@@ -27,7 +27,7 @@ from exporter.collectors.registrations import COLLECTOR as REGISTRATIONS
 from exporter.exposition.renderer import Renderer
 from exporter.exposition.response import Document
 from exporter.telnyx.budget import UNLIMITED, RequestBudget
-from exporter.telnyx.errors import Forbidden, Internal
+from exporter.telnyx.errors import Forbidden, Internal, ServerError
 from exporter.telnyx.http.client import Client
 from exporter.telnyx.http.transport import Route
 
@@ -393,6 +393,24 @@ async def test_the_end_of_failures_is_logged():
     assert [(line["collector"], line["last_reason"]) for line in lines] == [("active-calls", "server_error")]
     assert harness.status.success is True
     assert (harness.fan_out.error, harness.fan_out.pause) == (None, 0.0)
+    await harness.fan_out.close()
+
+
+async def test_a_single_failure_is_no_error_of_the_collector():
+    """The collector fails if ten requests in a row do, not if Telnyx has no answer for one of many connections."""
+    harness = Harness(*range(100), rate=1.0)
+    harness.answer = lambda row_id: response(500) if row_id == "0" else httpx.Response(200, json={"data": []})
+    errors = set()
+    for _ in range(150):
+        await harness.scrape(1.0)
+        errors.add(harness.fan_out.error)
+    assert errors == {None}
+    assert harness.status.failures["server_error"] >= 1
+    harness.answer = lambda _: response(500)
+    await harness.scrape(8.0)
+    assert harness.fan_out.error is None
+    await harness.scrape(5.0)
+    assert isinstance(harness.fan_out.error, ServerError)
     await harness.fan_out.close()
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -44,6 +46,8 @@ class StatusEndpoint:
         self._paths = paths
         self._lock = asyncio.Lock()
         self._waiting = 0
+        self._renderer = ThreadPoolExecutor(1, "status-page")
+        """Its only thread, so that clients who disconnect can't make it render several pages at once."""
 
     async def page(self, request: Request) -> Response:
         """Return the page."""
@@ -53,7 +57,8 @@ class StatusEndpoint:
         async with self._turn():
             status = await self._read_status(query)
             # The first page imports Jinja2 and compiles the templates, so that an exporter without visitors never does.
-            page = await asyncio.to_thread(render, status, query, self._paths, datetime.now(UTC))
+            work = partial(render, status, query, self._paths, datetime.now(UTC))
+            page = await asyncio.get_running_loop().run_in_executor(self._renderer, work)
         return HTMLResponse(page, headers=page_headers(style()))
 
     async def json(self, request: Request) -> Response:
