@@ -90,5 +90,8 @@ class StatusEndpoint:
 
 def _json(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(
-        msgspec.json.encode(content), status, {**page_headers(), **(headers or {})}, media_type="application/json"
+        msgspec.json.encode(content) + b"\n",
+        status,
+        {**page_headers(), **(headers or {})},
+        media_type="application/json",
     )

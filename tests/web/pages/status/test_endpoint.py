@@ -116,6 +116,31 @@ async def test_pages_are_rendered_by_another_thread(monkeypatch):
     assert threads[0] is not threading.current_thread()
 
 
+async def test_pages_of_clients_who_disconnect_are_rendered_one_at_a_time(monkeypatch):
+    """A client that leaves while its page is rendered does not make the exporter render two pages at once."""
+    running, most, may_end = 0, 0, threading.Event()
+
+    def slow(*_):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        may_end.wait(5)
+        running -= 1
+        return b""
+
+    monkeypatch.setattr(endpoint_module, "render", slow)
+    async with client_of(Reader(status(table(0)))) as client:
+        for _ in range(5):
+            request = asyncio.create_task(client.get("/"))
+            await asyncio.sleep(0.05)
+            request.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await request
+        may_end.set()
+        assert (await client.get("/")).status_code == 200
+    assert most == 1
+
+
 async def settle():
     """Let all tasks run until they wait."""
     for _ in range(20):
