@@ -50,7 +50,7 @@ class Workload:
 
     def reset_peak(self) -> None:
         """Set the peak of the resident memory to its current value."""
-        Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
+        reset_peak(self._process.pid)
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +87,11 @@ def process_memory(pid: int, field: str) -> float:
     """Return a field of a process's status in MiB: `VmRSS` is the resident memory, and `VmHWM` its peak."""
     status = Path(f"/proc/{pid}/status").read_text()
     return int(re.search(rf"{field}:\s+(\d+)", status)[1]) / 2**10  # type: ignore[index]  # Linux always writes it
+
+
+def reset_peak(pid: int) -> None:
+    """Set the peak of a process's resident memory to its current value."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
 def cpu_seconds(pid: int) -> float:

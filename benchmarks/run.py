@@ -242,7 +242,7 @@ def compare_scraping(base_url: str, rounds: int, rendering: Measurement) -> None
         (text_seconds,) = measure_in_turn(max(rounds, 20), scrape_text)
         print_ratio("cached scrape without compression, compared with one with compression (s)", text_seconds, seconds)
         print_row("memory for a scrape without compression (MiB)", f"{workload.memory('VmHWM') - before:.1f}")
-        with Workload("scrape", workload.url):
+        with Workload("request", f"{workload.url}/metrics"):
             (beside,) = measure_in_turn(max(rounds, 20), scrape)
         print_ratio("cached scrape while another one is sent without compression (s)", beside, seconds)
         if shutil.which("wrk") and shutil.which("nginx"):

@@ -3,7 +3,7 @@
 python benchmarks/workload.py api SIZE           serve a list that changes only on request: POST /change, POST /remove
 python benchmarks/workload.py refresh BASE_URL   measure time, CPU time and memory of refreshes, and print them as JSON
 python benchmarks/workload.py serve BASE_URL     serve one snapshot; each line on stdin starts or stops refreshes
-python benchmarks/workload.py scrape URL         scrape without compression, over and over
+python benchmarks/workload.py request URL        request a URL without compression, over and over
 
 Each of them but `refresh` prints one line when it is ready, and ends with its standard input.
 """
@@ -172,18 +172,19 @@ async def serve(base_url: str) -> None:
             print("idle", flush=True)
 
 
-async def scrape(url: str) -> None:
-    """Scrape without compression until standard input ends."""
-    threading.Thread(target=_scrape_forever, args=(url,), daemon=True).start()
+async def request(url: str) -> None:
+    """Request a URL without compression until standard input ends."""
+    threading.Thread(target=_request_forever, args=(url,), daemon=True).start()
     await asyncio.to_thread(sys.stdin.read)
 
 
-def _scrape_forever(url: str) -> None:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc)
+def _request_forever(url: str) -> None:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc)
     buffer = bytearray(2**20)
     print("ready", flush=True)
     while True:
-        connection.request("GET", "/metrics")
+        connection.request("GET", parts._replace(scheme="", netloc="").geturl())
         response = connection.getresponse()
         while response.readinto(buffer):
             pass
@@ -191,5 +192,5 @@ def _scrape_forever(url: str) -> None:
 
 if __name__ == "__main__":
     configure_logging("error", "logfmt")
-    work = {"api": serve_api, "refresh": refresh, "serve": serve, "scrape": scrape}[sys.argv[1]]
+    work = {"api": serve_api, "refresh": refresh, "serve": serve, "request": request}[sys.argv[1]]
     uvloop.run(work(sys.argv[2]))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import operator
 from itertools import chain
 from typing import TYPE_CHECKING
+
+from exporter.status.scan.pause import pause
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,7 @@ class PageKeys:
         keys = sorted(chain.from_iterable(parts), reverse=self._descending)[rest : rest + count]
         while self._runs:  # it takes several milliseconds to free them all
             self._runs.pop()
-            await asyncio.sleep(0)
+            await pause()
         return keys
 
 

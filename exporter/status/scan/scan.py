@@ -1,12 +1,11 @@
 """Reads the indexes of the pages of all lists: finds problems, and fills the table of connections.
 
-It runs on the event loop in steps of a page, which take less than a millisecond, so that scrapes wait no longer than
-that. A worker thread would hold the interpreter's lock for several milliseconds at a time.
+It runs on the event loop in steps of a page, which take less than a millisecond, and pauses after each. A worker thread
+would hold the interpreter's lock for several milliseconds at a time, and delay scrapes more (docs/performance.md).
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +15,7 @@ from exporter.collectors.registrations import RegistrationRecord
 from exporter.status.problems import PROBLEMS
 from exporter.status.report import ProblemReport, ProblemRow
 from exporter.status.scan.page_summary import MAX_PROBLEM_ROWS, RECORD_TYPES, known_summary, summarize
+from exporter.status.scan.pause import pause
 from exporter.status.scan.table_builder import TableBuilder
 from exporter.status.table import ConnectionTable
 
@@ -60,7 +60,7 @@ async def scan(indexes: Mapping[str, Iterable[PageIndex[Any]]], query: Query | N
         is_in_table = table is not None and index.record_type is ConnectionRecord
         if summary is None or is_in_table:
             records = index.records
-            await asyncio.sleep(0)
+            await pause()
         if summary is None:
             summary = summarize(index, records)
         if table is not None and is_in_table:
@@ -76,7 +76,7 @@ async def _registrations(pages: Iterable[_Page]) -> Registrations:
     for page in pages:
         if page.index.record_type is RegistrationRecord:
             registrations[page.account].update({record.id: record.registered for record in page.index.records})
-            await asyncio.sleep(0)
+            await pause()
     return registrations
 
 
@@ -101,7 +101,7 @@ async def _first_rows(problem: Problem, pages: Iterable[tuple[_Page, AffectedRow
         rows += [_problem_row(problem, page.account, records[position]) for position in found.positions]
         if len(rows) >= MAX_PROBLEM_ROWS:
             break
-        await asyncio.sleep(0)
+        await pause()
     return tuple(rows[:MAX_PROBLEM_ROWS])
 
 

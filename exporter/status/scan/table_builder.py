@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,6 +11,7 @@ import msgspec
 
 from exporter.status.problems import CONNECTION_PROBLEMS
 from exporter.status.scan.page_keys import PageKeys
+from exporter.status.scan.pause import pause
 from exporter.status.table import PAGE_ROWS, ConnectionRow, ConnectionTable
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class TableBuilder:
             for number in on_page:
                 (record,) = self._with_registrations(page.account, [records[number - start]])
                 rows[number] = _row(page.account, record)
-            await asyncio.sleep(0)
+            await pause()
         return tuple(rows[number] for number in numbers)
 
 
