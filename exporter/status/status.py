@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import defaultdict
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from exporter import __version__
 from exporter.build import DATE, REVISION
 from exporter.status.collectors import describe_collector, summarize, time_of
 from exporter.status.report import AboutReport, AccountReport, Report, State
+from exporter.status.scan.pause import pause
 from exporter.status.scan.scan import scan
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class StatusReader:
             for state in accounts.groups[name].states():
                 indexes[name] += state.entry.value.indexes if state.entry.value else ()
                 collectors.append(describe_collector(state, now))
-            await asyncio.sleep(0)  # there can be hundreds of accounts, and scrapes must not wait for all
+            await pause()  # there can be hundreds of accounts
         problems, table = await scan(indexes, query if with_table else None)
         about = self._about()
         report = Report(
