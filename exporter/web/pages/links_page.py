@@ -28,9 +28,15 @@ _PAGE = """\
 <body>
 <main>
 <h1>Telnyx exporter</h1>
-<p>The status page is disabled (<code>--web.disable-status-page</code>).</p>
-<nav aria-label="Exporter"><a href="{metrics}">Metrics</a> <a href="{runbooks}">Runbooks</a>
-<a href="{healthy}">Healthy</a> <a href="{ready}">Ready</a></nav>
+<p>The status page is turned off (<code>--web.disable-status-page</code>).</p>
+<nav aria-label="Exporter">
+<ul>
+<li><a href="{metrics}">Metrics</a></li>
+<li><a href="{runbooks}">Runbooks</a></li>
+<li><a href="{healthy}">Healthy</a></li>
+<li><a href="{ready}">Ready</a></li>
+</ul>
+</nav>
 </main>
 </body>
 </html>

@@ -35,6 +35,11 @@ class Links:
         """Return the link to this page with no other filters, for the same account."""
         return self.home + Query(account=self.query.account).link(**filters).removesuffix("?")
 
+    def sorted_by(self, column: str) -> str:
+        """Return the link of a column's header: to this order, or back. The newest update comes first."""
+        first, second = ("-updated", "updated") if column == "updated" else (column, f"-{column}")
+        return self.page(sort=second if self.query.sort == first else first, page=1)
+
     @property
     def unfiltered(self) -> str:
         """This page without filters, for the same account and in the same order."""

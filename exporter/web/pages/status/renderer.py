@@ -36,6 +36,7 @@ def render(status: Status, query: Query, paths: WebPaths, now: datetime) -> byte
         now=now,
         links=Links(query, paths),
         sections=view.sections(status),
+        knowledge=view.knowledge(status.report),
         has_accounts=has_accounts,
         columns={name: title for name, title in view.COLUMNS.items() if name != "account" or has_accounts},
         titles={collector.collector: collector.title for collector in status.report.collectors},
@@ -77,6 +78,9 @@ def _template() -> jinja2.Template:
     environment.filters |= {
         "words": words.words,
         "shorten": words.shorten,
+        "with_flags": words.with_flags,
+        "naming": words.naming,
+        "plural": words.plural,
         "number": words.number,
         "span": words.span,
         "duration": words.duration,

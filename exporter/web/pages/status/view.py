@@ -5,13 +5,15 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from exporter.collectors.connection_index import ConnectionRecord
+from exporter.collectors.registry import COLLECTORS
 from exporter.status.problems import CONNECTION_PROBLEMS, PROBLEMS
 from exporter.web.pages.status.words import STATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from exporter.status.report import AccountReport, CollectorReport
+    from exporter.status.report import AccountReport, CollectorReport, Report
     from exporter.status.status import Status
 
 MAX_COLLECTORS = 50
@@ -47,6 +49,27 @@ COLUMNS: Mapping[str, str] = {
 }
 """The columns of the table of connections, by the value of `sort`."""
 
+_ALPHABETICAL = ("A to Z", "Z to A")
+_NUMERICAL = ("lowest first", "highest first")
+ORDERS: Mapping[str, tuple[str, str]] = {
+    "name": _ALPHABETICAL,
+    "account": _ALPHABETICAL,
+    "type": _ALPHABETICAL,
+    "state": ("disabled first", "active first"),
+    "registration": ("not registered first", "no registration first"),
+    "site": _ALPHABETICAL,
+    "encryption": ("no setting first", "unencrypted first"),
+    "inbound_limit": _NUMERICAL,
+    "outbound_limit": _NUMERICAL,
+    "updated": ("oldest first", "newest first"),
+}
+"""What comes first, for each value of `sort` and for its reverse."""
+
+CONNECTION_LISTS = {collector.name for collector in COLLECTORS if issubclass(collector.index_type, ConnectionRecord)}
+"""The collectors whose rows are in the table of connections."""
+LINKED_CHANGES = {*CONNECTION_LISTS, "registrations"}
+"""The collectors whose changes concern connections in the table."""
+
 _ORDER = {state: number for number, state in enumerate(STATES)}
 _RUNBOOKS = {"unauthorized": "TelnyxKeyRejected", "rate_limited": "TelnyxRateLimited"}
 
@@ -56,6 +79,36 @@ def sections(status: Status) -> Sequence[str]:
     if status.missing:
         return ["about"]
     return list(SECTIONS) if status.report.ok else ["collectors", *(name for name in SECTIONS if name != "collectors")]
+
+
+class Knowledge(NamedTuple):
+    """How much the exporter knows at this moment. What it does not know is not the same as nothing."""
+
+    without_data: int
+    """The number of collectors without data."""
+    has_data: bool
+    """Whether a collector has data."""
+    has_read: bool
+    """Whether a collector has ever had data."""
+    has_connections: bool
+    """Whether all lists of connections have data."""
+
+    @property
+    def why_nothing(self) -> str:
+        """Why no collector has data, in words."""
+        return "all data has expired" if self.has_read else "nothing has been read yet"
+
+
+def knowledge(report: Report) -> Knowledge:
+    """Return how much the exporter knows."""
+    collectors = report.collectors
+    lists = [collector for collector in collectors if collector.collector in CONNECTION_LISTS]
+    return Knowledge(
+        without_data=sum(collector.rows is None for collector in collectors),
+        has_data=any(collector.rows is not None for collector in collectors),
+        has_read=any(collector.last_success is not None for collector in collectors),
+        has_connections=bool(lists) and all(collector.rows is not None for collector in lists),
+    )
 
 
 class CollectorList(NamedTuple):

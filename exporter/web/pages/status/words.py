@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from exporter.status.report import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
 STATES = {
     State.FAILING: ("Failing", "bad"),
@@ -33,6 +34,8 @@ _PROPER_NAMES = {"ip": "IP", "fqdn": "FQDN", "uac": "UAC", "texml": "TeXML", "co
 _MAX_NAME = 100
 """Characters of a name. Longer ones are shortened in the middle, because names often differ at the end."""
 
+_FLAG = re.compile(r"(?<!\S)(--[a-z0-9]+(?:[.-][A-Za-z0-9]+)*)")
+
 _UNITS = {"y": 365 * 86_400, "d": 86_400, "h": 3600, "min": 60}
 """The length of each unit in seconds."""
 
@@ -51,6 +54,21 @@ def in_words(identifiers: Iterable[str]) -> Mapping[str, str]:
 def as_they_are(names: Iterable[str]) -> Mapping[str, str]:
     """Return names with themselves as texts."""
     return {name: name for name in names}
+
+
+def with_flags(text: str) -> Sequence[str]:
+    """Return the parts of a text: text and flags of the command line in turn, of which the first is text."""
+    return _FLAG.split(text)
+
+
+def naming(advice: str, collector: str) -> str:
+    """Return advice about any collector as advice about this one."""
+    return advice.replace("--no-collector.NAME", f"--no-collector.{collector}")
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a number with a noun: `1 connection`, `1,234 connections`."""
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
 
 
 def shorten(text: str) -> str:

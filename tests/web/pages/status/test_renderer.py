@@ -27,7 +27,7 @@ from statuses import (
 
 from exporter.config.web.paths import NO_PREFIX, WebPaths
 from exporter.status.query import Query
-from exporter.status.report import AccountReport, State
+from exporter.status.report import AccountReport, RowReport, State
 from exporter.web.pages.status import renderer
 
 WELL = status(table(2, 2, total=2))
@@ -66,7 +66,7 @@ def test_sections():
     for element in page.root.all("section"):
         assert element.one("h2").attrs["id"] == element.attrs["aria-labelledby"]
     assert texts(page.root.all("h2")) == [  # a collector fails
-        *("Collectors", "Needs attention", "Connections", "Changes since the start", "About"),
+        *("Collectors", "Needs attention", "Connections", "Changes since the exporter started", "About"),
     ]
     assert [each.tag for each in page.root.one("body").all() if each.tag in {"header", "main", "footer"}] == [
         *("header", "main", "footer"),
@@ -183,7 +183,7 @@ def test_fragments_lead_to_sections():
     """Each link within the page leads to an element of it."""
     page = page_of(busy_status(), "q=x")
     fragments = {urlsplit(target).fragment for target in page.targets} - {""}
-    assert fragments == {"main", *SECTIONS}
+    assert fragments == {"main", "rate-limit", *SECTIONS}
     assert fragments <= set(page.ids)
 
 
@@ -222,7 +222,7 @@ def test_unknown_account():
     """If there is no such account, the page says why, offers the others, and shows no data."""
     page = page_of(status(names=NAMES, missing="there is no account 'x'"), "account=x&page=2")
     assert page.first_text("title") == "Unknown account - Telnyx exporter"
-    assert page.root.one(role="status").text == "There is no account 'x'"
+    assert page.root.one(role="status").text == "There is no account 'x'."
     assert page.links["Show all accounts"] == "/"
     assert [each.attrs["id"] for each in page.root.all("section")] == ["about"]
 
@@ -233,6 +233,46 @@ def test_unknown_account():
 def test_nothing_needs_attention():
     """Without problems, there is one sentence."""
     assert section("attention").text == "Needs attention Nothing needs attention."
+
+
+READ_BEFORE = {"last_success": NOW}
+
+
+@pytest.mark.parametrize(
+    ("collectors", "text", "count"),
+    [
+        ((waiting("balance"), waiting("endpoints")), "Unknown, because nothing has been read yet.", "-Unknown"),
+        ((waiting("balance", **READ_BEFORE),), "Unknown, because all data has expired.", "-Unknown"),
+        (
+            (waiting("balance"), collector()),
+            "Nothing needs attention. 1 collector has no data, so problems can be missing.",
+            "0",
+        ),
+        (
+            (waiting("balance"), waiting("endpoints"), collector()),
+            "Nothing needs attention. 2 collectors have no data, so problems can be missing.",
+            "0",
+        ),
+    ],
+)
+def test_unknown_problems(collectors, text, count):
+    """Without data, nothing says that nothing needs attention."""
+    page = page_of(status(collectors=collectors))
+    assert page.root.one(id="attention").text == f"Needs attention {text}"
+    assert page.root.one(class_="contents").one("a", href="#attention").text == f"Needs attention {count}"
+
+
+def test_known_problems_are_not_all():
+    """If some collectors have no data, a sentence below the problems says that there can be others."""
+    shown = status(attention=(problem(),), collectors=(waiting("balance"), collector()))
+    assert section("attention", shown).text.endswith("1 collector has no data, so problems can be missing.")
+
+
+def test_nothing_is_known():
+    """Without any data, the page does not say that all is well, though nothing fails."""
+    page = page_of(status(collectors=(waiting("balance"),), summary="No data from Telnyx yet."))
+    assert page.first_text("title") == "No data from Telnyx yet - Telnyx exporter"
+    assert page.root.one(class_="summary").attrs["class"] == "summary quiet"
 
 
 def test_problem_of_connections():
@@ -307,7 +347,7 @@ def test_connections():
             *("Ashburn, VA", "SRTP", "10", "20", "2026-11-29 01:31:17 95 s ago"),
         ],
         [
-            *("1381893374499461503", "IP connection", "Disabled", "Not registered", "-No site", "None"),
+            *("(no name) 1381893374499461503", "IP connection", "Disabled", "Not registered", "-No site", "None"),
             *("2,500", "No limit", "soon"),
         ],
         [
@@ -315,6 +355,15 @@ def test_connections():
             *("-No registration", "Sydney, Australia", "-No setting", "No limit", "5", "-Unknown"),
         ],
     ]
+
+
+@pytest.mark.parametrize(("active", "tone"), [(True, "good"), (None, "good"), (False, "quiet")])
+def test_registration_of_a_disabled_connection(active, tone):
+    """A disabled connection is not shown as well because it is registered."""
+    row = connection(active=active, registered=True)
+    element = section("connections", status(table((row,)))).all(role="row")[1]
+    (state,) = [each for each in element.all(class_="state") if each.text == "Registered"]
+    assert state.attrs["class"] == f"state {tone}"
 
 
 def test_dashes_are_for_eyes():
@@ -327,15 +376,18 @@ def test_cards_have_labels():
     """Cells whose value does not explain itself have a label for the cards, which have no header."""
     row = section("connections", fleet_status(3)).all("tr")[1]
     labels = [cell.attrs.get("data-label") for cell in row.all("td")]
-    assert labels == ["Account", None, None, None, "Site", "Encryption", "Inbound", "Outbound", "Updated"]
+    assert labels == ["Account", None, None, None, "Site", "Encryption", "Inbound", "Outbound", "Updated (UTC)"]
 
 
 @pytest.mark.parametrize(
     ("shown", "query", "text"),
     [
-        (table(50, 1234), "", "1 to 50 of 1,234"),
-        (table(34, 1234, 25), "page=25", "1,201 to 1,234 of 1,234"),
-        (table(3, 3), "q=x", "1 to 3 of 3 that match, 1,234 in all. Clear the filters"),
+        (table(50, 1234), "", "1 to 50 of 1,234 connections"),
+        (table(34, 1234, 25), "page=25", "1,201 to 1,234 of 1,234 connections"),
+        (table(3, 3), "q=x", "3 of 1,234 connections. Clear the filters"),
+        (table(50, 1100, 2), "q=x&page=2", "51 to 100 of 1,100 matches in 1,234 connections. Clear the filters"),
+        (table(2, 2, total=2), "", "2 connections"),
+        (table(1, 1, total=1), "q=x", "1 of 1 connection. Clear the filters"),
     ],
 )
 def test_numbers_of_connections(shown, query, text):
@@ -346,28 +398,44 @@ def test_numbers_of_connections(shown, query, text):
 def test_no_connection_matches():
     """If no connection matches, a link clears the filters and keeps the account and the order."""
     element = section("connections", status(table(0, 0)), "account=acme&q=x&site=y&sort=-name&page=4")
-    assert element.one(class_="empty").text == "None of 1,234 connections matches. Clear the filters"
+    assert element.one(class_="empty").text == "No connection matches. Clear the filters"
     assert element.one("a").attrs["href"] == "/?account=acme&sort=-name#connections"
     assert not element.all("table")
 
 
-def test_no_connections():
-    """Without any connections and filters, a sentence says what the reason can be."""
-    text = section("connections", status(table(0, 0, total=0))).one(class_="empty").text
-    assert text == "There are no connections. Either none has been read yet, or the account has none."
+@pytest.mark.parametrize(
+    ("names", "collectors", "text", "count"),
+    [
+        ((), (collector(rows=0),), "The account has no connections.", "0"),
+        (NAMES, (collector(rows=0),), "The accounts have no connections.", "0"),
+        ((), (collector(rows=0), waiting("ip-connections")), "No connections have been read yet.", "-Unknown"),
+        ((), (waiting("ip-connections"), collector("balance")), "No connections have been read yet.", "-Unknown"),
+        ((), (collector("balance"),), "No connections have been read yet.", "-Unknown"),
+    ],
+)
+def test_no_connections(names, collectors, text, count):
+    """Without connections, a sentence says whether there are none, or none is known."""
+    page = page_of(status(table(0, 0, total=0), names, collectors=collectors))
+    assert page.root.one(id="connections").one(class_="empty").text == text
+    assert page.root.one(class_="contents").one("a", href="#connections").text == f"Connections {count}"
 
 
 @pytest.mark.parametrize(
     ("sort", "states", "targets"),
     [
-        ("name", {"Name": "ascending"}, {"Name": "-name", "Site": "site", "Updated (UTC)": "updated"}),
+        ("name", {"Name": "ascending"}, {"Name": "-name", "Site": "site", "Updated (UTC)": "-updated"}),
         ("-name", {"Name": "descending"}, {"Name": "", "Site": "site"}),
         ("site", {"Site": "ascending"}, {"Name": "", "Site": "-site"}),
         ("-site", {"Site": "descending"}, {"Site": "site"}),
+        ("-updated", {"Updated (UTC)": "descending"}, {"Updated (UTC)": "updated"}),
+        ("updated", {"Updated (UTC)": "ascending"}, {"Updated (UTC)": "-updated"}),
     ],
 )
 def test_sorting(sort, states, targets):
-    """Each header sorts by its column, and reverses the order if it is sorted already. Both keep the filters."""
+    """Each header sorts by its column, and reverses the order if it is sorted already. Both keep the filters.
+
+    The newest update comes first.
+    """
     headers = section("connections", query=f"q=x&page=3&sort={sort}").all(role="columnheader")
     found = {each.text: each.attrs["aria-sort"] for each in headers if "aria-sort" in each.attrs}
     assert found == states
@@ -380,7 +448,8 @@ def test_sort_field():
     """Narrow screens have no headers, so the form has a field for the order, which also keeps it."""
     field = section("connections", query="sort=-site").one("select", name="sort")
     (selected,) = [each for each in field.all("option") if "selected" in each.attrs]
-    assert (selected.attrs["value"], selected.text) == ("-site", "Site, reversed")
+    assert (selected.attrs["value"], selected.text) == ("-site", "Site, Z to A")
+    assert "Updated (UTC), newest first" in texts(field.all("option"))
 
 
 def filters(element):
@@ -500,7 +569,48 @@ def test_older_changes_are_folded():
 def test_no_changes():
     """Without changes, a sentence says since when."""
     text = section("changes").one(class_="empty").text
-    assert text == "Nothing has changed since the exporter started on 2026-11-25 01:12:18 UTC 4 d ago."
+    assert text == "Nothing has changed since the exporter started (2026-11-25 01:12:18 UTC, 4 d ago)."
+
+
+def test_nothing_has_been_read_for_changes():
+    """Before anything was read, nothing says that nothing has changed, or where to find older changes."""
+    element = section("changes", status(collectors=(waiting("balance"),)))
+    assert element.text == "Changes since the exporter started Nothing has been read yet."
+
+
+def test_older_changes():
+    """A link leads to the connections in the order of their updates."""
+    (link,) = section("changes", query="account=acme&q=x").all("a")
+    assert link.attrs["href"] == "/?account=acme&sort=-updated#connections"
+
+
+@pytest.mark.parametrize("name", ["credential-connections", "texml-applications", "registrations"])
+def test_changes_of_connections_lead_to_them(name):
+    """The name of a connection that changed leads to it in the table."""
+    link, _ = section("changes", status(changes=(change(collector=name),)), "state=active").all("a")
+    assert link.attrs["href"] == "/?q=1381893374499453584#connections"
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [change("removed"), change(collector="phone-numbers"), change(rows=(RowReport("", "nameless"),))],
+    ids=["removed", "no connection", "no ID"],
+)
+def test_other_changes_lead_nowhere(shown):
+    """A connection that is gone, a row that is no connection, and one without an ID have no link."""
+    assert len(section("changes", status(changes=(shown,))).all("a")) == 1
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        (change(rows=(RowReport("12", ""),)), "12"),
+        (change("added", collector="endpoints", rows=(RowReport("12", "of connection 345"),)), "12 of connection 345"),
+    ],
+)
+def test_rows_without_names(shown, text):
+    """A row without a name has its ID, and so has an endpoint, whose name is its connection."""
+    assert section("changes", status(changes=(shown,))).one(class_="names").text == text
 
 
 # Collectors
@@ -533,6 +643,14 @@ def test_collectors():
     assert element.one("a").attrs["href"] == "/runbooks/TelnyxCollectorFailing"
 
 
+def test_advice_names_the_collector():
+    """Advice to disable a collector has its name. Flags are marked, so that they do not break."""
+    advice = "Check --telnyx.base-url, or disable it with --no-collector.NAME."
+    element = section("collectors", status(collectors=(failing("balance", advice=advice),)))
+    assert texts(element.all("code", class_="flag")) == ["--telnyx.base-url", "--no-collector.balance"]
+    assert "or disable it with --no-collector.balance. Runbook" in element.text
+
+
 def test_collectors_of_many_accounts():
     """Of many collectors, the most urgent ones are shown, with their accounts, and how to see the others."""
     element = section("collectors", fleet_status())
@@ -552,8 +670,9 @@ def test_rate_limit():
     """The requests that are left are shown, if they are known."""
     element = section("collectors", status())
     assert element.one(class_="limits").text == "583 of 600 requests left until 2026-11-29 01:33:00 UTC"
-    unknown = (AccountReport("", None, None, None),)
-    assert not section("collectors", status(accounts=unknown)).all(class_="limits")
+    unknown = section("collectors", status(accounts=(AccountReport("", None, None, None),)))
+    assert not unknown.all(class_="limits")
+    assert unknown.text.endswith("Unknown: Telnyx has not stated it, or its period is over.")
     partial = (AccountReport("", None, 5.0, None),)
     assert section("collectors", status(accounts=partial)).one(class_="limits").text == "5 requests left"
 

@@ -95,7 +95,7 @@ def test_page_numbers_are_few(data):
 
 def test_all_columns_can_be_sorted():
     """The columns are those by which the table can be sorted."""
-    assert tuple(view.COLUMNS) == SORTS
+    assert tuple(view.COLUMNS) == tuple(view.ORDERS) == SORTS
 
 
 def test_all_problems_of_connections_filter_the_table():

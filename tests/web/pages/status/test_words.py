@@ -118,6 +118,27 @@ def test_shorten(text, short):
     assert words.shorten(text) == short
 
 
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("no flag", ["no flag"]),
+        ("--a.b-c and --d", ["", "--a.b-c", " and ", "--d", ""]),
+        ("use --no-collector.NAME.", ["use ", "--no-collector.NAME", "."]),
+        ("no--flag -- <!-- --> --", ["no--flag -- <!-- --> --"]),
+    ],
+)
+def test_with_flags(text, parts):
+    """A text is split at flags, without the punctuation after them."""
+    assert words.with_flags(text) == parts
+    assert "".join(parts) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 rows"), (1, "1 row"), (1234, "1,234 rows")])
+def test_plural(count, text):
+    """One is singular."""
+    assert words.plural(count, "row") == text
+
+
 def test_every_state_has_words():
     """Each state of a collector has a name and a tone."""
     assert set(words.STATES) == set(State)
