@@ -449,7 +449,7 @@ def test_sort_field():
     field = section("connections", query="sort=-site").one("select", name="sort")
     (selected,) = [each for each in field.all("option") if "selected" in each.attrs]
     assert (selected.attrs["value"], selected.text) == ("-site", "Site, Z to A")
-    assert "Updated (UTC), newest first" in texts(field.all("option"))
+    assert "Updated, newest first" in texts(field.all("option"))
 
 
 def filters(element):
