@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlencode, urljoin, urlsplit
 
 import pytest
 from browser import (
@@ -22,7 +22,8 @@ from status_states import ENDLESS_NAME, HOSTILE_NAMES, LONG_NAME, STATES, large_
 from exporter.sandbox.resources import CONNECTIONS
 
 MONITOR, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
-WIDTHS = range(320, MONITOR["width"] + 1, 60)
+WIDTHS = (320, 640, 900, 1160, 1220, 1280)
+"""Widths of a small phone, and of windows with a table that just has room."""
 PAGE_ROWS = 50
 ROWS = [row for path in CONNECTIONS for row in large_account()[path].rows]
 
@@ -117,7 +118,6 @@ FILTERS = [
         lambda row: row.get("registration_status") in {"Not Registered", "Expired", "Failed"},
     ),
     ("Type", "UAC connection", lambda row: row["record_type"] == "uac_connection"),
-    ("Type", "Fax application", lambda row: row["record_type"] == "fax_application"),
     ("Site", "Sydney, Australia", lambda row: row.get("anchorsite_override") == "Sydney, Australia"),
     ("Encryption", "SRTP", lambda row: row.get("encrypted_media") == "SRTP"),
     ("Encryption", "None", lambda row: row.get("encrypted_media", "") is None),
@@ -156,7 +156,7 @@ def test_filters_can_be_combined_and_cleared(page):
     expect(section(page).get_by_role("columnheader", name="Outbound limit")).to_have_attribute("aria-sort", "ascending")
 
 
-@pytest.mark.parametrize("text", ["café", 'É "ZÜRICH" 0', "東京", "& Bar", r"Lobby \ ", ROWS[0]["id"]])
+@pytest.mark.parametrize("text", ['É "ZÜRICH" 0', "東京", "& Bar", ROWS[0]["id"]])
 def test_a_search_finds_names_and_ids(page, text):
     """The Enter key starts a search in names and ids, in any case. The field keeps the text."""
     search(page, text)
@@ -190,7 +190,7 @@ def place_in(*order):
 
 
 COLUMNS = {
-    "Name": lambda text: name_in(text).casefold(),
+    "Name": lambda text: name_in(text).casefold() or "\U0010ffff",  # connections without a name come last
     "Type": str.casefold,
     "State": place_in("Disabled", "Active"),
     "Registration": place_in("Not registered", "Registered", "No registration"),
@@ -207,9 +207,9 @@ COLUMNS = {
 def test_a_column_sorts_all_connections(page, title):
     """A click on a title sorts all pages of the table by this column, and another click reverses the order."""
     header = section(page).get_by_role("columnheader", name=title)
-    if title != "Name":  # it is sorted by name at first
-        follow(header.get_by_role("link"))
     for order in ("ascending", "descending"):
+        if (title, order) != ("Name", "ascending"):  # which is the order at first
+            follow(header.get_by_role("link"))
         first = column(page, title)
         follow(section(page).get_by_role("link", name="Page 6"))
         expect(header).to_have_attribute("aria-sort", order)
@@ -218,7 +218,6 @@ def test_a_column_sorts_all_connections(page, title):
         assert values == sorted(values, reverse=order == "descending")
         assert len(values) == PAGE_ROWS + len(ROWS) % PAGE_ROWS
         assert len(set(values)) > 1
-        follow(header.get_by_role("link"))
 
 
 def test_all_pages_together_show_each_connection_once(page):
@@ -255,30 +254,25 @@ def test_a_filter_keeps_the_order_and_begins_at_the_first_page(page):
 
 
 def test_problems_lead_to_their_connections_and_runbooks(page):
-    """Each problem leads to all connections that have it, and to its runbook. A connection's name leads to it."""
+    """Each problem leads to all connections that have it. A name leads to the connection, and a link to the runbook."""
     attention = section(page, "Needs attention")
     titles = attention.get_by_role("heading", level=3).all_text_contents()
     assert len(titles) >= 3
     for title in titles:
         count, _, name = title.partition(" ")
         problem = attention.get_by_role("listitem").filter(has=page.get_by_role("heading", name=name))
-        runbook = problem.get_by_role("link", name="Runbook")
-        follow(runbook)
-        expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("^Telnyx"))
-        with page.expect_navigation():
-            page.go_back()
-        link = problem.get_by_role("link", name=re.compile("^Show "))
-        if link.count():
-            follow(link)
-            expect(section(page)).to_be_in_viewport()
-            expect(section(page)).to_contain_text(f"1 to {min(int(count), PAGE_ROWS)} of {count} that match")
-            expect(section(page).get_by_label("Problem").locator("option:checked")).to_have_text(name)
-            shown = problem.get_by_role("listitem").first
-            text = shown.inner_text()
-            follow(shown.get_by_role("link"))
-            assert [name_in(cell) for cell in column(page, "Name")] == [text]
-            with page.expect_navigation():
-                page.go_back()
+        follow(problem.get_by_role("link", name=re.compile("^Show all ")))
+        expect(section(page)).to_be_in_viewport()
+        expect(section(page)).to_contain_text(f"1 to {min(int(count), PAGE_ROWS)} of {count} that match")
+        expect(section(page).get_by_label("Problem").locator("option:checked")).to_have_text(name)
+    first = problem.get_by_role("listitem").first
+    text = first.inner_text()
+    follow(first.get_by_role("link"))
+    assert [name_in(cell) for cell in column(page, "Name")] == [text]
+    runbook = problem.get_by_role("link", name="Runbook")
+    expect(runbook).to_have_accessible_name(re.compile(r"^Runbook Telnyx\w+$"))
+    follow(runbook)
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile(r"^Telnyx\w+$"))
 
 
 def test_an_account_narrows_the_page(browser, url_of):
@@ -315,13 +309,11 @@ def test_an_unknown_account_leads_back(browser, url_of):
 
 SUMMARIES = {
     "demo": "Connected to the simulated account.",
-    "large account": "Connected to Telnyx.",
     "several accounts": "2 of 6 collectors can't read Telnyx.",
     "no accounts": "This shard has no accounts.",
     "no data yet": "No data from Telnyx yet.",
     "no connections": "Connected to Telnyx.",
     "failing": "Can't read Telnyx.",
-    "key rejected": "Can't read Telnyx.",
 }
 
 
@@ -330,7 +322,7 @@ def test_the_page_says_how_the_exporter_is(browser, url_of, state):
     """The first sentence and the title of the page say whether the exporter is well."""
     with visit(browser, f"{url_of(state)}/") as page:
         expect(page.get_by_role("status")).to_have_text(SUMMARIES[state])
-        is_well = "can't" not in SUMMARIES[state]
+        is_well = "can't" not in SUMMARIES[state].lower()
         expect(page).to_have_title(re.compile("^OK: " if is_well else "^Problem: "))
 
 
@@ -356,7 +348,7 @@ CHECKED = [
 def test_the_page_is_accessible(browser, url_of, state, query):
     """In all states, on a monitor and on a phone, in light and in dark, axe finds no barrier.
 
-    In no width of the window people must scroll sideways.
+    People must not scroll sideways, whatever the width of their window.
     """
     with visit(browser, f"{url_of(state)}/{query}") as page:
         backgrounds = set()
@@ -364,7 +356,7 @@ def test_the_page_is_accessible(browser, url_of, state, query):
             for name, size in {"monitor": MONITOR, "phone": PHONE}.items():
                 page.set_viewport_size(size)
                 page.emulate_media(color_scheme=scheme)
-                save_screenshot(page, f"{state}{query} {name} {scheme}")
+                save_screenshot(page, f"{state} {query} {name} {scheme}".replace("/", " "))
                 if (scheme == "light") == (size == MONITOR) or SCREENSHOTS:
                     assert find_barriers(page) == []
             style = "(style => [style.backgroundColor, style.color])(getComputedStyle(document.body))"
@@ -422,9 +414,6 @@ def test_the_page_works_without_scripts(browser, url_of):
         expect_connections(page, ROWS)
 
 
-PARAMETERS = ("q", "account", "state", "registration", "type", "site", "encryption", "problem", "sort", "page")
-
-
 def expect_nothing_injected(page):
     """Check that no element or attribute comes from a name."""
     expect(page.locator("script, img, svg, b:has-text('bold'), h1:has-text('Injected')")).to_have_count(0)
@@ -450,12 +439,18 @@ def test_names_can_not_break_out(browser, url_of, bypass_csp):
         expect_nothing_injected(page)
 
 
-@pytest.mark.parametrize("parameter", PARAMETERS)
-def test_parameters_can_not_break_out(browser, url_of, parameter):
+OPTIONAL = ("q", "state", "registration", "type", "site", "encryption", "problem", "sort", "page", "unknown")
+"""The parameters of the page except for `account`. If that is unknown, the page does not show the others."""
+
+
+@pytest.mark.parametrize("parameters", [OPTIONAL, ("account",)], ids=["filters", "account"])
+def test_parameters_can_not_break_out(browser, url_of, parameters):
     """The page shows text from its URL as it is, or ignores it."""
-    url = f"{url_of('several accounts')}/?{parameter}=%22'>%3Cimg+src=x+onerror=alert(1)>%3Cscript>alert(1)%3C/script>"
-    with visit(browser, url, bypass_csp=True) as page:
-        expect(page.get_by_role("heading", level=1)).to_have_text("Telnyx exporter")
+    text = '"><img src=x onerror=alert(1)><script>alert(1)</script>'
+    query = urlencode(dict.fromkeys(parameters, text))
+    with visit(browser, f"{url_of('several accounts')}/?{query}", bypass_csp=True) as page:
+        shown = page.get_by_role("status") if "account" in parameters else section(page).get_by_role("searchbox")
+        assert text in shown.inner_text() + (shown.get_attribute("value") or "")
         expect_nothing_injected(page)
 
 
