@@ -101,8 +101,8 @@ def _failure(state: CollectorState, error: TelnyxError, age: float | None) -> st
 
 
 def span(seconds: float) -> str:
-    """Return a time in seconds or, if it is long, in minutes: `95 s`, `3 min`."""
-    return f"{seconds:.0f} s" if seconds < _LONG else f"{seconds / 60:,.0f} min"
+    """Return a time in seconds or, if it is long, in whole minutes: `95 s`, `3 min`."""
+    return f"{seconds:.0f} s" if seconds < _LONG else f"{seconds // 60:,.0f} min"
 
 
 def summarize(collectors: Sequence[CollectorReport], *, demo: bool, has_keys: bool) -> str:
