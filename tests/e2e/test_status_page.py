@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlencode, urljoin, urlsplit
 
 import pytest
@@ -38,15 +39,17 @@ def browser():
 @pytest.fixture(scope="module")
 def url_of(browser, tmp_path_factory):
     """Return a function that returns the URL of an exporter in a state. All tests share it."""
-    urls = {}
-    with contextlib.ExitStack() as stack:
+    urls, stacks = {}, []
 
-        def url_of(state):
-            if state not in urls:
-                urls[state] = stack.enter_context(STATES[state](tmp_path_factory.mktemp("exporter")))
-            return urls[state]
+    def url_of(state):
+        if state not in urls:
+            stacks.append(contextlib.ExitStack())
+            urls[state] = stacks[-1].enter_context(STATES[state](tmp_path_factory.mktemp("exporter")))
+        return urls[state]
 
-        yield url_of
+    yield url_of
+    with ThreadPoolExecutor() as pool:  # an exporter takes a second to stop
+        list(pool.map(contextlib.ExitStack.close, stacks))
 
 
 @pytest.fixture
