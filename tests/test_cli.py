@@ -1136,7 +1136,7 @@ def test_status_page_can_be_disabled():
         page, status = (
             httpx.get(listening["page"] + path, timeout=TIMEOUT, trust_env=False) for path in ("", "api/v1/status")
         )
-    assert "The status page is disabled" in page.text
+    assert "The status page is turned off" in page.text
     assert (page.status_code, status.status_code) == (200, 404)
 
 

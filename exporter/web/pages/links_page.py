@@ -63,4 +63,4 @@ class LinksEndpoint:
 
     async def json(self, _: Request) -> Response:
         """Return status 404 with the reason."""
-        return PlainTextResponse("the status is disabled: remove --web.disable-status-page\n", 404, page_headers())
+        return PlainTextResponse("the status page is turned off: remove --web.disable-status-page\n", 404, page_headers())
