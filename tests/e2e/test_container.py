@@ -216,12 +216,12 @@ def test_the_image_adds_only_the_program(contents, installed):
     assert not {"pip", "setuptools", "wheel", "uv", "hatchling"} & set(installed)
     assert not [member.name for member in contents.files if re.search(r"/bin/(pip|easy_install|gcc|cc)", member.name)]
     files = {member.name.partition("/site-packages/")[2] for member in contents.files if member.isfile()}
-    modules = {
-        str(path.relative_to(ROOT)) for path in (ROOT / "exporter").rglob("*.*") if path.suffix in {".py", ".typed"}
-    }
+    suffixes = {".py", ".typed", ".css", ".html"}
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "exporter").rglob("*.*") if path.suffix in suffixes}
+    sources = {name for name in sources if not name.startswith(f"{PAGES}/")}
     runbooks = {path.stem for path in (ROOT / "docs" / "runbooks").glob("*.md")} - {"README"}
     pages = {f"{PAGES}/{name}.html" for name in runbooks | {"index"}}
-    assert {name for name in files if name.startswith("exporter/") and not name.endswith(".pyc")} == modules | pages
+    assert {name for name in files if name.startswith("exporter/") and not name.endswith(".pyc")} == sources | pages
 
 
 def test_dependencies_are_the_pinned_ones(installed):

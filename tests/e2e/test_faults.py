@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import tracemalloc
-from html import unescape
 from urllib.parse import urlsplit
 
 import pytest
@@ -24,6 +23,7 @@ from fake_api import (
     telnyx_error,
     then,
 )
+from html_page import Page
 from structlog.testing import capture_logs
 
 from exporter.account.refresh import MAX_RETRY_AFTER
@@ -104,7 +104,7 @@ async def test_the_exporter_starts_while_telnyx_is_down(name, api, exporter):
     assert (await exporter.http.get("/-/healthy")).status_code == 200
     (collector,) = (await exporter.http.get("/api/v1/status")).json()["collectors"]
     assert (collector["state"], collector["reason"]) == ("failing", reason)
-    assert collector["advice"] in unescape((await exporter.http.get("/")).text)
+    assert collector["advice"] in Page((await exporter.http.get("/")).text).root.text
     assert api.contacts <= 8
     api.answer(listing())
     exporter.expire()

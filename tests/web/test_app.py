@@ -536,7 +536,10 @@ async def test_status_page_can_be_disabled(paths, path):
     assert page.headers["content-security-policy"].startswith("default-src 'none'")
     assert f'href="{paths.link("/metrics")}"' in page.text
     assert "401" not in page.text
-    assert (as_json.status_code, as_json.text) == (404, "the status page is turned off: remove --web.disable-status-page\n")
+    assert (as_json.status_code, as_json.text) == (
+        404,
+        "the status page is turned off: remove --web.disable-status-page\n",
+    )
 
 
 @pytest.mark.parametrize(

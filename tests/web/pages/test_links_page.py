@@ -32,7 +32,10 @@ async def test_page_has_only_links():
 async def test_there_is_no_status_as_json():
     """A request for the status as JSON gets status 404, and the reason."""
     response = await get("/status")
-    assert (response.status_code, response.text) == (404, "the status page is turned off: remove --web.disable-status-page\n")
+    assert (response.status_code, response.text) == (
+        404,
+        "the status page is turned off: remove --web.disable-status-page\n",
+    )
 
 
 async def test_only_the_style_of_the_page_is_allowed():
