@@ -63,4 +63,5 @@ class LinksEndpoint:
 
     async def json(self, _: Request) -> Response:
         """Return status 404 with the reason."""
-        return PlainTextResponse("the status page is turned off: remove --web.disable-status-page\n", 404, page_headers())
+        text = "the status page is turned off: remove --web.disable-status-page\n"
+        return PlainTextResponse(text, 404, page_headers())
