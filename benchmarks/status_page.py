@@ -39,7 +39,7 @@ START_TIMEOUT = 60.0
 """Seconds."""
 CLIENTS = (0, 1, 4)
 """Numbers of clients that request status pages while scrapes are measured."""
-CHANGES = 2
+CHANGES = 3
 """Changes of all pages. Each takes seconds."""
 SCRAPE_SECONDS = 2.0
 """Duration of scrapes with the same number of clients, in each round."""
