@@ -138,7 +138,7 @@ def measure_scrapes(url: str, connections: int, rounds: int) -> dict[str, str]:
         quantiles = {clients: statistics.quantiles(seconds, n=100)[percent - 1] for clients, seconds in results.items()}
         alone = quantiles[0]
         for clients, quantile in quantiles.items():
-            name = f"cached scrape with gzip, p{percent}, with {clients} clients of the page (ms)"
+            name = f"cached scrape with gzip, p{percent}, with {clients} client{'s' * (clients != 1)} of the page (ms)"
             rows[name] = f"{quantile * 1e3:.3g} ({quantile / alone:.2g} times)" if clients else f"{alone * 1e3:.3g}"
     return rows
 

@@ -53,6 +53,7 @@ class PageKeys:
         There must be `first` keys, and `first + count` must be at most `limit`.
         """
         self._end_run()
+        await pause()
         starts = _skip(self._runs, first, descending=self._descending)
         rest = first - sum(starts)
         parts = (run[start : start + rest + count] for run, start in zip(self._runs, starts, strict=True))

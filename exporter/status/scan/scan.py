@@ -1,7 +1,7 @@
 """Reads the indexes of the pages of all lists: finds problems, and fills the table of connections.
 
-It runs on the event loop in steps of a page, which take less than a millisecond, and pauses after each. A worker thread
-would hold the interpreter's lock for several milliseconds at a time.
+It runs on the event loop in steps of a page, which take a millisecond or two, and pauses after each. Scrapes wait no
+longer than that. In a worker thread, they would wait until a library releases the interpreter's lock.
 """
 
 from __future__ import annotations
