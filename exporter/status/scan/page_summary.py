@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -20,6 +21,14 @@ RECORD_TYPES = frozenset({ConnectionRecord, *(record_type for problem in PROBLEM
 """The types of the records that the status page reads."""
 
 
+@dataclass(frozen=True, slots=True)
+class AccountPage:
+    """A page of a list of an account."""
+
+    account: str
+    index: PageIndex[Any]
+
+
 class AffectedRows(NamedTuple):
     """The rows of a page that have a problem."""
 
@@ -29,9 +38,8 @@ class AffectedRows(NamedTuple):
 
 
 class PageSummary(NamedTuple):
-    """A page: its size, its problems by kind, and the values that one can filter by."""
+    """A page: its problems by kind, and the values that one can filter by."""
 
-    size: int
     problems: Mapping[str, AffectedRows]
     types: frozenset[str] = frozenset()
     sites: frozenset[str] = frozenset()
@@ -49,7 +57,7 @@ def known_summary(index: PageIndex[Any]) -> PageSummary | None:
 
 def summarize(index: PageIndex[Any], records: Sequence[Any]) -> PageSummary:
     """Make the summary of a page that has these records, and keep it."""
-    summary = PageSummary(len(records), _problems(index.record_type, records))
+    summary = PageSummary(_problems(index.record_type, records))
     if index.record_type is ConnectionRecord:
         summary = summary._replace(
             types=frozenset([record.record_type for record in records]),

@@ -7,14 +7,13 @@ longer than that. In a worker thread, they would wait until a library releases t
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from exporter.collectors.connection_index import ConnectionRecord
 from exporter.collectors.registrations import RegistrationRecord
 from exporter.status.problems import PROBLEMS
 from exporter.status.report import ProblemReport, ProblemRow
-from exporter.status.scan.page_summary import MAX_PROBLEM_ROWS, RECORD_TYPES, known_summary, summarize
+from exporter.status.scan.page_summary import MAX_PROBLEM_ROWS, RECORD_TYPES, AccountPage, known_summary, summarize
 from exporter.status.scan.pause import pause
 from exporter.status.scan.table_builder import TableBuilder
 from exporter.status.table import ConnectionTable
@@ -36,18 +35,10 @@ class Scan(NamedTuple):
     table: ConnectionTable
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
-    """A page of a list of an account."""
-
-    account: str
-    index: PageIndex[Any]
-
-
 async def scan(indexes: Mapping[str, Iterable[PageIndex[Any]]], query: Query | None) -> Scan:
     """Read the indexes of each account. Without a query, the table is empty, and pages that are known are not read."""
     pages = [
-        _Page(account, index)
+        AccountPage(account, index)
         for account, some in indexes.items()
         for index in some
         if index.record_type in RECORD_TYPES
@@ -55,7 +46,7 @@ async def scan(indexes: Mapping[str, Iterable[PageIndex[Any]]], query: Query | N
     table = None if query is None else TableBuilder(query, await _registrations(pages))
     summaries = []
     for page in pages:
-        account, index = page.account, page.index
+        index = page.index
         summary, records = known_summary(index), ()
         is_in_table = table is not None and index.record_type is ConnectionRecord
         if summary is None or is_in_table:
@@ -64,13 +55,13 @@ async def scan(indexes: Mapping[str, Iterable[PageIndex[Any]]], query: Query | N
         if summary is None:
             summary = summarize(index, records)
         if table is not None and is_in_table:
-            table.add(account, index, records, summary)
+            table.add(page, records, summary)
         summaries.append(summary)
     problems = await _find_problems(list(zip(pages, summaries, strict=True)))
     return Scan(problems, ConnectionTable() if table is None else await table.build())
 
 
-async def _registrations(pages: Iterable[_Page]) -> Registrations:
+async def _registrations(pages: Iterable[AccountPage]) -> Registrations:
     """Return whether connections are registered, as the collector `registrations` has read it."""
     registrations: dict[str, dict[str, bool | None]] = defaultdict(dict)
     for page in pages:
@@ -80,7 +71,7 @@ async def _registrations(pages: Iterable[_Page]) -> Registrations:
     return registrations
 
 
-async def _find_problems(pages: Sequence[tuple[_Page, PageSummary]]) -> tuple[ProblemReport, ...]:
+async def _find_problems(pages: Sequence[tuple[AccountPage, PageSummary]]) -> tuple[ProblemReport, ...]:
     """Return the kinds of problems that rows of these pages have."""
     reports = []
     for problem in PROBLEMS:
@@ -94,7 +85,7 @@ async def _find_problems(pages: Sequence[tuple[_Page, PageSummary]]) -> tuple[Pr
     return tuple(reports)
 
 
-async def _first_rows(problem: Problem, pages: Iterable[tuple[_Page, AffectedRows]]) -> tuple[ProblemRow, ...]:
+async def _first_rows(problem: Problem, pages: Iterable[tuple[AccountPage, AffectedRows]]) -> tuple[ProblemRow, ...]:
     rows: list[ProblemRow] = []
     for page, found in pages:
         records = page.index.records

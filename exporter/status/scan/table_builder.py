@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,9 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from exporter.collectors.connection_index import ConnectionRecord
-    from exporter.collectors.index import PageIndex
     from exporter.status.query import Query
-    from exporter.status.scan.page_summary import PageSummary
+    from exporter.status.scan.page_summary import AccountPage, PageSummary
 
 _NAMELESS = "\U0010ffff"
 """Connections without a name come after all others. It is the last of all characters."""
@@ -28,14 +26,6 @@ _FIRST_NUMBER = 10**7
 """All numbers have as many digits, so they sort as texts. To pad them with zeros would take longer."""
 Registrations: TypeAlias = "Mapping[str, Mapping[str, bool | None]]"
 """Whether connections are registered, by account and id."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Page:
-    """A page of a list of connections of an account."""
-
-    account: str
-    index: PageIndex[ConnectionRecord]
 
 
 class TableBuilder:
@@ -53,7 +43,7 @@ class TableBuilder:
         self._tests = list(_tests(query))
         self._sort_value = _SORT_VALUES.get(query.sort_column)
         self._keys = PageKeys(query.page * PAGE_ROWS, descending=query.is_descending)
-        self._pages: list[_Page] = []
+        self._pages: list[AccountPage] = []
         self._starts: list[int] = []
         """The number of the first connection of each page."""
         self._total = self._matches = 0
@@ -61,14 +51,9 @@ class TableBuilder:
         self._sites: set[str] = set()
         self._encryptions: set[str] = set()
 
-    def add(
-        self,
-        account: str,
-        index: PageIndex[ConnectionRecord],
-        records: Sequence[ConnectionRecord],
-        summary: PageSummary,
-    ) -> None:
-        """Add the connections of a page of an account, which has these records."""
+    def add(self, page: AccountPage, records: Sequence[ConnectionRecord], summary: PageSummary) -> None:
+        """Add the connections of a page, which has these records."""
+        account = page.account
         start = _FIRST_NUMBER + self._total
         numbered: Iterable[tuple[int, ConnectionRecord]] = enumerate(self._with_registrations(account, records), start)
         for test in self._tests:
@@ -81,7 +66,7 @@ class TableBuilder:
                 f"{value(account, record)}\0{record.name.casefold() or _NAMELESS}\0{number}"
                 for number, record in numbered
             ]
-        self._pages.append(_Page(account, index))
+        self._pages.append(page)
         self._starts.append(start)
         self._total += len(records)
         self._matches += len(keys)

@@ -13,14 +13,13 @@ def summary_of(*records):
 
 
 def test_connections():
-    """A summary has the size of the page, what one can filter by, and where the rows with problems are."""
+    """A summary has what one can filter by, and where the rows with problems are."""
     summary = summary_of(
         connection(1, anchorsite="London, UK"),
         connection(2, active=False, record_type="ip_connection", media_encryption="none"),
         connection(3, active=False, anchorsite=""),
     )
     assert summary == PageSummary(
-        size=3,
         problems={"disabled": AffectedRows(2, (1, 2))},
         types=frozenset({"credential_connection", "ip_connection"}),
         sites=frozenset({"London, UK", "Latency", ""}),
@@ -30,9 +29,9 @@ def test_connections():
 
 def test_other_rows():
     """Other rows have problems only."""
-    assert summary_of(spend(blocked=True)) == PageSummary(1, {"spend_blocked": AffectedRows(1, (0,))})
-    assert summary_of(registration(1, False)) == PageSummary(1, {"not_registered": AffectedRows(1, (0,))})
-    assert summary_of(spend()) == PageSummary(1, {})
+    assert summary_of(spend(blocked=True)) == PageSummary({"spend_blocked": AffectedRows(1, (0,))})
+    assert summary_of(registration(1, False)) == PageSummary({"not_registered": AffectedRows(1, (0,))})
+    assert summary_of(spend()) == PageSummary({})
 
 
 def test_only_the_first_rows_are_located():

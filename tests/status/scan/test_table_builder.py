@@ -7,7 +7,7 @@ from status import connection, pages_of
 from exporter.status.problems import CONNECTION_PROBLEMS
 from exporter.status.query import REGISTRATIONS, SORTS, STATES, Query
 from exporter.status.scan import page_keys, table_builder
-from exporter.status.scan.page_summary import summarize
+from exporter.status.scan.page_summary import AccountPage, summarize
 from exporter.status.scan.table_builder import TableBuilder
 from exporter.status.table import ConnectionRow, ConnectionTable
 
@@ -69,7 +69,7 @@ async def build(accounts, query, registrations, size):
     builder = TableBuilder(query, registrations)
     for account, records in accounts.items():
         for index in pages_of(records, size):
-            builder.add(account, index, index.records, summarize(index, index.records))
+            builder.add(AccountPage(account, index), index.records, summarize(index, index.records))
     return await builder.build()
 
 

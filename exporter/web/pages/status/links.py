@@ -29,11 +29,11 @@ class Links:
 
     def page(self, **changes: str | int) -> str:
         """Return the link to this page with other parameters."""
-        return self.home + self.query.link(**changes).removesuffix("?")
+        return self._url("/", self.query, **changes)
 
     def only(self, **filters: str) -> str:
         """Return the link to this page with no other filters, for the same account."""
-        return self.home + Query(account=self.query.account).link(**filters).removesuffix("?")
+        return self._url("/", Query(account=self.query.account), **filters)
 
     def sorted_by(self, column: str) -> str:
         """Return the link of a column's header: to this order, or back. The newest update comes first."""
@@ -43,7 +43,7 @@ class Links:
     @property
     def unfiltered(self) -> str:
         """This page without filters, for the same account and in the same order."""
-        return self.home + Query(account=self.query.account, sort=self.query.sort).link().removesuffix("?")
+        return self._url("/", Query(account=self.query.account, sort=self.query.sort))
 
     def runbook(self, name: str) -> str:
         """Return the link to a runbook."""
@@ -55,7 +55,11 @@ class Links:
         return {
             "Metrics": self.paths.link(self.paths.telemetry_path),
             "Runbooks": self.paths.link(RUNBOOKS),
-            "Status as JSON": self.paths.link(STATUS) + Query().link(account=self.query.account).removesuffix("?"),
+            "Status as JSON": self._url(STATUS, Query(account=self.query.account)),
             "Healthy": self.paths.link(HEALTHY),
             "Ready": self.paths.link(READY),
         }
+
+    def _url(self, path: str, query: Query, **changes: str | int) -> str:
+        """Return the link to a path, with the parameters of a query and these changes of it."""
+        return self.paths.link(path) + query.link(**changes).removesuffix("?")
