@@ -119,7 +119,7 @@ class _MetricsEndpoint:
 
     def __init__(self, current_accounts: Callable[[], AccountSet], own_metrics: ExporterMetrics) -> None:
         self._current_accounts = current_accounts
-        self._own_metrics = own_metrics
+        self._own_metrics = _SharedTexts(own_metrics)
         self._decompressions = asyncio.Semaphore(_MAX_DECOMPRESSIONS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -155,6 +155,25 @@ class _MetricsEndpoint:
             async with self._decompressions if is_decompressed_in_pieces else contextlib.nullcontext():
                 await _send_pieces(send, body.pieces, in_thread=not gzip and body.length > _SMALL_BODY)
         await send({"type": "http.response.body", "body": b""})
+
+
+class _SharedTexts:
+    """The exporter's own metrics, rendered once for all scrapes of the same turn of the event loop.
+
+    Hundreds of scrapes can arrive in one turn, and to render is the largest part of the work for each.
+    """
+
+    def __init__(self, own_metrics: ExporterMetrics) -> None:
+        self._own_metrics = own_metrics
+        self._texts: dict[tuple[Format, frozenset[str] | None], bytes] = {}
+
+    def render(self, form: Format, accounts: frozenset[str] | None) -> bytes:
+        """Return the metrics, of these accounts or of all."""
+        if not self._texts:
+            asyncio.get_running_loop().call_soon(self._texts.clear)
+        if (text := self._texts.get((form, accounts))) is None:
+            text = self._texts[form, accounts] = self._own_metrics.render(form, accounts)
+        return text
 
 
 class _Selection(NamedTuple):

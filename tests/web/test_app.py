@@ -205,6 +205,32 @@ async def test_a_large_response_is_decompressed_in_another_thread(monkeypatch, e
     assert threads == set() if encoding == "gzip" else (threading.get_ident() in threads) is not in_thread
 
 
+class CountedTexts(Telemetry):
+    """The exporter's own metrics, whose text has the number of times that they were rendered."""
+
+    rendered = 0
+
+    def render(self, form, accounts=None):
+        """Return the format, the accounts and the number."""
+        self.rendered += 1
+        return f"{form.name} {sorted(accounts or ())} {self.rendered}".encode()
+
+
+async def test_scrapes_of_the_same_moment_share_the_own_metrics():
+    """Scrapes that arrive together share the text of the exporter's own metrics. Later ones get a new text."""
+    own_metrics = CountedTexts(process=False)
+    async with client_of(own_metrics=own_metrics) as client:
+
+        async def scrape(form="text/plain"):
+            return (await client.get("/metrics?collect[]=exporter", headers={"accept": form})).text
+
+        assert await scrape() == "TEXT [] 1"
+        assert await asyncio.gather(*(scrape() for _ in range(50))) == ["TEXT [] 2"] * 50
+        openmetrics = "application/openmetrics-text;version=1.0.0"
+        assert await asyncio.gather(scrape(), scrape(openmetrics)) == ["TEXT [] 3", "OPENMETRICS [] 4"]
+        assert await scrape() == "TEXT [] 5"
+
+
 async def test_a_head_request_gets_no_body():
     """The response to HEAD has the headers of GET, and no body is created for it."""
     client = SlowClient("identity", "HEAD")
