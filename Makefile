@@ -4,7 +4,7 @@ BIN := .venv/bin
 TESTS := $(BIN)/pytest --numprocesses=auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit lint format generate rules demo
+.PHONY: help setup test unit lint format generate rules dist demo
 
 help: ## Show this help.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ rules: override export RUNBOOKS := $(value RUNBOOKS)
 rules: override export GRAFANA := $(value GRAFANA)
 rules: ## Write rules and dashboards to build/ with links to your exporter and Grafana: RUNBOOKS=URL GRAFANA=URL.
 	@$(PYTHON) deploy/links.py
+
+dist: ## Build the packages of a release in dist/: wheel, source, rules and dashboards, chart, SBOM, checksums.
+	@$(BIN)/python .ci/dist.py
 
 demo: ## Run the exporter with a simulated account on http://localhost:10142/.
 	$(BIN)/telnyx-exporter --demo

@@ -1,7 +1,9 @@
-"""Build hook: sets the revision and the date in packages, and adds the pages of the runbooks to wheels.
+"""Build hooks: they set version, revision, date and links in packages, and add runbooks and other assets to wheels.
 
 The files in the repository do not change. Two builds of the same commit are identical. An editable installation uses
-the repository's files, so the hook writes the pages there, where Git ignores them.
+the repository's files, so the hook writes the pages of the runbooks there, where Git ignores them.
+
+Where the project is published is known only to those who publish it: `EXPORTER_URL` is the URL of the repository.
 """
 
 from __future__ import annotations
@@ -17,13 +19,60 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 _MODULE = "exporter/build.py"
 _RENDERER = "docs/runbook_pages.py"
+_ASSETS = (
+    *("README.md", "CHANGELOG.md", "SECURITY.md", "docs/*.md", "docs/runbooks/*.md"),
+    *("grafana/dashboards/*.json", "grafana/provisioning/*/*", "prometheus/*.yml", "prometheus/rules/*.yaml"),
+    *("deploy/links.py", "deploy/systemd/*", "deploy/systemd/*/*"),
+)
+"""Files that wheels install below `share/`, at the same paths as in the repository."""
+_ASSETS_DIR = "share/telnyx-exporter"
+
+_URL = re.compile(r"https?://[\w.~:/@%+-]+[\w~/]", re.ASCII)
+_RELATIVE_LINK = re.compile(r"\[([^\]]*)\]\((?!\w+:)([^)\s]+)\)")
+
+
+class MetadataHook(MetadataHookInterface):
+    """Sets the description, which is the README with absolute links, and the links of the project."""
+
+    PLUGIN_NAME = "custom"
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Add the fields. A source distribution has them already."""
+        root = Path(self.root)
+        url = os.environ.get("EXPORTER_URL", "").rstrip("/")
+        if url and not _URL.fullmatch(url):
+            raise SystemExit(
+                "EXPORTER_URL: must be the URL of the repository, such as https://git.example/telnyx/exporter"
+            )
+        revision = (_from_git(root) | _from_environment()).get("REVISION", "HEAD").removesuffix("-modified")
+        files = f"{url}/blob/{revision}" if url else ""
+        readme = absolute_links((root / "README.md").read_text("utf-8"), files)
+        metadata.setdefault("readme", {"content-type": "text/markdown", "text": readme})
+        if url:
+            links = {"Documentation": f"{files}/README.md", "Changelog": f"{files}/CHANGELOG.md", "Source": url}
+            metadata.setdefault("urls", links)
+
+
+def absolute_links(readme: str, files: str) -> str:
+    """Return the README with links that work elsewhere. `files` is the URL of the repository's files.
+
+    If it is empty, the texts of links remain.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        text, target = match.groups()
+        path = f"README.md{target}" if target.startswith("#") else target
+        return f"[{text}]({files}/{path})" if files else text
+
+    return _RELATIVE_LINK.sub(replace, readme)
 
 
 class BuildHook(BuildHookInterface[Any]):
-    """Sets `REVISION` and `DATE` from the environment, or from Git. If there is neither, they keep their values.
+    """Sets the values in `exporter/build.py` from the environment, or from Git. If there is neither, they don't change.
 
     A source distribution has values already, which take precedence over Git. It has no pages: its wheel renders them.
     """
@@ -39,10 +88,13 @@ class BuildHook(BuildHookInterface[Any]):
             return
         code = (root / _MODULE).read_text("utf-8")
         values = _from_git(root) if 'REVISION = "unknown"' in code else {}
-        values |= _from_environment()
+        values |= {"VERSION": self.metadata.version, **_from_environment()}
         for name, value in values.items():
             code = re.sub(f"^{name} = .*$", f'{name} = "{value}"', code, count=1, flags=re.MULTILINE)
-        pages = _render_pages(root) if self.target_name == "wheel" else {}
+        pages = {}
+        if self.target_name == "wheel":
+            pages = _render_pages(root)
+            build_data["shared_data"] |= {name: f"{_ASSETS_DIR}/{name}" for name in _assets(root)}
         self._folder = tempfile.mkdtemp()
         replacement = Path(self._folder, "build.py")
         replacement.write_text(code, "utf-8")
@@ -55,6 +107,12 @@ class BuildHook(BuildHookInterface[Any]):
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002 -- the interface
         """Delete the temporary folder."""
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _assets(root: Path) -> list[str]:
+    """Return the names of the files to install. A folder for the image has none of them."""
+    files = (path for pattern in _ASSETS for path in root.glob(pattern) if path.is_file())
+    return sorted(str(path.relative_to(root)) for path in files) if (root / "prometheus").exists() else []
 
 
 def _render_pages(root: Path) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Writes rules and dashboards that link to other runbooks and another Grafana: `make rules RUNBOOKS=URL GRAFANA=URL`.
 
-It reads the environment variables RUNBOOKS and GRAFANA, writes to `build/`, and needs only Python's standard library.
+It reads the environment variables RUNBOOKS and GRAFANA, writes to `build/` in the working directory, and needs only
+Python's standard library.
 """
 
 from __future__ import annotations
@@ -42,18 +43,18 @@ def replace_links(text: str, urls: dict[str, str]) -> str:
     return re.sub("|".join(map(re.escape, by_default)), lambda match: by_default[match[0]], text)
 
 
-def main(root: Path = ROOT) -> None:
-    """Run the command for the repository at `root`."""
+def main() -> None:
+    """Run the command."""
     try:
         urls = {name: check_url(name, os.environ[name]) for name in BASES if os.environ.get(name)}
     except ValueError as error:
         sys.exit(str(error))
     sources = {RULES: Path("build/rules") / RULES.name}
-    for path in sorted((root / DASHBOARDS).glob("*.json")):
+    for path in sorted((ROOT / DASHBOARDS).glob("*.json")):
         sources[DASHBOARDS / path.name] = Path("build/dashboards") / path.name
     for source, target in sources.items():
-        (root / target).parent.mkdir(parents=True, exist_ok=True)
-        (root / target).write_text(replace_links((root / source).read_text("utf-8"), urls), "utf-8")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(replace_links((ROOT / source).read_text("utf-8"), urls), "utf-8")
         sys.stdout.write(f"{target}\n")
     for name, (default, _) in BASES.items():
         sys.stdout.write(f"{name}: {urls.get(name, default)}\n")

@@ -1,3 +1,1 @@
 """Prometheus exporter for Telnyx SIP trunks."""
-
-__version__ = "0.1.0"

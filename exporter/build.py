@@ -1,7 +1,7 @@
 """The version of the program, its source revision, and the platform.
 
-`hatch_build.py` sets `REVISION` and `DATE` in packages. They are unknown in an editable installation, because its code
-can change at any time. `--version` imports this module, so it imports little.
+`hatch_build.py` sets the values in packages. They are unknown in an editable installation, because its code can change
+at any time. `--version` imports this module, so it imports little.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 import os
 import sys
 
-from exporter import __version__
-
-PROGRAM = "telnyx-exporter"
-USER_AGENT = f"{PROGRAM}/{__version__}"
-
+VERSION = "unknown"
+"""The version, from the tag of the Git commit."""
 REVISION = "unknown"
 """The Git commit. It ends in `-modified` if the checkout had other changes."""
 DATE = "unknown"
 """The date of the commit, or SOURCE_DATE_EPOCH during the build, in UTC."""
 
+PROGRAM = "telnyx-exporter"
+USER_AGENT = f"{PROGRAM}/{VERSION}"
+
 _GO_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _machine = os.uname().machine
 
 BUILD_INFO = {
-    "version": __version__,
+    "version": VERSION,
     "revision": REVISION,
     "builddate": DATE,
     "pythonversion": sys.version.partition(" ")[0],
@@ -33,7 +33,7 @@ BUILD_INFO = {
 """Labels of `telnyx_exporter_build_info` and fields of the first log line, named as in Prometheus's programs."""
 
 VERSION_TEXT = f"""\
-{PROGRAM}, version {__version__} (revision: {REVISION})
+{PROGRAM}, version {VERSION} (revision: {REVISION})
   build date:       {DATE}
   python version:   {BUILD_INFO["pythonversion"]}
   platform:         {BUILD_INFO["os"]}/{BUILD_INFO["arch"]}

@@ -1,15 +1,13 @@
 import platform
-import re
 
-from exporter import __version__
-from exporter.build import BUILD_INFO, DATE, REVISION, USER_AGENT, VERSION_TEXT
+from exporter.build import BUILD_INFO, DATE, REVISION, USER_AGENT, VERSION, VERSION_TEXT
 
 
 def test_build_info_has_the_facts_that_prometheus_programs_state():
     """It states the version, revision, date of the build, Python version and platform. The platform has Go's names."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     assert {
-        "version": __version__,
+        "version": VERSION,
         "revision": REVISION,
         "builddate": DATE,
         "pythonversion": platform.python_version(),
@@ -22,7 +20,7 @@ def test_version_text_has_the_format_of_prometheus_programs():
     """`--version` prints one line for the program, and one for each fact, aligned as `prometheus --version` does."""
     os, arch = BUILD_INFO["os"], BUILD_INFO["arch"]
     assert VERSION_TEXT.splitlines() == [
-        f"telnyx-exporter, version {__version__} (revision: {REVISION})",
+        f"telnyx-exporter, version {VERSION} (revision: {REVISION})",
         f"  build date:       {DATE}",
         f"  python version:   {platform.python_version()}",
         f"  platform:         {os}/{arch}",
@@ -32,4 +30,4 @@ def test_version_text_has_the_format_of_prometheus_programs():
 
 def test_user_agent_is_program_and_version():
     """The user agent is the program and its version, as in Prometheus's programs."""
-    assert re.fullmatch(r"telnyx-exporter/\d+\.\d+\.\d+\S*", USER_AGENT)
+    assert f"telnyx-exporter/{VERSION}" == USER_AGENT

@@ -51,7 +51,7 @@ class Loaded(NamedTuple):
 def load_settings(arguments: Sequence[str], collectors: Iterable[CollectorFlags]) -> Loaded:
     """Load the settings from command line arguments, the environment and `.env`.
 
-    Raises `UsageError` for the first problem. `--help` and `--version` print and raise `SystemExit`.
+    Raises `UsageError` for the first problem. `--help`, `--version` and `--assets-dir` print and raise `SystemExit`.
     """
     of_collectors = collector_options(collectors)
     options = (*OPTIONS, *of_collectors)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from exporter import __version__
-from exporter.build import DATE, REVISION
+from exporter.build import DATE, REVISION, VERSION
 from exporter.status.collectors import describe_collector, summarize, time_of
 from exporter.status.report import AboutReport, AccountReport, Report, State
 from exporter.status.scan.pause import pause
@@ -88,7 +87,7 @@ class StatusReader:
     def _about(self) -> AboutReport:
         configuration = self._accounts.configuration
         return AboutReport(
-            version=__version__,
+            version=VERSION,
             revision=REVISION,
             build_date=DATE,
             demo=configuration.scope.demo,

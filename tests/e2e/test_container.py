@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from programs import find_program, free_port, get, sandbox, wait_until
 
-from exporter import __version__
+from exporter.build import VERSION
 from exporter.sandbox import Account
 
 ROOT = Path(__file__).parents[2]
@@ -230,7 +230,7 @@ def test_dependencies_are_the_pinned_ones(installed):
     pins = [Requirement(line) for line in lines]
     applicable = [pin for pin in pins if not pin.marker or pin.marker.evaluate({"python_full_version": "3.13.0"})]
     pinned = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in applicable}
-    assert installed == pinned | {"telnyx-exporter": __version__}
+    assert installed == pinned | {"telnyx-exporter": VERSION}
 
 
 def test_the_bill_of_materials_is_correct(contents, installed):
@@ -248,7 +248,7 @@ def test_metadata_describes_the_image(contents):
     """Labels contain version, revision and license. The image runs as an unprivileged user by default."""
     config = contents.config["config"]
     labels = {name.removeprefix("org.opencontainers.image."): text for name, text in config["Labels"].items()}
-    assert (labels["version"], labels["revision"], labels["licenses"]) == (__version__, REVISION, "Apache-2.0")
+    assert (labels["version"], labels["revision"], labels["licenses"]) == (VERSION, REVISION, "Apache-2.0")
     assert labels["title"] == "telnyx-exporter"
     assert config["User"] == "65532:65532"
     assert config["Entrypoint"] == ["/app/bin/telnyx-exporter"]
@@ -263,7 +263,7 @@ def test_the_container_serves_metrics(demo):
     assert "\ntelnyx_up 1.0\n" in metrics
     assert metrics.count("\ntelnyx_connection_active{") == 132
     (build,) = re.findall(r"^telnyx_exporter_build_info\{(.*)\} 1\.0$", metrics, re.MULTILINE)
-    told = {"version": __version__, "revision": REVISION, "builddate": DATE}
+    told = {"version": VERSION, "revision": REVISION, "builddate": DATE}
     assert dict(re.findall(r'(\w+)="([^"]*)"', build)).items() >= told.items()
 
 

@@ -7,15 +7,18 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from email.parser import HeaderParser
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 from programs import find_program
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = "2026-03-04T05:06:07Z"
 EPOCH = "1772600767"
 """The same time."""
+README = (ROOT / "README.md").read_text()
 GIT = {
     "GIT_AUTHOR_NAME": "Author",
     "GIT_AUTHOR_EMAIL": "author@example.com",
@@ -26,9 +29,10 @@ GIT = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_SYSTEM": os.devnull,
 }
+URL = "https://git.example/telnyx/exporter"
 NEEDED = (
     *("hatch_build.py", "pyproject.toml", "README.md", "LICENSE", ".gitignore", "exporter/__init__.py"),
-    "exporter/web/pages/base.css",
+    *("exporter/web/pages/base.css", "CHANGELOG.md", "prometheus/prometheus.yml", "deploy/systemd/README.md"),
     *("docs/runbook_pages.py", "docs/runbooks/README.md", "docs/runbooks/TelnyxApiDown.md"),
 )
 PAGES = "exporter/web/pages/html"
@@ -43,7 +47,9 @@ def folder(tmp_path):
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, folder / name)
     code = (ROOT / "exporter" / "build.py").read_text()
-    (folder / "exporter" / "build.py").write_text(re.sub(r"(?m)^(REVISION|DATE) = .*$", r'\1 = "unknown"', code))
+    (folder / "exporter" / "build.py").write_text(
+        re.sub(r"(?m)^(VERSION|REVISION|DATE) = .*$", r'\1 = "unknown"', code)
+    )
     return folder
 
 
@@ -72,9 +78,8 @@ def commit(folder):
 
 def run_build(folder, out, target="wheel", *, path=None, **variables):
     """Build a package in the folder `out`, and return the completed process."""
-    environment = {
-        name: value for name, value in os.environ.items() if name not in {"SOURCE_DATE_EPOCH", "EXPORTER_REVISION"}
-    }
+    unset = {"SOURCE_DATE_EPOCH", "EXPORTER_REVISION", "EXPORTER_URL"}
+    environment = {name: value for name, value in os.environ.items() if name not in unset}
     environment |= {"GIT_CONFIG_GLOBAL": os.devnull} | variables | ({} if path is None else {"PATH": path})
     command = (sys.executable, "-m", "hatchling", "build", "-t", target, "-d", out)
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -89,13 +94,33 @@ def build(folder, target="wheel", **options):
     return file
 
 
-def facts(wheel):
-    """Return the revision and the date in a wheel, and check that its code can be run."""
+def constants(wheel):
+    """Return the names in a wheel's `exporter/build.py`, and check that its code can be run."""
     with zipfile.ZipFile(wheel) as archive:
         assert archive.namelist().count("exporter/build.py") == 1
         names = {}
         exec(archive.read("exporter/build.py"), names)
+    return names
+
+
+def facts(wheel):
+    """Return the revision and the date in a wheel."""
+    names = constants(wheel)
     return names["REVISION"], names["DATE"]
+
+
+def metadata(wheel):
+    """Return the metadata of a wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return HeaderParser().parsestr(archive.read(name).decode())
+
+
+def links(wheel):
+    """Return the targets of all links in the description, as a package index shows it."""
+    tokens = MarkdownIt("commonmark").enable("table").parse(metadata(wheel).get_payload())
+    inline = [child for token in tokens for child in token.children or ()]
+    return [child.attrs["href"] for child in inline if child.type == "link_open"]
 
 
 def test_package_states_the_commit_and_its_date(folder, commit):
@@ -110,6 +135,31 @@ def test_modified_checkout_is_visible(folder, commit, name):
     with (folder / name).open("a") as file:
         file.write("# more\n")
     assert facts(build(folder)) == (f"{commit}-modified", COMMITTED)
+
+
+@pytest.mark.parametrize(
+    ("tags", "version"),
+    [
+        (["v1.2.3"], "1.2.3"),
+        (["v1.2.3-rc.1"], "1.2.3rc1"),
+        (["v1.2.3", "chart-9", "nightly"], "1.2.3"),
+        ([], "0.0.1.dev1"),
+    ],
+)
+def test_version_comes_from_the_tag(folder, commit, tags, version):
+    """The tag `vX.Y.Z` of the commit is the version of the package, and of the program. Other tags do not matter."""
+    for tag in tags:
+        git(folder, "tag", tag)
+    wheel = build(folder)
+    assert wheel.name == f"telnyx_exporter-{version}-py3-none-any.whl"
+    assert constants(wheel)["VERSION"] == version
+
+
+def test_later_commits_are_development_versions(folder, commit):
+    """A build of a commit after the tag has a development version of the next release."""
+    git(folder, "tag", "v1.2.3")
+    git(folder, "commit", "--quiet", "--allow-empty", "--message=second")
+    assert constants(build(folder))["VERSION"] == "1.2.4.dev1"
 
 
 def test_ignored_files_do_not_modify_a_checkout(folder, commit):
@@ -143,7 +193,9 @@ def test_source_distribution_in_another_repository_keeps_its_revision(folder, co
 
 def test_folder_without_a_repository_builds(folder):
     """Without a repository, and inside another project's repository, the revision and the date are unknown."""
-    assert facts(build(folder)) == ("unknown", "unknown")
+    wheel = build(folder)
+    assert facts(wheel) == ("unknown", "unknown")
+    assert constants(wheel)["VERSION"] == "0.0.0"
     git(folder.parent, "init", "--quiet")
     git(folder.parent, "commit", "--quiet", "--allow-empty", "--message=another project")
     assert facts(build(folder)) == ("unknown", "unknown")
@@ -168,12 +220,14 @@ def test_environment_takes_precedence(folder, commit):
     assert facts(build(folder, EXPORTER_REVISION="abc")) == ("abc", COMMITTED)
 
 
-@pytest.mark.parametrize("epoch", ["yesterday", "1e9", "-1", "1_000", "9" * 20])
-def test_invalid_date_in_the_environment_is_one_line(folder, epoch):
-    """If SOURCE_DATE_EPOCH is no number of seconds, the build fails with one line that says so."""
+@pytest.mark.parametrize("epoch", ["yesterday", "1e9", "-1", "1_000"])
+def test_invalid_date_in_the_environment_fails(folder, epoch):
+    """If SOURCE_DATE_EPOCH is no number of seconds, the build fails, and the last line says so."""
     result = run_build(folder, folder.parent / "out", SOURCE_DATE_EPOCH=epoch)
     assert result.returncode == 1
-    assert result.stderr == f"SOURCE_DATE_EPOCH={epoch!r}: must be seconds since 1970, such as 1772600767\n"
+    expected = f"SOURCE_DATE_EPOCH={epoch!r}: must be seconds since 1970, such as 1772600767"
+    assert result.stderr.splitlines()[-1] == expected
+    assert "Traceback" not in result.stderr
 
 
 def test_empty_date_in_the_environment_is_unset(folder, commit):
@@ -199,6 +253,62 @@ def test_settings_of_git_do_not_matter(folder, commit):
 def test_unusable_revision_in_the_environment_is_ignored(folder, commit, revision):
     """The default of the Dockerfile, an empty text and a text that is no revision are ignored."""
     assert facts(build(folder, EXPORTER_REVISION=revision))[0] == commit
+
+
+def test_links_work_on_a_package_index(folder, commit):
+    """With EXPORTER_URL, the description and the metadata link to the files of the commit."""
+    wheel = build(folder, EXPORTER_URL=f"{URL}/")
+    files = f"{URL}/blob/{commit}"
+    urls = [f"Documentation, {files}/README.md", f"Changelog, {files}/CHANGELOG.md", f"Source, {URL}"]
+    assert metadata(wheel).get_all("Project-URL") == urls
+    targets = links(wheel)
+    assert f"{files}/docs/configuration.md" in targets
+    assert f"{files}/README.md#tour" in targets
+    assert not [target for target in targets if not target.startswith(("https://", "http://"))]
+    for target in targets:
+        if target.startswith(files):
+            assert (ROOT / target.removeprefix(files)[1:].partition("#")[0]).exists(), target
+
+
+def test_description_without_a_url_has_no_dead_links(folder, commit):
+    """Without EXPORTER_URL, the texts of links to files remain. Links to other sites do, too."""
+    wheel = build(folder)
+    assert metadata(wheel).get_all("Project-URL") is None
+    assert set(links(wheel)) == set(re.findall(r"(?:\]\(|<)(https?://[^)>]+)", README))
+    assert "[Configuration]" in README
+    assert "| Configuration |" in metadata(wheel).get_payload()
+
+
+def test_source_distribution_keeps_its_links(folder, commit):
+    """The wheel from a source distribution has the links that the source distribution was built with."""
+    with tarfile.open(build(folder, "sdist", EXPORTER_URL=URL)) as archive:
+        archive.extractall(folder.parent / "unpacked", filter="data")
+    (unpacked,) = (folder.parent / "unpacked").iterdir()
+    assert build(unpacked).read_bytes() == build(folder, EXPORTER_URL=URL).read_bytes()
+
+
+@pytest.mark.parametrize("url", ["git.example/x", "https://", "https://git.example/a b", 'https://git.example/"'])
+def test_invalid_url_in_the_environment_is_one_line(folder, url):
+    """If EXPORTER_URL is no URL, the build fails with one line that says so."""
+    result = run_build(folder, folder.parent / "out", EXPORTER_URL=url)
+    assert result.returncode == 1
+    expected = "EXPORTER_URL: must be the URL of the repository, such as https://git.example/telnyx/exporter\n"
+    assert result.stderr == expected
+
+
+def test_wheel_installs_the_assets(folder, commit):
+    """A wheel installs dashboards, rules, runbooks and systemd units, at the same paths as in the repository."""
+    with zipfile.ZipFile(build(folder)) as archive:
+        names = {name.partition(".data/data/share/telnyx-exporter/")[2] for name in archive.namelist()} - {""}
+        expected = {"README.md", "CHANGELOG.md", "docs/runbooks/README.md", "docs/runbooks/TelnyxApiDown.md"}
+        assert names == expected | {"prometheus/prometheus.yml", "deploy/systemd/README.md"}
+
+
+def test_wheel_of_the_image_has_no_assets(folder):
+    """A folder without rules, such as the build context of the image, gives a wheel without the files."""
+    shutil.rmtree(folder / "prometheus")
+    with zipfile.ZipFile(build(folder)) as archive:
+        assert not [name for name in archive.namelist() if ".data/" in name]
 
 
 def build_editable(folder):

@@ -5,9 +5,9 @@ import pytest
 from collectors import collector_of, group_of, view_of
 from status import NOW, connection, page_of
 
-from exporter import __version__
 from exporter.accounts.account_set import AccountSet
 from exporter.accounts.accounts import Configuration, Scope
+from exporter.build import VERSION
 from exporter.collectors.changes import ChangedRow
 from exporter.status.changes import RecentChanges
 from exporter.status.query import Query
@@ -122,7 +122,7 @@ async def test_about():
     reader = reader_of(accounts)
     about = (await reader.read(Query())).report.about
     assert about == AboutReport(
-        version=__version__,
+        version=VERSION,
         revision="unknown",
         build_date="unknown",
         demo=False,

@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
+from exporter.assets import find_assets
 from exporter.build import VERSION_TEXT
 from exporter.config.loading.help import help_text
 from exporter.config.loading.messages import printable, shorten, suggestion
@@ -18,6 +19,7 @@ from exporter.config.values import contains_api_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from exporter.config.options import Option
 
@@ -30,7 +32,7 @@ _CREDENTIALS = re.compile(r"([:@]).*", re.DOTALL)
 def read_flags(arguments: Sequence[str], options: Sequence[Option]) -> dict[str, str]:
     """Return the values of the flags by the dotted path of their options. `--no-demo` is the value `false`.
 
-    Raises `ValueError` for the first problem. `--help` and `--version` print and raise `SystemExit`.
+    Raises `ValueError` for the first problem. `--help`, `--version` and `--assets-dir` print and raise `SystemExit`.
     """
     by_name = {name: option for option in options for name in (option.flag, option.negation) if name}
     values: dict[str, str] = {}
@@ -59,10 +61,23 @@ def read_flags(arguments: Sequence[str], options: Sequence[Option]) -> dict[str,
 
 
 def _print_and_exit(name: str, options: Sequence[Option]) -> None:
-    text = {"--version": VERSION_TEXT, "--help": "", "-h": ""}.get(name)
-    if text is not None:
-        print(text or help_text(options), end="")  # noqa: T201 -- the output of the command
-        sys.exit(0)
+    if name in {"--help", "-h"}:
+        text = help_text(options)
+    elif name == "--version":
+        text = VERSION_TEXT
+    elif name == "--assets-dir":
+        text = f"{_assets()}\n"
+    else:
+        return
+    print(text, end="")  # noqa: T201 -- the output of the command
+    sys.exit(0)
+
+
+def _assets() -> Path:
+    try:
+        return find_assets()
+    except LookupError as error:
+        raise ValueError(f"--assets-dir: {error}") from None
 
 
 def _unknown(name: str, previous: Option | None, known: dict[str, Option]) -> str:

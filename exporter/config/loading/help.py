@@ -42,6 +42,9 @@ def help_text(options: Iterable[Option]) -> str:
             groups[option.group].add_argument(option.flag, metavar=option.metavar, help=text)
         else:
             groups[option.group].add_argument(f"--[no-]{option.flag[2:]}", action="store_true", help=text)
+    groups[""].add_argument(
+        "--assets-dir", action="store_true", help="Print the folder with dashboards, rules, runbooks and systemd units."
+    )
     groups[""].add_argument("--version", action="store_true", help="Print the version.")
     groups[""].add_argument("-h", "--help", action="store_true", help="Print this help.")
     return parser.format_help()

@@ -19,7 +19,7 @@ from list_reader import BASE_URL, KEY, Recorder, connected, fetch, ids, listing
 from stamina.instrumentation import set_on_retry_hooks
 from virtual_time import in_virtual_time
 
-from exporter import __version__
+from exporter.build import VERSION
 from exporter.telnyx.budget import RequestBudget
 from exporter.telnyx.concurrency import UNLIMITED, RequestSlots
 from exporter.telnyx.errors import (
@@ -71,7 +71,7 @@ async def test_the_request_is_as_documented(api):
     assert call.request.headers["authorization"] == f"Bearer {KEY}"
     assert call.request.headers["accept"] == "application/json"
     assert call.request.headers["accept-encoding"] == "gzip"
-    assert call.request.headers["user-agent"] == f"telnyx-exporter/{__version__}"
+    assert call.request.headers["user-agent"] == f"telnyx-exporter/{VERSION}"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,169 @@
+"""Builds all packages of a release in `dist/`: `make dist`. Two builds of the same commit are identical.
+
+It needs git, Helm and a package index. EXPORTER_URL, the URL of the repository, and EXPORTER_IMAGE, the name of the
+image without a tag, fill in the links of the packages and the image of the chart.
+"""
+
+import gzip
+import hashlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+from packaging.utils import parse_wheel_filename
+from packaging.version import Version
+from uv import find_uv_bin
+
+ROOT = Path(__file__).parents[1]
+DIST = ROOT / "dist"
+CHART = ROOT / "deploy" / "helm" / "telnyx-exporter"
+NAME = "telnyx-exporter"
+SUMS = "SHA256SUMS"
+
+_IMAGE = re.compile(r"[a-z0-9][\w.-]*(:\d{1,5})?(/[a-z0-9._-]+)*", re.ASCII)
+
+
+def run(*command: str | Path, **environment: str) -> str:
+    """Run a command and return its output. If it fails, exit with its error."""
+    try:
+        result = subprocess.run(  # noqa: S603 -- constant commands
+            [str(part) for part in command],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        sys.exit(f"make dist: {command[0]} is not installed")
+    if result.returncode:
+        sys.exit(f"make dist: {Path(command[0]).name} failed:\n{result.stdout}{result.stderr}".rstrip())
+    return result.stdout
+
+
+def semantic_version(version: Version) -> str:
+    """Return the version in the form of the chart and the image: `1.2.0rc1` is `1.2.0-rc.1`."""
+    parts = []
+    if version.pre:
+        stage, number = version.pre
+        parts += [{"a": "alpha", "b": "beta"}.get(stage, stage), str(number)]
+    if version.dev is not None:
+        parts += ["dev", str(version.dev)]
+    return f"{version.major}.{version.minor}.{version.micro}" + (f"-{'.'.join(parts)}" if parts else "")
+
+
+def write_archive(path: Path, files: dict[str, bytes], epoch: int) -> None:
+    """Write a compressed tar archive in which all files have the same time and no owner."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in sorted(files.items()):
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(content), epoch
+            archive.addfile(member, io.BytesIO(content))
+    path.write_bytes(gzip.compress(buffer.getvalue(), mtime=epoch))
+
+
+def build_packages(folder: Path, epoch: int) -> Path:
+    """Build the source distribution, and from it the wheel, with pinned tools. Check both, and return the wheel."""
+    pins = ("--build-constraints", ROOT / "requirements-build.txt", "--require-hashes")
+    run(find_uv_bin(), "build", *pins, "--out-dir", folder, ROOT, SOURCE_DATE_EPOCH=str(epoch))
+    (folder / ".gitignore").unlink(missing_ok=True)
+    (wheel,) = folder.glob("*.whl")
+    commands = Path(sys.executable).parent
+    run(commands / "twine", "check", "--strict", *folder.iterdir())
+    run(commands / "check-wheel-contents", wheel)
+    return wheel
+
+
+def write_assets(folder: Path, wheel: Path, version: str, epoch: int) -> None:
+    """Write the archive of the dashboards, rules, runbooks and systemd units that the wheel installs below `share/`."""
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name.partition(f".data/data/share/{NAME}/")[2]: name for name in archive.namelist()}
+        files = {f"{NAME}-{version}/{name}": archive.read(path) for name, path in names.items() if name}
+    write_archive(folder / f"{NAME}-assets-{version}.tar.gz", files, epoch)
+
+
+def write_chart(folder: Path, version: str, epoch: int) -> None:
+    """Package the chart with this version, the URL of the repository and the name of the image."""
+    url, image = os.environ.get("EXPORTER_URL", "").rstrip("/"), os.environ.get("EXPORTER_IMAGE", "")
+    if image and not _IMAGE.fullmatch(image):
+        sys.exit(f"EXPORTER_IMAGE={image!r}: must be an image without a tag, such as registry.example/telnyx/exporter")
+    with tempfile.TemporaryDirectory() as temporary:
+        chart = Path(temporary) / NAME
+        shutil.copytree(CHART, chart)
+        if url:
+            with (chart / "Chart.yaml").open("a") as file:
+                file.write(f"home: {url}\nsources: [{url}]\n")
+        if image:
+            values = (chart / "values.yaml").read_text("utf-8")
+            comment = "  # The project publishes no image. Build one, push it, and set its name here.\n"
+            changed = values.replace(f"{comment}  repository: {NAME}\n", f"  repository: {image}\n")
+            if changed == values:
+                sys.exit(f"make dist: {CHART.relative_to(ROOT)}/values.yaml has no image to replace")
+            (chart / "values.yaml").write_text(changed, "utf-8")
+        run("helm", "package", chart, "--version", version, "--app-version", version, "--destination", temporary)
+        package = f"{NAME}-{version}.tgz"
+        with tarfile.open(Path(temporary) / package) as archive:
+            files = {member.name: archive.extractfile(member).read() for member in archive}
+    write_archive(folder / package, files, epoch)
+
+
+def write_sbom(folder: Path, version: str) -> None:
+    """Install the wheel with the pinned dependencies, and write what is installed as a CycloneDX bill of materials."""
+    uv = find_uv_bin()
+    with tempfile.TemporaryDirectory() as temporary:
+        tools, program = Path(temporary, "tools"), Path(temporary, "program")
+        for environment, requirements in ((tools, "requirements-build.txt"), (program, "requirements.txt")):
+            run(uv, "venv", environment, UV_PYTHON=sys.executable)
+            pins = ("--require-hashes", "--only-binary=:all:", "--requirements", ROOT / requirements)
+            run(uv, "pip", "install", f"--python={environment}", *pins)
+        run(
+            uv,
+            "pip",
+            "install",
+            f"--python={program}",
+            "--no-deps",
+            "--no-index",
+            "--find-links",
+            folder,
+            NAME,
+            "--pre",
+        )
+        flags = ("--no-validate", "--output-reproducible", "--output-file", folder / f"{NAME}-{version}.cdx.json")
+        run(tools / "bin" / "cyclonedx-py", "environment", *flags, program)
+
+
+def write_sums(folder: Path) -> None:
+    """Write the checksums of all files, in the format of `sha256sum`."""
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(folder.iterdir())]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def main() -> None:
+    """Build everything in a temporary folder, so that `dist/` is either complete or unchanged."""
+    if not shutil.which("helm"):
+        sys.exit("make dist: helm is not installed; `bash .ci/helm FOLDER` installs it into a folder")
+    epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or run("git", "log", "-1", "--format=%ct"))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        wheel = build_packages(folder, epoch)
+        version = semantic_version(parse_wheel_filename(wheel.name)[1])
+        write_assets(folder, wheel, version, epoch)
+        write_chart(folder, version, epoch)
+        write_sbom(folder, version)
+        write_sums(folder)
+        shutil.rmtree(DIST, ignore_errors=True)
+        shutil.copytree(folder, DIST)
+    for path in sorted(DIST.iterdir()):
+        sys.stdout.write(f"{path.stat().st_size:>9,} {path.relative_to(ROOT)}\n")
+
+
+if __name__ == "__main__":
+    main()
