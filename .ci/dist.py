@@ -27,7 +27,7 @@ CHART = ROOT / "deploy" / "helm" / "telnyx-exporter"
 NAME = "telnyx-exporter"
 SUMS = "SHA256SUMS"
 
-_IMAGE = re.compile(r"[a-z0-9][\w.-]*(:\d{1,5})?(/[a-z0-9._-]+)*", re.ASCII)
+_IMAGE = re.compile(r"[a-z0-9][a-z0-9.-]*(:\d{1,5})?(/[a-z0-9._-]+)+")
 
 
 def run(*command: str | Path, **environment: str) -> str:
@@ -90,11 +90,9 @@ def write_assets(folder: Path, wheel: Path, version: str, epoch: int) -> None:
     write_archive(folder / f"{NAME}-assets-{version}.tar.gz", files, epoch)
 
 
-def write_chart(folder: Path, version: str, epoch: int) -> None:
-    """Package the chart with this version, the URL of the repository and the name of the image."""
-    url, image = os.environ.get("EXPORTER_URL", "").rstrip("/"), os.environ.get("EXPORTER_IMAGE", "")
-    if image and not _IMAGE.fullmatch(image):
-        sys.exit(f"EXPORTER_IMAGE={image!r}: must be an image without a tag, such as registry.example/telnyx/exporter")
+def write_chart(folder: Path, version: str, epoch: int, image: str) -> None:
+    """Package the chart with this version, the URL of the repository, and the name of the image if there is one."""
+    url = os.environ.get("EXPORTER_URL", "").rstrip("/")
     with tempfile.TemporaryDirectory() as temporary:
         chart = Path(temporary) / NAME
         shutil.copytree(CHART, chart)
@@ -150,13 +148,16 @@ def main() -> None:
     """Build everything in a temporary folder, so that `dist/` is either complete or unchanged."""
     if not shutil.which("helm"):
         sys.exit("make dist: helm is not installed; `bash .ci/helm FOLDER` installs it into a folder")
+    image = os.environ.get("EXPORTER_IMAGE", "")
+    if image and not _IMAGE.fullmatch(image):
+        sys.exit(f"EXPORTER_IMAGE={image!r}: must be an image without a tag, such as registry.example/telnyx/exporter")
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or run("git", "log", "-1", "--format=%ct"))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         wheel = build_packages(folder, epoch)
         version = semantic_version(parse_wheel_filename(wheel.name)[1])
         write_assets(folder, wheel, version, epoch)
-        write_chart(folder, version, epoch)
+        write_chart(folder, version, epoch, image)
         write_sbom(folder, version)
         write_sums(folder)
         shutil.rmtree(DIST, ignore_errors=True)

@@ -26,6 +26,7 @@ ORDER = (
     "cache",
     "logs",
     "sandbox",
+    "assets",
     "build",
 )
 """The parts of the exporter. A part imports only from parts below it."""
