@@ -4,7 +4,7 @@ BIN := .venv/bin
 TESTS := $(BIN)/pytest --numprocesses=auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit lint format generate rules dist demo
+.PHONY: help setup test unit lint format generate rules dist demo stack
 
 help: ## Show this help.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,3 +44,7 @@ dist: ## Build the packages of a release in dist/: wheel, source, rules and dash
 
 demo: ## Run the exporter with a simulated account on http://localhost:10142/.
 	$(BIN)/telnyx-exporter --demo
+
+stack: override export ENGINE := $(value ENGINE)
+stack: ## Run the demo, Prometheus and Alertmanager; with Docker, also Grafana. ENGINE=none runs no containers.
+	@$(BIN)/python deploy/stack.py
