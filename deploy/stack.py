@@ -275,7 +275,7 @@ def summarize(stack: Stack) -> str:
     links = {name: f"http://localhost:{PORTS[name]}/" for name in stack.services}
     links["prometheus"] += "classic/alerts" if classic else "alerts"
     lines = (f"\n  {name:<13} {value}" for name, value in {**links, "logs": stack.logs}.items())
-    return f"Ready. Press Ctrl-C to end.{''.join(lines)}"
+    return f"Ready. The first alerts fire after about two minutes. Press Ctrl-C to end.{''.join(lines)}"
 
 
 def say(text: str) -> None:
