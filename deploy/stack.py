@@ -32,6 +32,13 @@ ENGINES = ("docker", "podman")
 COMPOSE = ("compose", "-f", "deploy/compose.yaml")
 PORTS = {"exporter": 10142, "prometheus": 9090, "alertmanager": 9093, "grafana": 3000}
 """The port of each service of compose.yaml."""
+FLAGS = {
+    "exporter": "--demo",
+    "prometheus": "--config.file=prometheus/prometheus.yml --storage.tsdb.path={data}",
+    "alertmanager": "--config.file=prometheus/alertmanager.yml --storage.path={data} --cluster.listen-address=",
+}
+"""The flags of each program, without those of its address."""
+ADDRESS_FLAGS = "--web.listen-address=127.0.0.1:{port} --web.external-url=http://localhost:{port}"
 LOGS = Path("build/stack")
 READY_TIMEOUT, STOP_TIMEOUT = 120.0, 15.0
 """Seconds that the services have to become ready, and to end. Then they are killed."""
@@ -86,8 +93,9 @@ class Signals:
 class Programs:
     """The programs on the PATH."""
 
-    services = ("exporter", "prometheus", "alertmanager")
+    services = tuple(FLAGS)
     logs = f"{LOGS}/"
+    stop_hint = "If a package started it as a service: systemctl stop prometheus prometheus-alertmanager"
 
     def __init__(self, root: Path, data: Path) -> None:
         self._root, self._data = root, data
@@ -96,26 +104,12 @@ class Programs:
 
     def start(self) -> None:
         """Start the programs. Each writes its output to a file."""
-        flags = {
-            "exporter": ("--demo",),
-            "prometheus": (
-                "--config.file=prometheus/prometheus.yml",
-                f"--storage.tsdb.path={self._data / 'prometheus'}",
-            ),
-            "alertmanager": (
-                "--config.file=prometheus/alertmanager.yml",
-                f"--storage.path={self._data / 'alertmanager'}",
-                "--cluster.listen-address=",
-            ),
-        }
         (self._root / LOGS).mkdir(parents=True, exist_ok=True)
-        for name in self.services:
-            web = (
-                f"--web.listen-address=127.0.0.1:{PORTS[name]}",
-                f"--web.external-url=http://localhost:{PORTS[name]}",
-            )
+        for name, flags in FLAGS.items():
+            templates = f"{ADDRESS_FLAGS} {flags}".split()
+            arguments = (template.format(port=PORTS[name], data=self._data / name) for template in templates)
             with (self._root / LOGS / f"{name}.log").open("wb") as log:
-                self._processes[name] = start_process((*self._commands[name], *web, *flags[name]), self._root, log)
+                self._processes[name] = start_process((*self._commands[name], *arguments), self._root, log)
 
     def is_running(self) -> bool:
         """Return True. If a program ended, raise a `StackError`."""
@@ -142,6 +136,7 @@ class Containers:
         self._shown = " ".join(self._command)
         self._starting: list[subprocess.Popen[bytes]] = []
         self.logs = f"{self._shown} logs"
+        self.stop_hint = f"If it is a container of an earlier run: {self._shown} down"
 
     def start(self) -> None:
         """Start to build and pull the images and to run the containers."""
@@ -212,15 +207,13 @@ def end_processes(
             time.sleep(0.05)
 
 
-def check_ports(services: Collection[str]) -> None:
+def check_ports(stack: Stack) -> None:
     """Raise a `StackError` if a program listens on a port that a service needs."""
-    for service in services:
+    for name in stack.services:
         for address in ("127.0.0.1", "::1"):
-            with contextlib.suppress(OSError), socket.create_connection((address, PORTS[service]), timeout=5):
-                raise StackError(
-                    f"Port {PORTS[service]} of {service} is in use. Stop the program that listens on it. "
-                    "A package can have started it as a service: systemctl stop prometheus prometheus-alertmanager"
-                )
+            with contextlib.suppress(OSError), socket.create_connection((address, PORTS[name]), timeout=5):
+                in_use = f"{name} needs port {PORTS[name]}, which is in use. Stop the program that listens on it."
+                raise StackError(f"{in_use} {stack.stop_hint}")
 
 
 def choose_engine(wanted: str, root: Path) -> tuple[str, str]:
@@ -255,7 +248,7 @@ def wait_until_ready(stack: Stack, signals: Signals) -> None:
 
 def run(stack: Stack, signals: Signals) -> None:
     """Run the stack until a signal ends it."""
-    check_ports(stack.services)
+    check_ports(stack)
     say(f"Starting {', '.join(stack.services)}")
     try:
         stack.start()

@@ -131,6 +131,7 @@ def test_the_stack_runs_until_ctrl_c(shell, tmp_path, command):
 def test_sigterm_ends_the_stack_before_it_is_ready(shell):
     """SIGTERM ends all programs while they start."""
     shell.start_stack()
+    wait_until(lambda: len(shell.data()) == 2, "the data")
     shell.kill("TERM")
     assert shell.wait() == 0
     assert "Ready" not in shell.output
@@ -181,7 +182,9 @@ def test_port_in_use_is_one_line(shell, tmp_path, address):
     shell.start_stack(until="in use")
     assert shell.wait() == 1
     (line,) = shell.output.splitlines()
-    assert line.startswith("Port 9093 of alertmanager is in use. Stop the program that listens on it.")
+    assert line.startswith(
+        "alertmanager needs port 9093, which is in use. Stop the program that listens on it. If a package "
+    )
     assert not (tmp_path / "build").exists()
 
 

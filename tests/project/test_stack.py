@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -134,9 +135,10 @@ def test_ports_in_use_are_found(monkeypatch, family):
     with socket.create_server((address, 0), family=family) as server:
         port = server.getsockname()[1]
         monkeypatch.setitem(PORTS, "other", port)
-        with pytest.raises(StackError, match=rf"^Port {port} of other is in use\. Stop the program"):
-            STACK["check_ports"](["other"])
-    STACK["check_ports"](["other"])
+        stack = SimpleNamespace(services=["other"], stop_hint="How")
+        with pytest.raises(StackError, match=rf"^other needs port {port}, which is in use\. Stop .+\. How$"):
+            STACK["check_ports"](stack)
+    STACK["check_ports"](stack)
 
 
 @pytest.mark.parametrize(
