@@ -104,7 +104,6 @@ class Programs:
 
     def start(self) -> None:
         """Start the programs. Each writes its output to a file."""
-        (self._root / LOGS).mkdir(parents=True, exist_ok=True)
         for name, flags in FLAGS.items():
             templates = f"{ADDRESS_FLAGS} {flags}".split()
             arguments = (template.format(port=PORTS[name], data=self._data / name) for template in templates)
@@ -150,8 +149,10 @@ class Containers:
         return status == 0
 
     def end(self, is_urgent: Callable[[], bool]) -> None:
-        """Stop building and starting, and remove the containers and their data."""
+        """Stop building and starting, save the logs, and remove the containers and their data."""
         end_processes(self._starting, signal.SIGINT, is_urgent)
+        with (self._root / LOGS / "containers.log").open("wb") as log:
+            start_process((*self._command, "logs", "--no-color"), self._root, log).wait()
         if status := start_process((*self._command, "down", "--volumes"), self._root).wait():
             raise StackError(f"`{self._shown} down` failed with status {status}. Run it again to end the containers.")
 
@@ -242,7 +243,7 @@ def wait_until_ready(stack: Stack, signals: Signals) -> None:
             while checks and not (problem := checks[0].find_problem()):
                 del checks[0]
             if checks and time.monotonic() > deadline:
-                raise StackError(f"Not ready after {READY_TIMEOUT:g} s: {problem}. Logs: {stack.logs}")
+                raise StackError(f"Not ready after {READY_TIMEOUT:g} s: {problem}. Logs: {LOGS}/")
         time.sleep(0.1)
 
 
@@ -282,6 +283,7 @@ def main(root: Path = ROOT) -> int:
     """Run the stack of the repository at `root`, and return the exit status."""
     signals = Signals()
     try:
+        (root / LOGS).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="telnyx-stack-") as data:
             engine, note = choose_engine(os.environ.get("ENGINE", ""), root)
             if note:

@@ -141,6 +141,17 @@ def test_ports_in_use_are_found(monkeypatch, family):
     STACK["check_ports"](stack)
 
 
+def test_timeout_names_what_is_not_ready(monkeypatch, respond):
+    """If the services run but don't become ready, the error has the URL that doesn't respond."""
+    start = STACK["wait_until_ready"]
+    monkeypatch.setitem(start.__globals__, "READY_TIMEOUT", 0.2)
+    monkeypatch.setitem(PORTS, "exporter", respond(b"HTTP/1.0 200 OK\r\n\r\n"))
+    monkeypatch.setitem(PORTS, "alertmanager", 9)
+    stack = SimpleNamespace(services=["exporter", "alertmanager"], is_running=lambda: True)
+    with pytest.raises(StackError, match=r"^Not ready after 0\.2 s: alertmanager, http://127\.0\.0\.1:9/-/ready: .+\."):
+        start(stack, SimpleNamespace(received=0))
+
+
 @pytest.mark.parametrize(
     ("response", "problem"),
     [
