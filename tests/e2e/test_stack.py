@@ -192,6 +192,7 @@ def test_containers_run_if_docker_works(shell, tmp_path):
     """With compose, all services run in containers, with Grafana. At the end, compose deletes them and their data."""
     shell.add_docker('os.spawnl(os.P_NOWAIT, sys.executable, "python", "servers.py")')
     shell.start_stack(f"exec {SCRIPT}", "logs ")
+    assert "\n  prometheus    http://localhost:9090/alerts\n" in shell.output
     assert "\n  grafana       http://localhost:3000/\n" in shell.output
     assert shell.output.endswith("  logs          docker compose -f deploy/compose.yaml logs\n")
     shell.kill("TERM")

@@ -39,6 +39,7 @@ def respond():
 
     def respond(response):
         server = socket.create_server(("127.0.0.1", 0))
+        server.settimeout(5)
 
         def serve():
             with server, server.accept()[0] as connection:
@@ -147,7 +148,7 @@ def test_timeout_names_what_is_not_ready(monkeypatch, respond):
     monkeypatch.setitem(start.__globals__, "READY_TIMEOUT", 0.2)
     monkeypatch.setitem(PORTS, "exporter", respond(b"HTTP/1.0 200 OK\r\n\r\n"))
     monkeypatch.setitem(PORTS, "alertmanager", 9)
-    stack = SimpleNamespace(services=["exporter", "alertmanager"], is_running=lambda: True)
+    stack = SimpleNamespace(services=["exporter", "alertmanager"], is_running=iter([True] * 20).__next__)
     with pytest.raises(StackError, match=r"^Not ready after 0\.2 s: alertmanager, http://127\.0\.0\.1:9/-/ready: .+\."):
         start(stack, SimpleNamespace(received=0))
 
