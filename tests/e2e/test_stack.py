@@ -3,6 +3,7 @@
 import re
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,7 @@ class StackShell(NetworkShell):
 
     def wait(self):
         """Wait for the end of the stack. Check that its processes and data are gone, and return its exit status."""
+        wait_until(lambda: "ended" in self.run("kill -0 $! 2>&1 || echo ended"), "the end of the stack")
         status = int(self.run("wait $!; echo $?"))
         assert self.run(f"pgrep -fl '{SERVICES}' || true") == ""
         assert self.data() == []
@@ -138,15 +140,17 @@ def test_sigterm_ends_the_stack_before_it_is_ready(shell):
 
 
 def test_second_ctrl_c_kills_the_programs(shell, tmp_path):
-    """A program that ignores SIGTERM is killed when the user presses Ctrl-C again."""
+    """A program that ignores SIGTERM is killed when the user presses Ctrl-C again, not after 15 seconds."""
     shell.add_program("alertmanager", "#!/bin/sh\ntrap 'echo term' TERM\necho up\nwhile :; do sleep 0.1; done\n")
     log = tmp_path / "build" / "stack" / "alertmanager.log"
     shell.start_stack()
     wait_until(lambda: "up" in log.read_text(), "the start")
+    started = time.monotonic()
     shell.kill("INT")
     wait_until(lambda: "term" in log.read_text(), "SIGTERM")
     shell.kill("INT")
     assert shell.wait() == 0
+    assert time.monotonic() - started < 10
 
 
 def test_programs_end_with_the_script(shell):
