@@ -20,11 +20,14 @@ test: export CONTAINERS_CONF ?= $(CURDIR)/.ci/containers.conf
 test: ## Run all tests. Those whose programs are not installed are skipped.
 	$(TESTS) --dist=loadfile $(ARGS)
 
-lint: ## Check style, types, the Dockerfile, and that all generated files are up to date.
+lint: ## Check style, types, the Dockerfile, the workflows, and that all generated files are up to date.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/zizmor --quiet --offline --persona=pedantic --strict-collection .
+	@if command -v actionlint >/dev/null; then set -x; actionlint -shellcheck=$(BIN)/shellcheck; \
+	else echo "actionlint is not installed: CONTRIBUTING.md says how to install it"; fi
 	$(BIN)/python .ci/generate.py --check
 
 format: ## Format the code and fix what can be fixed automatically.
