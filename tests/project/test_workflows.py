@@ -247,15 +247,18 @@ def write_notes(folder, tag, changelog):
     (folder / ".ci" / "release_notes.py").write_text((ROOT / ".ci" / "release_notes.py").read_text())
     (folder / "CHANGELOG.md").write_text(changelog)
     output = str(folder / "output")
+    for arguments in (["init", "--quiet"], ["commit", "--allow-empty", "--message=one"]):
+        environment = os.environ | GIT | {"GIT_COMMITTER_DATE": "1790000000 +0000"}
+        subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True, capture_output=True)
     return run_step("check", "Write the release notes", folder, GITHUB_REF_NAME=tag, GITHUB_OUTPUT=output)
 
 
-def test_notes_and_version_are_passed_on(tmp_path):
-    """The notes of the tag become a file, and the version is the tag without its `v`."""
+def test_notes_version_and_date_are_passed_on(tmp_path):
+    """The notes of the tag become a file. The version is the tag without `v`; the date is that of the commit."""
     result = write_notes(tmp_path, "v1.2.3-rc.1", "## [1.2.3-rc.1] - 2026-12-01\n\n- A change.\n")
     assert (result.returncode, result.stdout) == (0, "")
     assert (tmp_path / "notes.md").read_text() == "- A change.\n"
-    assert (tmp_path / "output").read_text() == "version=1.2.3-rc.1\n"
+    assert (tmp_path / "output").read_text() == "version=1.2.3-rc.1\ndate=1790000000\n"
 
 
 @pytest.mark.parametrize(
