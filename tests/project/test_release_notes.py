@@ -44,6 +44,10 @@ CHANGELOG = """\
 
 - Not in full.
 
+## [0.2.1] - 20260102
+
+- Not as in other headings.
+
 ## [0.2.0] - 2026-01-01
 
 ## [0.1.0] - 2025-01-01
@@ -53,6 +57,10 @@ CHANGELOG = """\
 ## [0.1.0] - 2025-01-02
 
 - Two.
+
+## [0-0-1] - 2025-01-01
+
+- No version.
 """
 
 
@@ -97,7 +105,21 @@ def test_links_name_the_files_of_the_tag(notes, monkeypatch, url):
 
 
 @pytest.mark.parametrize(
-    "version", ["", "1", "v1.1", "1.1.0.0", "01.1.0", "1.1.0rc1", "1.1.0-rc", "1.1.0-rc.01", "vv1.1.0", "1.1.0\n", ".*"]
+    "version",
+    [
+        "",
+        "1",
+        "v1.1",
+        "1.1.0.0",
+        "01.1.0",
+        "1.1.0rc1",
+        "1.1.0rc.1",
+        "1.1.0-rc",
+        "1.1.0-rc.01",
+        "vv1.1.0",
+        "1.1.0\n",
+        ".*",
+    ],
 )
 def test_invalid_version_is_rejected(notes, version):
     """An argument that is not a version gets one line with examples."""
@@ -114,6 +136,8 @@ def test_invalid_version_is_rejected(notes, version):
         ("0.5.0", "no date in the heading of 0.5.0: write `## [0.5.0] - YYYY-MM-DD`"),
         ("0.4.0", "no date in the heading of 0.4.0: write `## [0.4.0] - YYYY-MM-DD`"),
         ("0.3.0", "no date in the heading of 0.3.0: write `## [0.3.0] - YYYY-MM-DD`"),
+        ("0.2.1", "no date in the heading of 0.2.1: write `## [0.2.1] - YYYY-MM-DD`"),
+        ("0.0.1", "no section for 0.0.1: add `## [0.0.1] - YYYY-MM-DD` below [Unreleased]"),
         ("0.2.0", "the section of 0.2.0 is empty: say what changed"),
         ("0.1.0", "several sections for 0.1.0: keep one"),
     ],
