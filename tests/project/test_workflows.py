@@ -182,13 +182,14 @@ def test_the_tag_is_checked_first(name):
     assert needed(name) == {"check"}
 
 
-def test_builds_get_the_url_of_the_repository():
-    """The files and the image are built with the URL of the repository that runs the workflow."""
+def test_builds_get_the_urls_of_the_repository():
+    """The files and the image have the URL of the repository that runs the workflow. The chart has the released image."""
     assert WORKFLOWS["release.yaml"]["env"]["EXPORTER_URL"] == "${{ github.server_url }}/${{ github.repository }}"
     script = step("image", "Build, and run each platform once")["run"]
     for name in ("VERSION", "REVISION", "URL", "SOURCE_DATE_EPOCH"):
         assert f'--build-arg "{name}=' in script
     assert step("dist", "Build")["run"] == "make setup dist"
+    assert step("dist", "Build")["env"] == {"EXPORTER_IMAGE": "${{ vars.REGISTRY }}/telnyx-exporter"}
 
 
 @pytest.mark.parametrize(
