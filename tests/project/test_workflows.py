@@ -183,7 +183,7 @@ def test_the_tag_is_checked_first(name):
 
 
 def test_builds_get_the_urls_of_the_repository():
-    """The files and the image have the URL of the repository that runs the workflow. The chart has the released image."""
+    """The files and the image have the URL of the repository that runs the workflow. The chart names that image."""
     assert WORKFLOWS["release.yaml"]["env"]["EXPORTER_URL"] == "${{ github.server_url }}/${{ github.repository }}"
     script = step("image", "Build, and run each platform once")["run"]
     for name in ("VERSION", "REVISION", "URL", "SOURCE_DATE_EPOCH"):
