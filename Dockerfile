@@ -13,14 +13,17 @@ RUN python -m venv /tools \
 COPY hatch_build.py pyproject.toml README.md LICENSE ./
 COPY docs docs
 COPY exporter exporter
+COPY deploy/image.py deploy/
 ARG REVISION=unknown
 # The date of the commit in Unix seconds: git log -1 --format=%ct.
 ARG SOURCE_DATE_EPOCH
-# Bytecode with unchecked hashes contains no times, so it is the same in each build.
+# image.py moves the exporter's own files from /app to /program/app.
 RUN EXPORTER_REVISION="${REVISION}" /tools/bin/hatchling build -t wheel \
  && /tools/bin/pip --python /app install --no-compile --no-deps --no-index --find-links dist telnyx-exporter \
- && /app/bin/python -m compileall -q --invalidation-mode unchecked-hash /app/lib \
- && /tools/bin/cyclonedx-py environment --no-validate --output-reproducible --output-file /app/sbom.cdx.json /app
+ && /tools/bin/cyclonedx-py environment --no-validate --output-reproducible --output-file /app/sbom.cdx.json /app \
+ && /app/bin/python deploy/image.py /program/app \
+ && mkdir /dependencies \
+ && mv /app /dependencies/
 
 
 FROM ${PYTHON}
@@ -33,9 +36,12 @@ LABEL org.opencontainers.image.title="telnyx-exporter" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.revision="${REVISION}"
 
-COPY --from=build /app /app
+# The layer of the dependencies stays the same until they or Python change. So a new version is a small download.
+COPY --from=build /dependencies /
+COPY --from=build /program /
 
 ENV PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPYCACHEPREFIX=/app/bytecode \
     PYTHONUNBUFFERED=1
 
 # A numeric user, so that Kubernetes can check that it is not root. The user has no home directory and no writable files.

@@ -30,6 +30,7 @@ CANARY = "c4n4ry"
 """A text in private files and variables of the build environment, which no image may contain."""
 KEY = "KEY-of-tests"
 PAGES = "exporter/web/pages/html"
+BASE = "docker.io/library/python:3.13-slim"
 CERTIFICATES = "/etc/ssl/certs"
 """This machine's CA certificates, mounted during the build: a proxy for the package index may have its own CA."""
 
@@ -67,7 +68,7 @@ def create_context(folder):
 
 def start_build(folder):
     """Start to build the image from only the Dockerfile and this folder, and return the process."""
-    command = (find_program("podman"), "build", "--no-cache", "--layers=false", "--isolation=chroot", "--format=docker")
+    command = (find_program("podman"), "build", "--no-cache", "--isolation=chroot", "--format=docker")
     arguments = (
         f"--build-arg=REVISION={REVISION}",
         f"--build-arg=SOURCE_DATE_EPOCH={EPOCH}",
@@ -87,13 +88,17 @@ def start_build(folder):
 def images(tmp_path_factory):
     """Build the image in two folders at the same time, and yield the ids of both."""
     folders = [create_context(tmp_path_factory.mktemp("build") / "context") for _ in range(2)]
+    intermediate = set()
     with contextlib.ExitStack() as stack:
         for process in [stack.enter_context(start_build(folder)) for folder in folders]:
-            output, _ = process.communicate(timeout=300)
+            output, _ = process.communicate(timeout=600)
             assert process.returncode == 0, output
+            intermediate |= set(re.findall(r"^--> ([0-9a-f]{8,})$", output, re.MULTILINE))
     ids = [Path(f"{folder}.id").read_text() for folder in folders]
     yield ids
     podman("rmi", "--force", *set(ids))
+    for name in intermediate:  # those of the build's first stage
+        run_podman("rmi", "--force", name)
 
 
 @pytest.fixture(scope="module")
@@ -104,15 +109,21 @@ def image(images):
 
 @pytest.fixture(scope="module")
 def contents(image, tmp_path_factory):
-    """Return the path of the saved image, its configuration, and the files of its last layer."""
+    """Return the path of the saved image, its configuration, and the files of each layer that the build adds."""
     path = tmp_path_factory.mktemp("image") / "image.tar"
     podman("save", "--format=docker-archive", f"--output={path}", image)
     with tarfile.open(path) as archive:
         manifest = json.load(archive.extractfile("manifest.json"))[0]
         config = json.load(archive.extractfile(manifest["Config"]))
-        with tarfile.open(fileobj=archive.extractfile(manifest["Layers"][-1])) as layer:
-            files = {member: member.isfile() and layer.extractfile(member).read() for member in layer}
-    return SimpleNamespace(path=path, config=config, files=files)
+        names = manifest["Layers"][len(inspect(BASE)["RootFS"]["Layers"]) :]
+        layers = [read_layer(archive.extractfile(name)) for name in names]
+    files = {member: content for layer in layers for member, content in layer.items()}
+    return SimpleNamespace(path=path, config=config, layers=layers, files=files)
+
+
+def read_layer(file):
+    with tarfile.open(fileobj=file) as layer:
+        return {member: member.isfile() and layer.extractfile(member).read() for member in layer}
 
 
 @pytest.fixture(scope="module")
@@ -193,8 +204,11 @@ def test_the_commands_of_the_readme_run_the_image(docker):
 def test_builds_are_reproducible(images):
     """Two builds in different folders have identical layers and an identical configuration."""
     first, second = (inspect(name) for name in images)
-    for part in ("RootFS", "Config", "History", "Created"):
+    for part in ("RootFS", "Config", "Created"):
         assert first[part] == second[part]
+    for steps in zip(first["History"], second["History"], strict=True):
+        before, after = ({**step, "comment": None} for step in steps)  # a comment has the id of an intermediate image
+        assert before == after
 
 
 def test_the_image_contains_no_secrets(contents):
@@ -222,6 +236,38 @@ def test_the_image_adds_only_the_program(contents, installed):
     runbooks = {path.stem for path in (ROOT / "docs" / "runbooks").glob("*.md")} - {"README"}
     pages = {f"{PAGES}/{name}.html" for name in runbooks | {"index"}}
     assert {name for name in files if name.startswith("exporter/") and not name.endswith(".pyc")} == sources | pages
+
+
+def test_dependencies_have_their_own_layer(contents):
+    """The first layer has no file of the exporter, and the second one no other files."""
+    dependencies, program = ({member.name for member in layer if member.isfile()} for layer in contents.layers)
+    own = re.compile(r"/site-packages/(exporter|telnyx_exporter-[^/]*)/|app/(bin/telnyx-exporter|sbom.cdx.json)$")
+    assert not [name for name in dependencies if own.search(name)]
+    assert not [name for name in program if not own.search(name)]
+
+
+def test_the_image_contains_only_what_runs(contents):
+    """There is one command besides Python, and no source of a compiled module, type stub, or symbol of a library."""
+    names = {member.name: content for member, content in contents.files.items() if member.isfile() or member.issym()}
+    commands = {name.removeprefix("app/bin/") for name in names if name.startswith("app/bin/")}
+    assert {name for name in commands if not name.startswith("python")} == {"telnyx-exporter"}
+    assert not [name for name in names if re.search(r"\.(c|h|pxd|pxi|pyi|pyx)$|/__pycache__/", name)]
+    libraries = [content for name, content in names.items() if name.endswith(".so")]
+    assert libraries
+    assert not [library for library in libraries if int.from_bytes(library[60:62], "little")]  # section headers
+
+
+def test_licenses_of_dependencies_are_complete(contents):
+    """The image has each license file that the metadata of a dependency names."""
+    files = {member.name: content for member, content in contents.files.items() if member.isfile()}
+    licenses = {
+        str(Path(name).parent): HeaderParser().parsestr(content.decode()).get_all("License-File", [])
+        for name, content in files.items()
+        if name.endswith(".dist-info/METADATA")
+    }
+    assert len([names for names in licenses.values() if names]) > 20
+    for folder, names in licenses.items():
+        assert [name for name in names if not {f"{folder}/{name}", f"{folder}/licenses/{name}"} & set(files)] == []
 
 
 def test_dependencies_are_the_pinned_ones(installed):
@@ -326,6 +372,18 @@ def test_the_container_runs_as_any_user_with_a_key_file(image, tmp_path):
     assert metrics.count("\ntelnyx_connection_active{") == 3
     assert re.search(r"^Uid:(\t4711){4}$", status, re.MULTILINE)
     assert KEY not in exposed
+
+
+def test_the_container_compiles_nothing(image):
+    """All modules that the exporter imports have bytecode, also those of Python, at the start and for a page."""
+    with running(image, "--demo", flags=("--network=none", "--env=PYTHONVERBOSE=1")) as name:
+        for path in ("metrics", "", "runbooks/TelnyxApiDown"):
+            podman(
+                "exec", "--env=PYTHONVERBOSE=", name, "/app/bin/python", "-c", FETCH, f"http://localhost:10142/{path}"
+            )
+        loaded = re.findall(r"^# code object from '?([^'\n]+?)'?$", logs(name), re.MULTILINE)
+    assert len(loaded) > 500
+    assert [path for path in loaded if not path.endswith(".pyc")] == []
 
 
 def test_sigterm_stops_the_container(image):
