@@ -14,11 +14,16 @@ COPY hatch_build.py pyproject.toml README.md LICENSE ./
 COPY docs docs
 COPY exporter exporter
 COPY deploy/image.py deploy/
+# The version without the v of its tag.
+ARG VERSION=0.0.0
 ARG REVISION=unknown
+# The URL of the repository, for links.
+ARG URL
 # The date of the commit in Unix seconds: git log -1 --format=%ct.
 ARG SOURCE_DATE_EPOCH
 # image.py moves the exporter's own files from /app to /program/app.
-RUN EXPORTER_REVISION="${REVISION}" /tools/bin/hatchling build -t wheel \
+RUN SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION}" EXPORTER_REVISION="${REVISION}" EXPORTER_URL="${URL}" \
+    /tools/bin/hatchling build -t wheel \
  && /tools/bin/pip --python /app install --no-compile --no-deps --no-index --find-links dist telnyx-exporter \
  && /tools/bin/cyclonedx-py environment --no-validate --output-reproducible --output-file /app/sbom.cdx.json /app \
  && /app/bin/python deploy/image.py /program/app \
@@ -28,12 +33,15 @@ RUN EXPORTER_REVISION="${REVISION}" /tools/bin/hatchling build -t wheel \
 
 FROM ${PYTHON}
 
+ARG VERSION=0.0.0
 ARG REVISION=unknown
+ARG URL
 
 LABEL org.opencontainers.image.title="telnyx-exporter" \
-      org.opencontainers.image.description="Prometheus exporter for Telnyx SIP credential connections" \
+      org.opencontainers.image.description="Prometheus exporter for the state and settings of Telnyx SIP trunks" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.source="${URL}" \
+      org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
 # The layer of the dependencies stays the same until they or Python change. So a new version is a small download.

@@ -12,7 +12,6 @@ import importlib
 import os
 import pkgutil
 import shutil
-import struct
 import sys
 from compileall import compile_dir, compile_file
 from pathlib import Path
@@ -30,34 +29,13 @@ _IMPORTED_LATER = ("encodings.idna", "encodings.unicode_escape", "jinja2")
 
 
 def remove_unneeded(app: Path) -> None:
-    """Remove other commands, sources of compiled modules, type stubs, and the symbols of shared libraries."""
+    """Remove other commands, sources of compiled modules, and type stubs."""
     for path in (app / "bin").iterdir():
         if not any(path.match(pattern) for pattern in _COMMANDS):
             path.unlink()
     for path in (app / "lib").rglob("*"):
         if path.suffix in _SOURCES:
             path.unlink()
-        elif path.suffix == ".so":
-            path.write_bytes(strip(path.read_bytes()))
-
-
-def strip(library: bytes) -> bytes:
-    """Return a shared library without its symbols for debuggers and its section headers, which no program loads.
-
-    They follow the segments, which the loader maps. This is three quarters of the size of uvloop.
-    """
-    if library[:6] != b"\x7fELF\x02\x01":  # 64-bit, little-endian
-        return library
-    (table,) = struct.unpack_from("<Q", library, 32)
-    size, count = struct.unpack_from("<HH", library, 54)
-    end = table + size * count
-    for number in range(count):
-        offset, length = struct.unpack_from("<Q16xQ", library, table + size * number + 8)
-        end = max(end, offset + length)
-    stripped = bytearray(library[:end])
-    struct.pack_into("<Q", stripped, 40, 0)  # the offset of the section headers,
-    struct.pack_into("<HH", stripped, 60, 0, 0)  # their number, and the index of the one with their names
-    return bytes(stripped)
 
 
 def add_bytecode(app: Path) -> None:

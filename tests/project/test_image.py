@@ -1,48 +1,10 @@
 """The script that prepares the installation of the exporter for its image."""
 
 import runpy
-import subprocess
-import sys
 from pathlib import Path
-
-import markupsafe._speedups
-import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = runpy.run_path(str(ROOT / "deploy" / "image.py"))
-LIBRARY = Path(markupsafe._speedups.__file__)
-LOAD = """
-import sys
-from importlib.machinery import ExtensionFileLoader
-from importlib.util import module_from_spec, spec_from_loader
-loader = ExtensionFileLoader("_speedups", sys.argv[1])
-module = module_from_spec(spec_from_loader("_speedups", loader))
-loader.exec_module(module)
-print(sorted(name for name in vars(module) if not name.startswith("__")))
-"""
-
-
-def load(path):
-    return subprocess.run([sys.executable, "-c", LOAD, path], capture_output=True, text=True, check=True).stdout
-
-
-def test_stripped_library_can_be_loaded(tmp_path):
-    """A shared library without symbols is smaller, and has the same functions. Stripping it again changes nothing."""
-    library = LIBRARY.read_bytes()
-    stripped = SCRIPT["strip"](library)
-    path = tmp_path / LIBRARY.name
-    path.write_bytes(stripped)
-    assert len(stripped) < len(library)
-    assert load(path) == load(LIBRARY) != "[]\n"
-    assert SCRIPT["strip"](stripped) == stripped
-
-
-@pytest.mark.parametrize(
-    "data", [b"", b"INPUT(libx.so.1)", b"\x7fELF\x01\x01" + bytes(100)], ids=["empty", "text", "32 bits"]
-)
-def test_other_files_are_not_stripped(data):
-    """A file that is no 64-bit library stays as it is."""
-    assert SCRIPT["strip"](data) == data
 
 
 def test_unneeded_files_are_removed(tmp_path):
