@@ -179,7 +179,7 @@ def docker(image, tmp_path):
 
 
 def test_the_commands_of_the_readme_run_the_image(docker):
-    """The README's command to build the image states the commit and its date, and its command to run the image works."""
+    """The README's command to build the image states the commit and its date. Its command to run the image works."""
     (command,) = (each for each in commands_of((ROOT / "README.md").read_text()) if "docker build" in each)
     result = subprocess.run(
         ["sh", "-euc", command],
