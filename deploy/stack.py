@@ -171,7 +171,8 @@ def find_programs() -> dict[str, tuple[str, ...]]:
             f"Not found on the PATH: {' and '.join(missing)}. Install Prometheus and Alertmanager "
             "(on Debian: apt install prometheus prometheus-alertmanager), or Docker with compose."
         )
-    return {name: (path,) for name, path in paths.items() if path} | {"exporter": (sys.executable, "-m", "exporter")}
+    exporter = (sys.executable, "-P", "-m", "exporter")  # -P: the installed one, which has the pages of the runbooks
+    return {name: (path,) for name, path in paths.items() if path} | {"exporter": exporter}
 
 
 def start_process(command: Sequence[str], root: Path, log: IO[bytes] | None = None) -> subprocess.Popen[bytes]:

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.sandbox import Account, create_app, create_shared_app
 
+MEASURES_COVERAGE = True
 KEYS = {name: f"KEY-canary-of-{name}" for name in ("apac", "emea")}
 FILES = {**KEYS, "empty": "", "wrong": "KEY-canary-that-Telnyx-rejects"}
 

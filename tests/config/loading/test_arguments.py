@@ -1,6 +1,7 @@
 import pytest
 from few_collectors import FEW
 
+from exporter.assets import find_assets
 from exporter.build import VERSION_TEXT
 from exporter.config.loading.arguments import read_flags
 from exporter.config.options import OPTIONS, collector_options
@@ -174,6 +175,24 @@ def test_key_in_an_argument_is_not_quoted(argument):
 def test_url_as_an_argument_is_not_quoted(argument, message):
     """The error for an argument that contains a URL quotes neither a password nor a path, which can be a token."""
     assert error_message(argument) == message
+
+
+def test_assets_dir_prints_and_exits(capsys):
+    """`--assets-dir` prints the folder of the assets, and ends the program with success."""
+    with pytest.raises(SystemExit) as exit_:
+        read("--demo", "--assets-dir", "--zzz")
+    assert exit_.value.code == 0
+    assert capsys.readouterr() == (f"{find_assets()}\n", "")
+
+
+def test_missing_assets_are_an_error(monkeypatch):
+    """If the installation has no assets, the error says so."""
+
+    def fail():
+        raise LookupError("none here")
+
+    monkeypatch.setattr("exporter.config.loading.arguments.find_assets", fail)
+    assert error_message("--assets-dir") == "--assets-dir: none here"
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "--version"])
