@@ -371,10 +371,12 @@ def test_web_configuration_without_tls(tmp_path):
 
 def test_external_url_is_logged():
     """Below an external URL, the log has the address of the listener, the paths behind it, and the URL of users."""
-    with serving("--demo", "--web.external-url=https://x.example/telnyx") as (_, listening):
+    with serving("--demo", "--web.external-url=https://x.example/telnyx") as (process, listening):
         assert listening["external_url"] == "https://x.example/telnyx/"
         assert listening["page"].endswith("/telnyx/")
         assert httpx.get(listening["metrics"], trust_env=False, timeout=TIMEOUT).status_code == 200
+        process.terminate()
+        assert process.wait(TIMEOUT) == 0
 
 
 # Reloading
