@@ -48,13 +48,14 @@ class MetadataHook(MetadataHookInterface):
             raise SystemExit(
                 "EXPORTER_URL: must be the URL of the repository, such as https://git.example/telnyx/exporter"
             )
-        revision = (_from_git(root) | _from_environment()).get("REVISION", "HEAD").removesuffix("-modified")
-        files = f"{url}/blob/{revision}" if url else ""
-        readme = absolute_links((root / "README.md").read_text("utf-8"), files)
-        metadata.setdefault("readme", {"content-type": "text/markdown", "text": readme})
+        files = ""
         if url:
+            revision = (_from_git(root) | _from_environment()).get("REVISION", "HEAD").removesuffix("-modified")
+            files = f"{url}/blob/{revision}"
             links = {"Documentation": f"{files}/README.md", "Changelog": f"{files}/CHANGELOG.md", "Source": url}
             metadata.setdefault("urls", links)
+        readme = absolute_links((root / "README.md").read_text("utf-8"), files)
+        metadata.setdefault("readme", {"content-type": "text/markdown", "text": readme})
 
 
 def absolute_links(readme: str, files: str) -> str:

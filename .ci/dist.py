@@ -122,18 +122,8 @@ def write_sbom(folder: Path, version: str) -> None:
             run(uv, "venv", environment, UV_PYTHON=sys.executable)
             pins = ("--require-hashes", "--only-binary=:all:", "--requirements", ROOT / requirements)
             run(uv, "pip", "install", f"--python={environment}", *pins)
-        run(
-            uv,
-            "pip",
-            "install",
-            f"--python={program}",
-            "--no-deps",
-            "--no-index",
-            "--find-links",
-            folder,
-            NAME,
-            "--pre",
-        )
+        only_wheel = ("--no-deps", "--no-index", "--pre", "--find-links", folder)
+        run(uv, "pip", "install", f"--python={program}", *only_wheel, NAME)
         flags = ("--no-validate", "--output-reproducible", "--output-file", folder / f"{NAME}-{version}.cdx.json")
         run(tools / "bin" / "cyclonedx-py", "environment", *flags, program)
 

@@ -1,4 +1,4 @@
-"""`make stack` with real programs and its real ports, in a network of its own."""
+"""Tests that run `make stack` with real programs on its real ports. Each has a separate network namespace."""
 
 import re
 import shutil

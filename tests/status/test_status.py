@@ -47,7 +47,7 @@ def reader_of(accounts, *, limit=RateLimit(), changes=None):  # noqa: B008 -- it
 
 @pytest.fixture
 async def two():
-    """Return two accounts. One has a disabled connection. The other one can't be read."""
+    """Return an account with a disabled connection, and an account that can't be read."""
     return FakeAccounts(
         {
             "a": await group_with(connection(1), connection(2, active=False), account="a"),
