@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from exporter.account.cached_collector import CachedCollector, CollectorState
     from exporter.account.refresh import View
     from exporter.cache import Entry
+    from exporter.exposition.own_metrics import AccountMetrics
 
 STARTUP = 10.0
 """Seconds for which scrapes, or the exporter's readiness, wait for the first results of several accounts."""
@@ -23,7 +24,10 @@ _MAX_DOCUMENTS = 16
 
 
 class ScrapeObserver(Protocol):
-    """Receives events about scrapes."""
+    """Receives events about scrapes, and has the metrics that count them."""
+
+    metrics: AccountMetrics
+    """The exporter's own metrics about the account."""
 
     def record_scrape(self, entry: Entry[View]) -> None:
         """Record a scrape and the state of a collector's cache that it found."""
@@ -72,6 +76,11 @@ class CollectorGroup:
         for entry in entries:
             self._observer.record_scrape(entry)
         return self._document(collectors)
+
+    @property
+    def own_metrics(self) -> AccountMetrics:
+        """The exporter's own metrics about the account."""
+        return self._observer.metrics
 
     @property
     def waits(self) -> bool:

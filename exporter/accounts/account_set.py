@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from exporter.account.collector_group import CollectorGroup
+    from exporter.exposition.own_metrics import AccountMetrics
 
 
 class AccountSet:
@@ -49,7 +50,7 @@ class AccountSet:
         collectors: Collection[str] | None = None,
     ) -> Document:
         """Return the data of these accounts and collectors, or of all, after waiting at most `timeout` seconds."""
-        groups = [group for name, group in self.groups.items() if accounts is None or name in accounts]
+        groups = self._selected(accounts)
         if len(groups) == 1:
             return await groups[0].scrape(timeout, collectors)
         waiting = [group for group in groups if group.waits]
@@ -60,6 +61,13 @@ class AccountSet:
         if documents != self._documents:
             self._documents, self._joined = documents, Document(*documents)
         return self._joined
+
+    def own_metrics(self, accounts: Collection[str] | None = None) -> Sequence[AccountMetrics]:
+        """Return the exporter's own metrics about these accounts, or about all."""
+        return tuple(group.own_metrics for group in self._selected(accounts))
+
+    def _selected(self, accounts: Collection[str] | None) -> Sequence[CollectorGroup]:
+        return [group for name, group in self.groups.items() if accounts is None or name in accounts]
 
     def why_missing(self, account: str) -> str:
         """Return why there is no account of this name, in one sentence, or an empty text if there is one."""

@@ -23,12 +23,13 @@ from exporter.telemetry.latest_value import LatestValue
 from exporter.telnyx.http.responses import RateLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from prometheus_client import Metric
     from prometheus_client.registry import Collector
 
     from exporter.exposition.formats import Format
+    from exporter.exposition.own_metrics import AccountMetrics
     from exporter.server.incidents import Incident
 
 ALWAYS_EXPOSED = frozenset({"telnyx_up", "telnyx_exporter_build_info"})
@@ -159,15 +160,15 @@ class Telemetry:
 
     def collect(self) -> Iterator[Metric]:
         """Return all metric families, whether they are exposed or not."""
-        return self._renderer.collect([account.metrics for account in self._accounts.values()])
+        return self._renderer.collect(self._all_accounts)
 
-    def render(self, form: Format, accounts: Collection[str] | None = None) -> bytes:
-        """Render the metrics in this format, with the end of the document.
+    def render(self, form: Format, accounts: Sequence[AccountMetrics] | None = None) -> bytes:
+        """Render the metrics of the exporter and of these accounts, or of all, with the end of the document."""
+        return self._renderer.render(form, self._is_exposed, self._all_accounts if accounts is None else accounts)
 
-        `accounts` are the names of those whose metrics are rendered: by default all. Unknown names are ignored.
-        """
-        selected = [account.metrics for name, account in self._accounts.items() if accounts is None or name in accounts]
-        return self._renderer.render(form, self._is_exposed, selected)
+    @property
+    def _all_accounts(self) -> Sequence[AccountMetrics]:
+        return [account.metrics for account in self._accounts.values()]
 
 
 class _Registry(CollectorRegistry):

@@ -23,7 +23,7 @@ from exporter.web.pages.runbooks import RunbookEndpoint
 from exporter.web.pages.status.endpoint import StatusEndpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from exporter.accounts.account_set import AccountSet
     from exporter.config.web.paths import WebPaths
     from exporter.exposition.formats import Format
+    from exporter.exposition.own_metrics import AccountMetrics
     from exporter.exposition.response import Piece
     from exporter.web.pages.status.endpoint import ReadStatus
 
@@ -52,8 +53,8 @@ OWN_METRICS = "exporter"
 class ExporterMetrics(Protocol):
     """The exporter's own metrics."""
 
-    def render(self, form: Format, accounts: Collection[str] | None = None) -> bytes:
-        """Render the current metrics, of these accounts or of all."""
+    def render(self, form: Format, accounts: Sequence[AccountMetrics]) -> bytes:
+        """Render the current metrics of the exporter and of these accounts."""
 
 
 def create_app(
@@ -141,7 +142,8 @@ class _MetricsEndpoint:
         timeout = scrape_timeout(headers.get("x-prometheus-scrape-timeout-seconds", ""))
         document = await accounts.scrape(timeout, chosen, collectors)
         has_own = collectors is None or OWN_METRICS in collectors
-        own_metrics = self._own_metrics.render(form, chosen) if has_own else end_of(form)
+        # The accounts may have changed. Those of the document are shown: each is there completely or not at all.
+        own_metrics = self._own_metrics.render(form, accounts.own_metrics(chosen)) if has_own else end_of(form)
         body = response_body(document, form, own_metrics, gzip=gzip)
         response_headers = [
             (b"content-type", form.value.encode()),
@@ -165,10 +167,10 @@ class _SharedTexts:
 
     def __init__(self, own_metrics: ExporterMetrics) -> None:
         self._own_metrics = own_metrics
-        self._texts: dict[tuple[Format, frozenset[str] | None], bytes] = {}
+        self._texts: dict[tuple[Format, Sequence[AccountMetrics]], bytes] = {}
 
-    def render(self, form: Format, accounts: frozenset[str] | None) -> bytes:
-        """Return the metrics, of these accounts or of all."""
+    def render(self, form: Format, accounts: Sequence[AccountMetrics]) -> bytes:
+        """Return the metrics of the exporter and of these accounts."""
         if not self._texts:
             asyncio.get_running_loop().call_soon(self._texts.clear)
         if (text := self._texts.get((form, accounts))) is None:

@@ -1,12 +1,13 @@
 import asyncio
 
 import pytest
-from collectors import collector_of, group_of, view_of
+from collectors import ScrapeRecorder, collector_of, group_of, view_of
 from connections import render_families, text_of
 
 from exporter.account.collector_group import STARTUP
 from exporter.accounts.account_set import AccountSet
 from exporter.collectors.connection_rows import Connection
+from exporter.exposition.own_metrics import AccountMetrics
 from exporter.telnyx.errors import Forbidden
 
 COLLECTORS = ("credential-connections", "ip-connections")
@@ -71,6 +72,16 @@ async def test_a_selection(accounts, collectors, expected):
         state.account for group in chosen.groups.values() for state in group.states() if state.entry.value is not None
     }
     assert read == {account for account, _ in expected}
+
+
+def test_own_metrics():
+    """The exporter's own metrics are those of the selected accounts, in the order of the accounts."""
+    observers = {name: ScrapeRecorder() for name in "abc"}
+    for name, observer in observers.items():
+        observer.metrics = AccountMetrics(name, ())
+    accounts = AccountSet({name: group_of(observer=observer) for name, observer in observers.items()}, COLLECTORS)
+    assert accounts.own_metrics() == tuple(observers[name].metrics for name in "abc")
+    assert accounts.own_metrics({"c", "a", "unknown"}) == (observers["a"].metrics, observers["c"].metrics)
 
 
 async def test_no_account():

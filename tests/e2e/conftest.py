@@ -202,7 +202,10 @@ async def shared_server():
     """Yield a server for exporters that try each request at most twice, without a delay."""
     stamina.instrumentation.set_on_retry_hooks(())  # as the command does
     listener = listen("127.0.0.1:0")
-    async with httpx.AsyncClient(base_url=local_url(listener), trust_env=False) as http:
+    # httpcore can close a connection that has just expired although a request has just got it. Tests that keep the
+    # event loop busy for seconds would meet that.
+    limits = httpx.Limits(keepalive_expiry=None)
+    async with httpx.AsyncClient(base_url=local_url(listener), trust_env=False, limits=limits) as http:
         shared_server = SharedServer(listener.getsockname(), http)
         with stamina.set_testing(True, attempts=2):
             async with serving(shared_server, listener):

@@ -5,6 +5,7 @@ from exporter.account.collector_group import CollectorGroup
 from exporter.account.refresh import View
 from exporter.account.status import CollectorStatus
 from exporter.accounts.account_set import AccountSet
+from exporter.exposition.own_metrics import AccountMetrics
 
 
 def view_of(families=(), row_count=0, *, malformed=0, missing=0, refreshed_at=1.7e9, indexes=()):
@@ -56,6 +57,8 @@ def collector_of(refresh, name="credential-connections", account="", **options):
 
 class ScrapeRecorder:
     """Records the states of caches that scrapes found."""
+
+    metrics = AccountMetrics("", ())
 
     def __init__(self):
         self.entries = []

@@ -47,9 +47,14 @@ def app_of(*collectors, own_metrics=None, **options):
     return create_app(lambda: accounts, own_metrics, **options)
 
 
+def client_of_app(app):
+    """Return a client of this application."""
+    headers = {"accept-encoding": "identity"}
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://exporter", headers=headers)
+
+
 def client_of(*collectors, **options):
-    transport = httpx.ASGITransport(app_of(*collectors, **options))
-    return httpx.AsyncClient(transport=transport, base_url="http://exporter", headers={"accept-encoding": "identity"})
+    return client_of_app(app_of(*collectors, **options))
 
 
 def values(text, parse=parse_text):
@@ -211,9 +216,9 @@ class CountedTexts(Telemetry):
     rendered = 0
 
     def render(self, form, accounts=None):
-        """Return the format, the accounts and the number."""
+        """Return the format and the number."""
         self.rendered += 1
-        return f"{form.name} {sorted(accounts or ())} {self.rendered}".encode()
+        return f"{form.name} {self.rendered}".encode()
 
 
 async def test_scrapes_of_the_same_moment_share_the_own_metrics():
@@ -224,11 +229,11 @@ async def test_scrapes_of_the_same_moment_share_the_own_metrics():
         async def scrape(form="text/plain"):
             return (await client.get("/metrics?collect[]=exporter", headers={"accept": form})).text
 
-        assert await scrape() == "TEXT [] 1"
-        assert await asyncio.gather(*(scrape() for _ in range(50))) == ["TEXT [] 2"] * 50
+        assert await scrape() == "TEXT 1"
+        assert await asyncio.gather(*(scrape() for _ in range(50))) == ["TEXT 2"] * 50
         openmetrics = "application/openmetrics-text;version=1.0.0"
-        assert await asyncio.gather(scrape(), scrape(openmetrics)) == ["TEXT [] 3", "OPENMETRICS [] 4"]
-        assert await scrape() == "TEXT [] 5"
+        assert await asyncio.gather(scrape(), scrape(openmetrics)) == ["TEXT 3", "OPENMETRICS 4"]
+        assert await scrape() == "TEXT 5"
 
 
 async def test_a_head_request_gets_no_body():
@@ -399,29 +404,48 @@ async def test_an_unknown_collector_is_rejected(name):
 # account
 
 
-async def named(name, *connections):
-    """Return the collectors of an account with a name and these connections."""
+def named(telemetry, name, *connections, ready=None):
+    """Return the collectors of an account with a name and these connections, which are read when they may be."""
 
     async def refresh():
+        if ready:
+            await ready.wait()
         rows = tuple(Connection(id=each, active=True) for each in connections)
         renderer = Renderer(credential_connections.COLLECTOR, name)
         pages = (renderer.render_page(rows),)
         return view_of(renderer.render(Snapshot(pages, len(rows))), len(rows))
 
-    group = group_of(collector_of(refresh, account=name), in_background=True)
-    await group.scrape(5.0)
-    return group
+    return group_of(collector_of(refresh, account=name), observer=telemetry.account(name), in_background=True)
 
 
 async def accounts_client():
     """Return a client of an exporter of two accounts, of which a third one is in another shard."""
     telemetry = Telemetry(process=False, accounts=True)
-    groups = {name: await named(name, name.upper()) for name in ("x", "y")}
-    for name in groups:
-        telemetry.account(name)
+    groups = {name: named(telemetry, name, name.upper()) for name in ("x", "y")}
+    for group in groups.values():
+        await group.scrape(5.0)
     accounts = AccountSet(groups, ("credential-connections",), {"z": 1})
-    transport = httpx.ASGITransport(create_app(lambda: accounts, telemetry))
-    return httpx.AsyncClient(transport=transport, base_url="http://exporter")
+    return client_of_app(create_app(lambda: accounts, telemetry))
+
+
+async def test_an_account_that_comes_or_goes_is_shown_completely_or_not_at_all():
+    """A scrape shows the accounts of its beginning, even if others replace them before it ends."""
+    telemetry, ready = Telemetry(process=False, accounts=True), asyncio.Event()
+    groups = {name: named(telemetry, name, name.upper(), ready=ready) for name in ("old", "new")}
+    accounts = AccountSet({"old": groups["old"]}, ("credential-connections",))
+
+    async def shown():
+        found = values((await client.get("/metrics")).text)
+        return [{key[1] for key in found if key[0] == name} for name in ("telnyx_connection_active", "telnyx_up")]
+
+    async with client_of_app(create_app(lambda: accounts, telemetry)) as client:
+        scrape = asyncio.create_task(shown())
+        await asyncio.sleep(0.01)
+        accounts = AccountSet({"new": groups["new"]}, ("credential-connections",))
+        telemetry.remove_account("old")
+        ready.set()
+        assert await scrape == [{"old"}, {"old"}]
+        assert await shown() == [{"new"}, {"new"}]
 
 
 @pytest.mark.parametrize(
@@ -483,8 +507,7 @@ async def test_a_single_account_has_no_name():
 async def test_every_request_uses_the_current_accounts():
     """If the collectors are replaced between two requests, the second request uses the new ones."""
     groups = [group_of(collector_of(refresh_other)), group_of(collector_of(refresh_ok))]
-    transport = httpx.ASGITransport(create_app(lambda: single(groups[-1]), Telemetry(process=False)))
-    async with httpx.AsyncClient(transport=transport, base_url="http://exporter") as client:
+    async with client_of_app(create_app(lambda: single(groups[-1]), Telemetry(process=False))) as client:
         assert 'connection_id="2"' in (await client.get("/metrics")).text
         groups.pop()
         assert (await client.get("/-/ready")).status_code in {200, 503}
