@@ -22,7 +22,7 @@ ARG URL
 # The date of the commit in Unix seconds: git log -1 --format=%ct.
 ARG SOURCE_DATE_EPOCH
 # image.py moves the exporter's own files from /app to /program/app.
-RUN SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION}" EXPORTER_REVISION="${REVISION}" EXPORTER_URL="${URL}" \
+RUN SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION}" EXPORTER_REVISION="${REVISION}" REPOSITORY_URL="${URL}" \
     /tools/bin/hatchling build -t wheel \
  && /tools/bin/pip --python /app install --no-compile --no-deps --no-index --find-links dist telnyx-exporter \
  && /tools/bin/cyclonedx-py environment --no-validate --output-reproducible --output-file /app/sbom.cdx.json /app \

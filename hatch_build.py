@@ -3,7 +3,7 @@
 The files in the repository do not change. Two builds of the same commit are identical. An editable installation uses
 the repository's files, so the hook writes the pages of the runbooks there, where Git ignores them.
 
-Where the project is published is known only to those who publish it: `EXPORTER_URL` is the URL of the repository.
+Only those who publish the project know where: `REPOSITORY_URL` sets the URL of the repository.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ _ASSETS = (
 """Files that wheels install below `share/`, at the same paths as in the repository."""
 _ASSETS_DIR = "share/telnyx-exporter"
 
-_URL = re.compile(r"https?://[\w.~:/@%+-]+[\w~/]", re.ASCII)
+_URL = re.compile(r"https?://[\w.~:/%+-]+[\w~/]", re.ASCII)
+"""A URL without a user: `git remote get-url` can print one with a token, which must not be published."""
 _RELATIVE_LINK = re.compile(r"\[([^\]]*)\]\((?!\w+:)([^)\s]+)\)")
 
 
@@ -43,10 +44,10 @@ class MetadataHook(MetadataHookInterface):
     def update(self, metadata: dict[str, Any]) -> None:
         """Add the fields. A source distribution has them already."""
         root = Path(self.root)
-        url = os.environ.get("EXPORTER_URL", "").rstrip("/")
+        url = os.environ.get("REPOSITORY_URL", "").rstrip("/")
         if url and not _URL.fullmatch(url):
             raise SystemExit(
-                "EXPORTER_URL: must be the URL of the repository, such as https://git.example/telnyx/exporter"
+                "REPOSITORY_URL: must be the URL of the repository without a user, such as https://git.example/telnyx/exporter"
             )
         files = ""
         if url:
@@ -111,7 +112,7 @@ class BuildHook(BuildHookInterface[Any]):
 
 
 def _assets(root: Path) -> list[str]:
-    """Return the names of the files to install. A folder for the image has none of them."""
+    """Return the names of the files to install: none in the build of an image, whose folder has only a part of them."""
     files = (path for pattern in _ASSETS for path in root.glob(pattern) if path.is_file())
     return sorted(str(path.relative_to(root)) for path in files) if (root / "prometheus").exists() else []
 

@@ -1,6 +1,6 @@
 """Builds all packages of a release in `dist/`: `make dist`. Two builds of the same commit are identical.
 
-It needs git, Helm and a package index. EXPORTER_URL, the URL of the repository, and EXPORTER_IMAGE, the name of the
+It needs git, Helm and a package index. REPOSITORY_URL, the URL of the repository, and EXPORTER_IMAGE, the name of the
 image without a tag, fill in the links of the packages and the image of the chart.
 """
 
@@ -27,6 +27,12 @@ CHART = ROOT / "deploy" / "helm" / "telnyx-exporter"
 NAME = "telnyx-exporter"
 SUMS = "SHA256SUMS"
 
+_NO_IMAGE = f"""\
+  registry: ""
+  # An image is published only with a release. Build one, push it, and set its name here.
+  repository: {NAME}
+"""
+"""The image in the values of the chart."""
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9.-]*(:\d{1,5})?(/[a-z0-9._-]+)+")
 
 
@@ -90,9 +96,18 @@ def write_assets(folder: Path, wheel: Path, version: str, epoch: int) -> None:
     write_archive(folder / f"{NAME}-assets-{version}.tar.gz", files, epoch)
 
 
+def with_image(values: str, image: str) -> str:
+    """Return the values of the chart with an image. A part before the first slash is a registry if it can be a host."""
+    first, _, rest = image.partition("/")
+    registry, repository = (first, rest) if re.search(r"[.:]|^localhost$", first) else ("", image)
+    if _NO_IMAGE not in values:
+        sys.exit("make dist: image.registry or image.repository of the chart has changed: update .ci/dist.py, too")
+    return values.replace(_NO_IMAGE, f'  registry: "{registry}"\n  repository: {repository}\n')
+
+
 def write_chart(folder: Path, version: str, epoch: int, image: str) -> None:
     """Package the chart with this version, the URL of the repository, and the name of the image if there is one."""
-    url = os.environ.get("EXPORTER_URL", "").rstrip("/")
+    url = os.environ.get("REPOSITORY_URL", "").rstrip("/")
     with tempfile.TemporaryDirectory() as temporary:
         chart = Path(temporary) / NAME
         shutil.copytree(CHART, chart)
@@ -100,12 +115,8 @@ def write_chart(folder: Path, version: str, epoch: int, image: str) -> None:
             with (chart / "Chart.yaml").open("a") as file:
                 file.write(f"home: {url}\nsources: [{url}]\n")
         if image:
-            values = (chart / "values.yaml").read_text("utf-8")
-            comment = "  # The project publishes no image. Build one, push it, and set its name here.\n"
-            changed = values.replace(f"{comment}  repository: {NAME}\n", f"  repository: {image}\n")
-            if changed == values:
-                sys.exit(f"make dist: {CHART.relative_to(ROOT)}/values.yaml has no image to replace")
-            (chart / "values.yaml").write_text(changed, "utf-8")
+            values = chart / "values.yaml"
+            values.write_text(with_image(values.read_text("utf-8"), image), "utf-8")
         run("helm", "package", chart, "--version", version, "--app-version", version, "--destination", temporary)
         package = f"{NAME}-{version}.tgz"
         with tarfile.open(Path(temporary) / package) as archive:
@@ -134,24 +145,35 @@ def write_sums(folder: Path) -> None:
     (folder / SUMS).write_text("".join(lines))
 
 
+def build_all(folder: Path, epoch: int, image: str) -> None:
+    """Write all files of a release to an empty folder."""
+    wheel = build_packages(folder, epoch)
+    version = semantic_version(parse_wheel_filename(wheel.name)[1])
+    write_assets(folder, wheel, version, epoch)
+    write_chart(folder, version, epoch, image)
+    write_sbom(folder, version)
+    shutil.copyfile(ROOT / "requirements.txt", folder / f"{NAME}-requirements-{version}.txt")
+    write_sums(folder)
+
+
 def main() -> None:
     """Build everything in a temporary folder, so that `dist/` is either complete or unchanged."""
     if not shutil.which("helm"):
-        sys.exit("make dist: helm is not installed; `bash .ci/helm FOLDER` installs it into a folder")
+        sys.exit("make dist: helm is not on the PATH: run `mkdir -p build && bash .ci/helm build`, and add build to it")
     image = os.environ.get("EXPORTER_IMAGE", "")
     if image and not _IMAGE.fullmatch(image):
         sys.exit(f"EXPORTER_IMAGE={image!r}: must be an image without a tag, such as registry.example/telnyx/exporter")
-    epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or run("git", "log", "-1", "--format=%ct"))
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        wheel = build_packages(folder, epoch)
-        version = semantic_version(parse_wheel_filename(wheel.name)[1])
-        write_assets(folder, wheel, version, epoch)
-        write_chart(folder, version, epoch, image)
-        write_sbom(folder, version)
-        write_sums(folder)
+    epoch = os.environ.get("SOURCE_DATE_EPOCH") or run("git", "log", "-1", "--format=%ct").strip()
+    if not re.fullmatch(r"\d{1,10}", epoch, re.ASCII) or int(epoch) >= 2**32:  # gzip has 32 bits for it
+        sys.exit(f"SOURCE_DATE_EPOCH={epoch!r}: must be seconds since 1970, such as 1772600767")
+    build = ROOT / "build"
+    build.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=build) as temporary:
+        folder = Path(temporary, DIST.name)
+        folder.mkdir()
+        build_all(folder, int(epoch), image)
         shutil.rmtree(DIST, ignore_errors=True)
-        shutil.copytree(folder, DIST)
+        folder.rename(DIST)
     for path in sorted(DIST.iterdir()):
         sys.stdout.write(f"{path.stat().st_size:>9,} {path.relative_to(ROOT)}\n")
 

@@ -27,7 +27,7 @@ def main(changelog: Path = CHANGELOG) -> None:
         text = section(changelog.read_text("utf-8"), version)
     except ValueError as error:
         sys.exit(f"{changelog.name}: {error}")
-    print(with_absolute_links(text, os.environ.get("EXPORTER_URL", ""), f"v{version}"))  # noqa: T201 -- the result
+    print(with_absolute_links(text, os.environ.get("REPOSITORY_URL", ""), f"v{version}"))  # noqa: T201 -- the result
 
 
 def section(changelog: str, version: str) -> str:

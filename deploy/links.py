@@ -32,7 +32,7 @@ def check_url(name: str, text: str) -> str:
     if not _URL.fullmatch(url):
         example = BASES[name][1]
         raise ValueError(
-            f"{name}: must be an http or https URL such as {example}, without a user, a query, a fragment and quotes"
+            f"{name}: must be an http or https URL such as {example}, without a user, a query, a fragment or quotes"
         )
     return url
 
@@ -53,8 +53,11 @@ def main() -> None:
     for path in sorted((ROOT / DASHBOARDS).glob("*.json")):
         sources[DASHBOARDS / path.name] = Path("build/dashboards") / path.name
     for source, target in sources.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(replace_links((ROOT / source).read_text("utf-8"), urls), "utf-8")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(replace_links((ROOT / source).read_text("utf-8"), urls), "utf-8")
+        except OSError as error:
+            sys.exit(f"can't write to build/ in the working directory: {error}")
         sys.stdout.write(f"{target}\n")
     for name, (default, _) in BASES.items():
         sys.stdout.write(f"{name}: {urls.get(name, default)}\n")

@@ -1,7 +1,7 @@
 """Runs the demo, Prometheus with the rules, and Alertmanager until Ctrl-C: `make stack`.
 
 If Docker with compose works, they run in containers, with Grafana (compose.yaml). Otherwise, the programs on the PATH
-run. The environment variable ENGINE selects one: docker, podman or none. Needs only Python's standard library.
+run, and the exporter of this Python. The environment variable ENGINE selects one: docker, podman or none.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ class Programs:
             templates = f"{ADDRESS_FLAGS} {flags}".split()
             arguments = (template.format(port=PORTS[name], data=self._data / name) for template in templates)
             with (self._root / LOGS / f"{name}.log").open("wb") as log:
-                self._processes[name] = start_process((*self._commands[name], *arguments), self._root, log)
+                folder = self._data if name == "exporter" else self._root  # it would read the .env of the repository
+                self._processes[name] = start_process((*self._commands[name], *arguments), folder, log)
 
     def is_running(self) -> bool:
         """Return True. If a program ended, raise a `StackError`."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from exporter.build import PROGRAM
 
 _LANDMARK = f"share/{PROGRAM}/README.md"
+_RULES = "prometheus/rules/telnyx.rules.yaml"
+"""One of the assets. It has no other name in a checkout, and a folder of installed packages doesn't have it."""
 
 
 def find_assets() -> Path:
@@ -14,7 +16,7 @@ def find_assets() -> Path:
     from importlib.metadata import PackageNotFoundError, files  # noqa: PLC0415 -- only this function needs it
 
     checkout = Path(__file__).parents[1]
-    if (checkout / "pyproject.toml").exists():
+    if (checkout / _RULES).exists():
         return checkout
     try:
         installed = files(PROGRAM) or ()

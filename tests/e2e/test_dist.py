@@ -26,7 +26,8 @@ URL = "https://git.example/telnyx/exporter"
 IMAGE = "registry.example/telnyx/exporter"
 WHEEL, SDIST = f"telnyx_exporter-{VERSION}-py3-none-any.whl", f"telnyx_exporter-{VERSION}.tar.gz"
 CHART, ASSETS = f"telnyx-exporter-{VERSION}.tgz", f"telnyx-exporter-assets-{VERSION}.tar.gz"
-SBOM = f"telnyx-exporter-{VERSION}.cdx.json"
+SBOM, REQUIREMENTS = f"telnyx-exporter-{VERSION}.cdx.json", f"telnyx-exporter-requirements-{VERSION}.txt"
+FILES = (WHEEL, SDIST, CHART, ASSETS, SBOM, REQUIREMENTS)
 PINS = ("--build-constraints", ROOT / "requirements-build.txt")
 
 
@@ -89,7 +90,7 @@ def make_dist(repository, **environment):
 def dist(repository):
     """Return the folder with all packages."""
     find_program("helm")
-    return make_dist(repository, EXPORTER_URL=URL, EXPORTER_IMAGE=IMAGE)
+    return make_dist(repository, REPOSITORY_URL=URL, EXPORTER_IMAGE=IMAGE)
 
 
 @pytest.fixture(scope="module")
@@ -109,16 +110,17 @@ def assets(dist, tmp_path_factory):
 
 
 def test_checksums(dist):
-    """There are six files, and the sums of the other five."""
-    assert names(dist) == sorted(["SHA256SUMS", WHEEL, SDIST, CHART, ASSETS, SBOM])
+    """There is a file with the sums of all others. Everyone may read the folder."""
+    assert names(dist) == sorted(["SHA256SUMS", *FILES])
     checked = run(find_program("sha256sum"), "--check", "--strict", "SHA256SUMS", cwd=dist)
-    assert sorted(checked.splitlines()) == sorted(f"{name}: OK" for name in (WHEEL, SDIST, CHART, ASSETS, SBOM))
+    assert sorted(checked.splitlines()) == sorted(f"{name}: OK" for name in FILES)
+    assert dist.stat().st_mode == (dist.parent / "tests").stat().st_mode
 
 
 def test_builds_of_a_commit_are_identical(dist, repository, tmp_path):
     """A clone of the commit gives the same packages, byte for byte."""
     run(find_program("git"), "clone", "--quiet", repository, tmp_path / "clone")
-    again = make_dist(tmp_path / "clone", EXPORTER_URL=URL, EXPORTER_IMAGE=IMAGE)
+    again = make_dist(tmp_path / "clone", REPOSITORY_URL=URL, EXPORTER_IMAGE=IMAGE)
     assert (again / "SHA256SUMS").read_text() == (dist / "SHA256SUMS").read_text()
 
 
@@ -152,7 +154,8 @@ def test_the_program_runs_in_an_empty_environment(dist, assets, revision, name, 
     """With only its pinned dependencies, outside of the repository, the command serves metrics and pages."""
     environment = tmp_path / "environment"
     uv("venv", environment)
-    uv("pip", "install", f"--python={environment}", "--constraints", ROOT / "requirements.txt", *PINS, dist / name)
+    uv("pip", "install", f"--python={environment}", "--require-hashes", "--requirements", dist / REQUIREMENTS)
+    uv("pip", "install", f"--python={environment}", "--no-deps", *PINS, dist / name)
     command = environment / "bin" / "telnyx-exporter"
     version = run(command, "--version", cwd=tmp_path).splitlines()
     assert version[0] == f"telnyx-exporter, version {VERSION} (revision: {revision})"
@@ -203,9 +206,16 @@ def test_links_of_the_assets_can_be_changed(assets, tmp_path):
     assert names(tmp_path / "build" / "dashboards") == names(assets / "grafana" / "dashboards")
 
 
-def test_the_chart_installs_the_image_of_the_release(dist, tmp_path):
-    """The packaged chart passes Helm's checks, and runs the image of the same version. It says where it comes from."""
-    helm, values = find_program("helm"), "--set=demo=true"
+@pytest.mark.parametrize(
+    ("value", "registry"),
+    [("demo=true", "registry.example"), ("global.imageRegistry=mirror.example", "mirror.example")],
+)
+def test_the_chart_installs_the_image_of_the_release(dist, tmp_path, value, registry):
+    """The packaged chart passes Helm's checks, and runs the image of the same version. It says where it comes from.
+
+    Users who mirror images can replace the registry.
+    """
+    helm, values = find_program("helm"), f"--set=demo=true,{value}"
     run(helm, "lint", "--strict", dist / CHART, values)
     (deployment,) = [
         document
@@ -213,7 +223,7 @@ def test_the_chart_installs_the_image_of_the_release(dist, tmp_path):
         if document["kind"] == "Deployment"
     ]
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == f"{IMAGE}:{VERSION}"
+    assert container["image"] == f"{registry}/telnyx/exporter:{VERSION}"
     assert deployment["metadata"]["labels"]["app.kubernetes.io/version"] == VERSION
     chart = yaml.safe_load(run(helm, "show", "chart", dist / CHART))
     assert (chart["version"], chart["appVersion"], chart["home"]) == (VERSION, VERSION, URL)
@@ -233,8 +243,8 @@ def test_the_bill_of_materials_lists_what_is_installed(dist):
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13", "3.14"])
-def test_pins_can_be_installed_everywhere(python, machine, tmp_path):
-    """Every dependency has a wheel with a pinned hash for each Python version and each architecture."""
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-build.txt"])
+def test_pins_can_be_installed_everywhere(name, python, machine, tmp_path):
+    """Every dependency is pinned, and has a wheel with a pinned hash for each Python version and each architecture."""
     platform = (f"--python-version={python}", f"--python-platform={machine}-manylinux_2_28", "--only-binary=:all:")
-    where = (f"--target={tmp_path}", "--no-deps", "--require-hashes")
-    uv("pip", "install", *platform, *where, "--requirements", ROOT / "requirements.txt")
+    uv("pip", "install", *platform, f"--target={tmp_path}", "--require-hashes", "--requirements", ROOT / name)

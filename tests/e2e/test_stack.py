@@ -58,6 +58,7 @@ class StackShell(NetworkShell):
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(ROOT / name) if (ROOT / name).is_dir() else shutil.copy(ROOT / name, target)
+        (folder / ".env").write_text("TELNYX_EXPORTER_CACHE__TTL=invalid\n")  # for an exporter that is not the demo
         (folder / "bin").mkdir()
         super().__init__(folder)
         self._output = None

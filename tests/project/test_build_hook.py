@@ -78,7 +78,7 @@ def commit(folder):
 
 def run_build(folder, out, target="wheel", *, path=None, **variables):
     """Build a package in the folder `out`, and return the completed process."""
-    unset = {"SOURCE_DATE_EPOCH", "EXPORTER_REVISION", "EXPORTER_URL"}
+    unset = {"SOURCE_DATE_EPOCH", "EXPORTER_REVISION", "REPOSITORY_URL"}
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     environment |= {"GIT_CONFIG_GLOBAL": os.devnull} | variables | ({} if path is None else {"PATH": path})
     command = (sys.executable, "-m", "hatchling", "build", "-t", target, "-d", out)
@@ -256,8 +256,8 @@ def test_unusable_revision_in_the_environment_is_ignored(folder, commit, revisio
 
 
 def test_links_work_on_a_package_index(folder, commit):
-    """With EXPORTER_URL, the description and the metadata link to the files of the commit."""
-    wheel = build(folder, EXPORTER_URL=f"{URL}/")
+    """With REPOSITORY_URL, the description and the metadata link to the files of the commit."""
+    wheel = build(folder, REPOSITORY_URL=f"{URL}/")
     files = f"{URL}/blob/{commit}"
     urls = [f"Documentation, {files}/README.md", f"Changelog, {files}/CHANGELOG.md", f"Source, {URL}"]
     assert metadata(wheel).get_all("Project-URL") == urls
@@ -271,7 +271,7 @@ def test_links_work_on_a_package_index(folder, commit):
 
 
 def test_description_without_a_url_has_no_dead_links(folder, commit):
-    """Without EXPORTER_URL, the texts of links to files remain. Links to other sites do, too."""
+    """Without REPOSITORY_URL, the texts of links to files remain. Links to other sites do, too."""
     wheel = build(folder)
     assert metadata(wheel).get_all("Project-URL") is None
     assert set(links(wheel)) == set(re.findall(r"(?:\]\(|<)(https?://[^)>]+)", README))
@@ -281,19 +281,28 @@ def test_description_without_a_url_has_no_dead_links(folder, commit):
 
 def test_source_distribution_keeps_its_links(folder, commit):
     """The wheel from a source distribution has the links that the source distribution was built with."""
-    with tarfile.open(build(folder, "sdist", EXPORTER_URL=URL)) as archive:
+    with tarfile.open(build(folder, "sdist", REPOSITORY_URL=URL)) as archive:
         archive.extractall(folder.parent / "unpacked", filter="data")
     (unpacked,) = (folder.parent / "unpacked").iterdir()
-    assert build(unpacked).read_bytes() == build(folder, EXPORTER_URL=URL).read_bytes()
+    assert build(unpacked).read_bytes() == build(folder, REPOSITORY_URL=URL).read_bytes()
 
 
-@pytest.mark.parametrize("url", ["git.example/x", "https://", "https://git.example/a b", 'https://git.example/"'])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "git.example/x",
+        "https://",
+        "https://git.example/a b",
+        'https://git.example/"',
+        "https://user:TOKEN@git.example/a",
+    ],
+)
 def test_invalid_url_in_the_environment_is_one_line(folder, url):
-    """If EXPORTER_URL is no URL, the build fails with one line that says so."""
-    result = run_build(folder, folder.parent / "out", EXPORTER_URL=url)
+    """If REPOSITORY_URL is no URL that can be published, the build fails with one line, which doesn't quote it."""
+    result = run_build(folder, folder.parent / "out", REPOSITORY_URL=url)
     assert result.returncode == 1
-    expected = "EXPORTER_URL: must be the URL of the repository, such as https://git.example/telnyx/exporter\n"
-    assert result.stderr == expected
+    example = "https://git.example/telnyx/exporter"
+    assert result.stderr == f"REPOSITORY_URL: must be the URL of the repository without a user, such as {example}\n"
 
 
 def test_wheel_installs_the_assets(folder, commit):

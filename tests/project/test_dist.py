@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.version import Version
 
 SCRIPT = Path(__file__).parents[2] / ".ci" / "dist.py"
@@ -52,7 +53,7 @@ def run_script(**environment):
 
 def test_helm_is_required():
     """Without Helm, one line says how to install it."""
-    expected = "make dist: helm is not installed; `bash .ci/helm FOLDER` installs it into a folder\n"
+    expected = "make dist: helm is not on the PATH: run `mkdir -p build && bash .ci/helm build`, and add build to it\n"
     assert run_script(PATH="") == (1, expected)
 
 
@@ -62,3 +63,36 @@ def test_invalid_image_is_one_line(tmp_path, image):
     (tmp_path / "helm").touch(mode=0o755)
     expected = f"EXPORTER_IMAGE={image!r}: must be an image without a tag, such as registry.example/telnyx/exporter\n"
     assert run_script(PATH=str(tmp_path), EXPORTER_IMAGE=image) == (1, expected)
+
+
+@pytest.mark.parametrize("epoch", ["yesterday", "-1", "1.5", "4294967296"])
+def test_invalid_date_is_one_line(tmp_path, epoch):
+    """If SOURCE_DATE_EPOCH is no time that archives can contain, one line says so before anything is built."""
+    (tmp_path / "helm").touch(mode=0o755)
+    expected = f"SOURCE_DATE_EPOCH={epoch!r}: must be seconds since 1970, such as 1772600767\n"
+    assert run_script(PATH=str(tmp_path), EXPORTER_IMAGE="", SOURCE_DATE_EPOCH=epoch) == (1, expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "registry", "repository"),
+    [
+        ("registry.example/telnyx/exporter", "registry.example", "telnyx/exporter"),
+        ("localhost/exporter", "localhost", "exporter"),
+        ("registry:5000/exporter", "registry:5000", "exporter"),
+        ("owner/exporter", "", "owner/exporter"),
+    ],
+)
+def test_chart_gets_registry_and_repository(image, registry, repository):
+    """The values of the chart have the registry, if the image names one, and the rest as the repository."""
+    values = (SCRIPT.parents[1] / "deploy" / "helm" / "telnyx-exporter" / "values.yaml").read_text()
+    changed = yaml.safe_load(dist["with_image"](values, image))
+    original = yaml.safe_load(values)
+    assert changed["image"] == original["image"] | {"registry": registry, "repository": repository}
+    assert changed | {"image": None} == original | {"image": None}
+
+
+def test_changed_values_are_noticed():
+    """If the chart's values have another form, one line says what to update."""
+    with pytest.raises(SystemExit) as error:
+        dist["with_image"]("image: {}\n", "registry.example/exporter")
+    assert str(error.value).endswith("update .ci/dist.py, too")

@@ -49,6 +49,15 @@ def test_links_can_be_changed(make, tmp_path):
     ]
 
 
+def test_folder_that_cannot_be_written_is_one_line(make, tmp_path):
+    """If the files can't be written, one line says where and why."""
+    (tmp_path / "build").touch()
+    result = make()
+    assert result.stdout == ""
+    assert result.stderr.startswith("can't write to build/ in the working directory: ")
+    assert "Traceback" not in result.stderr
+
+
 @pytest.mark.parametrize("name", BASES)
 def test_each_link_is_optional(make, tmp_path, name):
     """If a variable is unset or empty, its links stay. The environment can have the variables, too."""

@@ -69,7 +69,7 @@ def notes(tmp_path, monkeypatch, capsys):
     """Return a function that runs the script with arguments and returns what it prints."""
     changelog = tmp_path / "CHANGELOG.md"
     changelog.write_text(CHANGELOG)
-    monkeypatch.delenv("EXPORTER_URL", raising=False)
+    monkeypatch.delenv("REPOSITORY_URL", raising=False)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["release_notes.py", *arguments])
@@ -99,7 +99,7 @@ def test_notes_have_all_parts_of_the_section(notes):
 def test_links_name_the_files_of_the_tag(notes, monkeypatch, url):
     """With the URL of the repository, relative links become links to the files of the tag. Others stay."""
     assert "[page](docs/page.md#part), with [reasons](https://x.example/y) [below](#below)" in notes("1.10.0")
-    monkeypatch.setenv("EXPORTER_URL", url)
+    monkeypatch.setenv("REPOSITORY_URL", url)
     link = "https://git.example/owner/name/blob/v1.10.0/docs/page.md#part"
     assert f"[page]({link}), with [reasons](https://x.example/y) [below](#below)" in notes("1.10.0")
 

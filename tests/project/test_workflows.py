@@ -184,12 +184,12 @@ def test_the_tag_is_checked_first(name):
 
 def test_builds_get_the_urls_of_the_repository():
     """The files and the image have the URL of the repository that runs the workflow. The chart names that image."""
-    assert WORKFLOWS["release.yaml"]["env"]["EXPORTER_URL"] == "${{ github.server_url }}/${{ github.repository }}"
+    assert WORKFLOWS["release.yaml"]["env"]["REPOSITORY_URL"] == "${{ github.server_url }}/${{ github.repository }}"
     script = step("image", "Build, and run each platform once")["run"]
     for name in ("VERSION", "REVISION", "URL", "SOURCE_DATE_EPOCH"):
         assert f'--build-arg "{name}=' in script
     assert step("dist", "Build")["run"] == "make setup dist"
-    assert step("dist", "Build")["env"] == {"EXPORTER_IMAGE": "${{ vars.REGISTRY }}/telnyx-exporter"}
+    assert step("dist", "Build")["env"]["EXPORTER_IMAGE"] == "${{ vars.REGISTRY }}/telnyx-exporter"
 
 
 @pytest.mark.parametrize(
@@ -230,27 +230,40 @@ def test_tag_must_be_on_the_default_branch(tmp_path):
     assert error_of(result) == "v1.2.3 is not on trunk: merge its commit, then tag the merged commit"
 
 
-@pytest.mark.parametrize(("status", "error"), [(1, None), (0, "v1.2.3 is already released: tag a new version")])
-def test_version_is_released_once(tmp_path, status, error):
+def write_program(folder, name, script):
+    """Write a program that steps run instead of the real one. Return the PATH to find it."""
+    (folder / name).write_text(f"#!/usr/bin/env bash\n{script}\n")
+    (folder / name).chmod(0o755)
+    return f"{folder}:{os.environ['PATH']}"
+
+
+@pytest.mark.parametrize(
+    ("script", "error"),
+    [
+        ("echo release not found >&2; exit 1", None),
+        ("echo title: v1.2.3", "v1.2.3 is already released: tag a new version"),
+        ("echo HTTP 503 >&2; exit 1", "HTTP 503"),
+    ],
+)
+def test_version_is_released_once(tmp_path, script, error):
     """A version that has a release is an error, so that a moved tag can't replace what users have."""
-    (tmp_path / "gh").write_text(f'#!/bin/sh\n[ "$*" = "release view v1.2.3" ] && exit {status}\n')
-    (tmp_path / "gh").chmod(0o755)
-    result = run_step("check", "Check that the version is new", tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}")
+    path = write_program(tmp_path, "gh", f'[ "$*" = "release view v1.2.3" ] || exit 2\n{script}')
+    result = run_step("check", "Check that the version is new", tmp_path, PATH=path)
     if error:
         assert error_of(result) == error
     else:
         assert (result.returncode, result.stdout) == (0, "")
 
 
-def write_notes(folder, tag, changelog):
-    """Run the step that writes the release notes, with a copy of the script."""
+def write_notes(folder, tag, changelog, tags=()):
+    """Run the step that writes the release notes, with a copy of the script, in a repository with these tags."""
     (folder / ".ci").mkdir()
     (folder / ".ci" / "release_notes.py").write_text((ROOT / ".ci" / "release_notes.py").read_text())
     (folder / "CHANGELOG.md").write_text(changelog)
     output = str(folder / "output")
-    for arguments in (["init", "--quiet"], ["commit", "--allow-empty", "--message=one"]):
-        environment = os.environ | GIT | {"GIT_COMMITTER_DATE": "1790000000 +0000"}
-        subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True, capture_output=True)
+    environment = os.environ | GIT | {"GIT_COMMITTER_DATE": "1790000000 +0000"}
+    for command in ("init --quiet", "commit --allow-empty --message=one", *(f"tag {each}" for each in tags)):
+        subprocess.run(["git", *command.split()], cwd=folder, env=environment, check=True, capture_output=True)
     return run_step("check", "Write the release notes", folder, GITHUB_REF_NAME=tag, GITHUB_OUTPUT=output)
 
 
@@ -273,3 +286,81 @@ def test_tag_without_notes_fails(tmp_path, tag, error):
     """A tag that is not a version, or has no section in the changelog, is an error, in one line."""
     assert error_of(write_notes(tmp_path, tag, "## [Unreleased]\n")) == error
     assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize(
+    ("tag", "others", "latest"),
+    [
+        ("v1.10.0", ["v1.9.1", "v1.11.0-rc.1"], True),
+        ("v1.2.3", [], True),
+        ("v1.9.1", ["v1.10.0"], False),
+        ("v1.2.3-rc.1", [], False),
+        ("v1.2.3-rc.1", ["v1.2.2"], False),
+    ],
+)
+def test_latest_is_the_highest_version(tmp_path, tag, others, latest):
+    """The tag `latest` of the image is for the highest version that is no candidate, whenever it is released."""
+    result = write_notes(tmp_path, tag, f"## [{tag[1:]}] - 2026-12-01\n\n- A change.\n", [tag, *others])
+    assert result.returncode == 0, result.stderr
+    assert ("latest=latest\n" in (tmp_path / "output").read_text()) == latest
+
+
+SKOPEO = """
+case $1 in
+  inspect) cat "$([[ $3 == docker://*telnyx-exporter:1.2.3 ]] && basename "${3%:*}" || echo built)" ;;
+  manifest-digest) sed s/^/sha256:/ "$2" ;;
+  copy) echo "${@: -1}" >>copied ;;
+esac"""
+"""A registry whose files are the manifests of repositories."""
+
+
+def push(folder, **environment):
+    """Run the step that pushes the image, which is built, and the chart. Return the result."""
+    (folder / "dist").mkdir()
+    (folder / "dist" / "telnyx-exporter-1.2.3.tgz").touch()
+    (folder / "built").write_text("new")
+    write_program(folder, "helm", 'echo "${@: -1}" >>copied; echo chart >telnyx-exporter')
+    path = write_program(folder, "skopeo", SKOPEO)
+    variables = {"VERSION": "1.2.3", "DATE": "1790000000", "LATEST": "", "REGISTRY": "registry.example/owner"}
+    output = str(folder / "output")
+    return run_step("registry", "Push", folder, PATH=path, GITHUB_OUTPUT=output, **variables | environment)
+
+
+@pytest.mark.parametrize(("latest", "tags"), [("", ["1.2.3"]), ("latest", ["1.2.3", "latest"])])
+@pytest.mark.parametrize("is_repeated", [False, True])
+def test_image_and_chart_are_pushed(tmp_path, latest, tags, is_repeated):
+    """The image gets its tags, and the next steps sign the digests of both. A repeated job does the same."""
+    if is_repeated:
+        (tmp_path / "telnyx-exporter").write_text("new")
+    result = push(tmp_path, LATEST=latest)
+    assert result.returncode == 0, result.stderr
+    images = [f"docker://registry.example/owner/telnyx-exporter:{tag}" for tag in tags]
+    assert (tmp_path / "copied").read_text().split() == [*images, "oci://registry.example/owner/charts"]
+    assert (tmp_path / "output").read_text() == "image=sha256:new\nchart=sha256:chart\n"
+
+
+def test_published_image_is_not_replaced(tmp_path):
+    """If the version has another image, because the tag was moved, one line says so, and nothing is pushed."""
+    (tmp_path / "telnyx-exporter").write_text("old")
+    error = "1.2.3 is already published with another image, sha256:old: tag a new version"
+    assert error_of(push(tmp_path)) == error
+    assert not (tmp_path / "copied").exists()
+
+
+@pytest.mark.parametrize(("version", "is_candidate"), [("1.2.3", False), ("1.2.3-rc.1", True)])
+@pytest.mark.parametrize("exists", [False, True])
+def test_release_is_visible_when_it_is_complete(tmp_path, version, is_candidate, exists):
+    """The release is a draft until it has all files. A repeated job completes it. A candidate is marked as one."""
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "file").touch()
+    path = write_program(tmp_path, "gh", f'echo "$@" >>calls\n[ "$2" != view ] || exit {int(not exists)}')
+    names = {"VERSION": version, "GITHUB_REF_NAME": f"v{version}"}
+    result = run_step("release", "Create the release", tmp_path, PATH=path, **names)
+    assert result.returncode == 0, result.stderr
+    options = f"--draft --verify-tag --title {version} --notes-file notes.md{' --prerelease' if is_candidate else ''}"
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        f"release view v{version}",
+        *([] if exists else [f"release create v{version} {options}"]),
+        f"release upload v{version} dist/file --clobber",
+        f"release edit v{version} --draft=false",
+    ]
