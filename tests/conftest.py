@@ -23,6 +23,18 @@ def anyio_backend():
     return ("asyncio", {"use_uvloop": False})
 
 
+@pytest.fixture(scope="module", autouse=True)
+def full_speed(request):
+    """Don't measure which lines the programs of a test run, so that they are as fast as for users.
+
+    A module with `MEASURES_COVERAGE` runs lines of the exporter that no other test does.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "MEASURES_COVERAGE", False):
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def default_logging():
     """Restore the default logging after each test, because the command configures it for the whole process."""

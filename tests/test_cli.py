@@ -32,6 +32,7 @@ from exporter.collectors.registry import COLLECTORS
 from exporter.sandbox.resources import RESOURCES
 from exporter.telnyx.errors import Forbidden
 
+MEASURES_COVERAGE = True
 KEY = "KEY0123-secret"
 DEMO_ROWS = 55 + 7 * 11
 """Credential connections of a demo, and connections of the seven other types."""

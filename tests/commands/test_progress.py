@@ -18,6 +18,7 @@ from exporter.logs import configure_logging
 from exporter.sandbox import Account
 from exporter.telnyx.lists.progress import NO_PROGRESS
 
+MEASURES_COVERAGE = True
 KEY = "KEY-of-tests"
 ROWS = 400
 TIMEOUT = 60

@@ -36,18 +36,6 @@ from exporter.web.app import create_app
 TTL, MAX_STALE, TIMEOUT = 30.0, 600.0, 2.0
 
 
-@pytest.fixture(scope="module", autouse=True)
-def full_speed(request):
-    """Don't measure which lines the programs of a test run, so that they are as fast as for users.
-
-    A module with `MEASURES_COVERAGE` runs lines of the exporter that no other test does.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        if not getattr(request.module, "MEASURES_COVERAGE", False):
-            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-        yield
-
-
 class Clock:
     """The real time, plus the seconds that a test has advanced it by."""
 

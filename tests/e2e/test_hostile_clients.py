@@ -166,14 +166,14 @@ SLOWHTTPTEST = {
 
 @pytest.mark.parametrize("mode", SLOWHTTPTEST)
 def test_slowhttptest(tmp_path, mode):
-    """The attacks of slowhttptest, each with a thousand connections for 30 seconds, cost Prometheus no scrape."""
+    """The attacks of slowhttptest, each with a thousand connections for 15 seconds, cost Prometheus no scrape."""
     program = find_program("slowhttptest")
     with exporter(tmp_path, *DEMO) as url:
         port = port_of(url)
         before = resident_memory(port)
-        flags = f"{SLOWHTTPTEST[mode]} -c 1000 -r 300 -l 30 -p 5 -u {url}/metrics"
+        flags = f"{SLOWHTTPTEST[mode]} -c 1000 -r 300 -l 15 -p 5 -u {url}/metrics"
         command = (program, *flags.split())
-        end, lost, growth, scrapes = time.monotonic() + 30, 0, 0.0, 0
+        end, lost, growth, scrapes = time.monotonic() + 15, 0, 0.0, 0
         while time.monotonic() < end:  # the program ends when all its connections are closed
             with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as attack:
                 while attack.poll() is None:

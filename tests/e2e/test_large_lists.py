@@ -12,13 +12,14 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from exporter.sandbox import Account
 
-SIZE = 3000
+SIZE, CHANGING = 3000, 600
+"""The number of connections of the lists that stay the same and that change."""
 KEY = "KEY-of-tests"
 
 
 def version_of(number):
-    """Return a list of 1000 connections that all have this version as their tag, and whose order depends on it."""
-    rows = [connection(row, tags=[f"v{number}"]) for row in range(1000)]
+    """Return several pages of connections that all have this version as their tag, and whose order depends on it."""
+    rows = [connection(row, tags=[f"v{number}"]) for row in range(CHANGING)]
     return rows[number % 3 :] + rows[: number % 3]
 
 
@@ -48,7 +49,7 @@ async def test_scrapes_during_refreshes_are_consistent(encodings, api, exporter)
     _, *results = await asyncio.gather(refresh(), *scrapers)
     versions = set()
     for lines in (lines for result in results for lines in result):
-        assert len(lines) == 1000
+        assert len(lines) == CHANGING
         (version,) = {line.partition('tag="')[2] for line in lines}
         versions.add(version)
     assert len(versions) > 1

@@ -202,7 +202,7 @@ def test_headers():
 # Whole responses
 
 FIFTY = [Connection(id=str(number), connection_name=f"Café {number}", tags=("a", "b")) for number in range(50)]
-NAMED_AT_LENGTH = [Connection(id=str(number), connection_name=os.urandom(50_000).hex()) for number in range(20)]
+NAMED_AT_LENGTH = [Connection(id=str(number), connection_name=os.urandom(50_000).hex()) for number in range(4)]
 DOCUMENTS = {
     "empty": Document(),
     "no connections": render(),
