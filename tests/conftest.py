@@ -10,8 +10,6 @@ from hypothesis import settings
 E2E = Path(__file__).parent / "e2e"
 PROGRAM_HELPERS = {"programs", "chart"}
 """The helper modules that run other programs."""
-LONGEST = "test_exporter_toolkit.py"
-"""The file whose only test takes minutes."""
 
 settings.register_profile("without deadline", deadline=None)  # a busy machine can be slow at any moment
 settings.load_profile("without deadline")
@@ -57,11 +55,7 @@ def other_time_zone(monkeypatch):
 
 
 def pytest_collection_modifyitems(items):
-    """Mark tests as external: those in e2e/, and those of modules that import a helper for other programs.
-
-    The longest test comes first. At the end, the other processes would wait for it.
-    """
-    items.sort(key=lambda item: item.path.name != LONGEST)
+    """Mark tests as external: those in e2e/, and those of modules that import a helper for other programs."""
     for item in items:
         helpers = {getattr(value, "__module__", "") for value in vars(item.module).values()}
         if E2E in item.path.parents or helpers & PROGRAM_HELPERS:

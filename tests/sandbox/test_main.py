@@ -18,6 +18,8 @@ from exporter.sandbox import Account, __main__
 from exporter.sandbox.__main__ import main
 from exporter.sandbox.api import ENDPOINTS
 
+MEASURES_COVERAGE = True
+
 START = (
     r"The sandbox serves {size} credential connections\. "
     r"Run: TELNYX_BASE_URL=http://127\.0\.0\.1:\d+/v2 TELNYX_API_KEY={key} telnyx-exporter\n"

@@ -12,6 +12,8 @@ from socket_activation import passing
 
 from exporter.server.listeners import ListenError, inherit_sockets, listen, local_url
 
+MEASURES_COVERAGE = True
+
 
 @pytest.mark.parametrize(
     ("address", "host"),
