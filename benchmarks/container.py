@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 ROOT = Path(__file__).parents[1]
-BASE = "docker.io/library/python:3.13-slim"
+BASE = "python:3.13-slim"
 BLACKBOX = "github.com/prometheus/blackbox_exporter"
 BLACKBOX_VERSION = "v0.28.0"
 PVE = "prometheus-pve-exporter"

@@ -31,7 +31,7 @@ CANARY = "c4n4ry"
 """A text in private files and variables of the build environment, which no image may contain."""
 KEY = "KEY-of-tests"
 PAGES = "exporter/web/pages/html"
-BASE = "docker.io/library/python:3.13-slim"
+BASE = "python:3.13-slim"
 CERTIFICATES = "/etc/ssl/certs"
 """This machine's CA certificates, mounted during the build: a proxy for the package index may have its own CA."""
 
