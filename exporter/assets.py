@@ -8,7 +8,7 @@ from exporter.build import PROGRAM
 
 _LANDMARK = f"share/{PROGRAM}/README.md"
 _RULES = "prometheus/rules/telnyx.rules.yaml"
-"""One of the assets. It has no other name in a checkout, and a folder of installed packages doesn't have it."""
+"""An asset that shows that a folder is a checkout, and not one of installed packages."""
 
 
 def find_assets() -> Path:

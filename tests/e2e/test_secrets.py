@@ -266,18 +266,14 @@ async def test_the_process_reveals_no_secrets(log_format, api):
         flags += [f"--collector.{collector.name}", f"--collector.{collector.name}.ttl=0s"]
         flags += [f"--collector.{collector.name}.rate=100"] if collector.default_rate else []
     expected = {f"/v2{path}" for each in COLLECTORS for path in each.endpoint.path.split(", ") if "{" not in path}
-
-    async def refresh_everything():
-        api.answer(everything())
-        while not is_complete((await http.get("/metrics")).text) or not expected <= paths_of(api):  # noqa: ASYNC110 -- no event
-            await asyncio.sleep(0.05)
-
     async with (
         command(*flags, TELNYX_API_KEY=KEY, TELNYX_BASE_URL=api.url) as (process, url, output),
         httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as http,
     ):
         for answer in (everything(), FAULTS["401"].answer, FAULTS["bad-header"].answer):
-            await refresh_everything()
+            api.answer(everything())
+            while not (is_complete((await http.get("/metrics")).text) and expected <= paths_of(api)):  # noqa: ASYNC110 -- no event
+                await asyncio.sleep(0.05)
             api.answer(answer)
             assert has_no_secrets(await fetch_all_outputs(http))
         arguments = cmdline(process.pid)

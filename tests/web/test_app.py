@@ -216,9 +216,9 @@ class CountedTexts(Telemetry):
     rendered = 0
 
     def render(self, form, accounts=None):
-        """Return the format and the number."""
+        """Return the format, the labels of the accounts, and the number."""
         self.rendered += 1
-        return f"{form.name} {self.rendered}".encode()
+        return f"{form.name} {[account.labels for account in accounts]} {self.rendered}".encode()
 
 
 async def test_scrapes_of_the_same_moment_share_the_own_metrics():
@@ -229,11 +229,11 @@ async def test_scrapes_of_the_same_moment_share_the_own_metrics():
         async def scrape(form="text/plain"):
             return (await client.get("/metrics?collect[]=exporter", headers={"accept": form})).text
 
-        assert await scrape() == "TEXT 1"
-        assert await asyncio.gather(*(scrape() for _ in range(50))) == ["TEXT 2"] * 50
+        assert await scrape() == "TEXT [{}] 1"
+        assert await asyncio.gather(*(scrape() for _ in range(50))) == ["TEXT [{}] 2"] * 50
         openmetrics = "application/openmetrics-text;version=1.0.0"
-        assert await asyncio.gather(scrape(), scrape(openmetrics)) == ["TEXT 3", "OPENMETRICS 4"]
-        assert await scrape() == "TEXT 5"
+        assert await asyncio.gather(scrape(), scrape(openmetrics)) == ["TEXT [{}] 3", "OPENMETRICS [{}] 4"]
+        assert await scrape() == "TEXT [{}] 5"
 
 
 async def test_a_head_request_gets_no_body():
