@@ -62,7 +62,6 @@ class Request:
     path: str
     query: dict[str, str]
     headers: dict[str, str]
-    at: float
 
     @property
     def page(self) -> int:
@@ -481,4 +480,4 @@ def _parse(head: bytes) -> Request:
     parts = urlsplit(target)
     pairs = (line.partition(":") for line in lines if line)
     headers = {name.lower(): value.strip() for name, _, value in pairs}
-    return Request(method, parts.path, dict(parse_qsl(parts.query)), headers, time.monotonic())
+    return Request(method, parts.path, dict(parse_qsl(parts.query)), headers)
