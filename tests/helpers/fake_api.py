@@ -56,7 +56,7 @@ def connections(size: int) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Request:
-    """A request, and when it arrived on the monotonic clock."""
+    """A request."""
 
     method: str
     path: str
@@ -433,8 +433,8 @@ class FakeApi:
         self._script.extend(answers)
 
     async def wait_for(self, requests: int) -> None:
-        """Wait until there have been this many requests. Raises `TimeoutError` after ten seconds."""
-        async with asyncio.timeout(10), self.request_received:
+        """Wait until there have been this many requests. Raises `TimeoutError` after twenty seconds."""
+        async with asyncio.timeout(20), self.request_received:
             await self.request_received.wait_for(lambda: len(self.requests) >= requests)
 
     async def __aenter__(self) -> Self:

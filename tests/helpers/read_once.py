@@ -1,6 +1,7 @@
 """Exporters that read each list once, so that their metrics do not change."""
 
 import re
+import time
 
 from programs import ALL_COLLECTORS, get
 
@@ -12,9 +13,15 @@ READ_ONCE = (
     *(f"--collector.{collector.name}.ttl=1h" for collector in COLLECTORS),
 )
 """Flags with which an exporter reads each list once."""
+QUIET_SECONDS = 3
+"""Some collectors read one connection after the other, a hundred per second, and look for new ones every second."""
 
 
 def has_read_everything(url):
-    """Return whether the exporter at this URL has rows of all collectors."""
-    rows = re.findall(r"(?m)^telnyx_collector_rows{.* (\d+)", get(f"{url}/metrics"))
-    return len(rows) == len(COLLECTORS) and "0" not in rows
+    """Return whether the exporter at this URL has rows of all collectors, and has stopped reading."""
+    metrics = get(f"{url}/metrics")
+    rows = re.findall(r"(?m)^telnyx_collector_rows{.* (\d+)", metrics)
+    if len(rows) < len(COLLECTORS) or "0" in rows:
+        return False
+    successes = re.findall(r"(?m)^telnyx_collector_last_success_timestamp_seconds{.* (\S+)", metrics)
+    return time.time() - max(map(float, successes)) > QUIET_SECONDS
