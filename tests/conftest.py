@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from coverage import Coverage
 from hypothesis import settings
 
 E2E = Path(__file__).parent / "e2e"
@@ -23,14 +24,21 @@ def anyio_backend():
 
 @pytest.fixture(scope="module", autouse=True)
 def full_speed(request):
-    """Don't measure which lines the programs of a test run, so that they are as fast as for users.
+    """Don't measure which lines run in end-to-end tests and in programs, so that both are as fast as for users.
 
     A module with `MEASURES_COVERAGE` runs lines of the exporter that no other test does.
     """
-    with pytest.MonkeyPatch.context() as patch:
-        if not getattr(request.module, "MEASURES_COVERAGE", False):
-            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+    if getattr(request.module, "MEASURES_COVERAGE", False):
         yield
+        return
+    measurement = Coverage.current() if E2E in request.path.parents else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        if measurement:
+            measurement.stop()
+        yield
+    if measurement:
+        measurement.start()
 
 
 @pytest.fixture(autouse=True)
