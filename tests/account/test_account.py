@@ -246,7 +246,13 @@ async def test_a_reload_retries_other_errors_at_once(api):
 async def test_a_refresh_of_the_previous_account_changes_nothing(api):
     """A refresh that runs during a reload is cancelled before the new account shows its own state."""
     telemetry = Telemetry(process=False)
-    api.answer(late(0.5, listing()))
+    release = asyncio.Event()
+
+    async def answer(exchange):
+        await release.wait()
+        await listing()(exchange)
+
+    api.answer(answer)
     first = account_of(api, on=["ip-connections"], telemetry=telemetry)
     first.group.start_refreshes()
     await api.wait_for(2)
@@ -255,7 +261,8 @@ async def test_a_refresh_of_the_previous_account_changes_nothing(api):
     )
     api.answer(silence)
     await current.reload()
-    await asyncio.sleep(0.6)
+    release.set()
+    await asyncio.sleep(0.1)
     assert "telnyx_up 0.0" in telemetry.render(Format.TEXT).decode()
     assert "telnyx_last_success_timestamp_seconds " not in telemetry.render(Format.TEXT).decode().replace("# ", "")
     await current.close()
@@ -319,10 +326,11 @@ async def test_only_other_collectors_are_limited(api):
     api.rows.extend(connections(30)[3:])
     settings = {"telnyx": TelnyxSettings(page_size=1, max_requests_per_second=0.1)}
     account = account_of(api, on=["ip-connections"], **settings)
-    async with asyncio.timeout(9):
-        found = values(account, await account.group.scrape(10.0))
+    async with asyncio.timeout(20):
+        found = values(account, await account.group.scrape(60.0))
     assert found["telnyx_collector_rows", PRIMARY] == 30
     assert ("telnyx_collector_rows", "ip-connections") not in found
+    await api.wait_for(30 + 20)
     assert sum(request.path == "/v2/ip_connections" for request in api.requests) == 20
     await account.close()
 
@@ -476,13 +484,13 @@ async def test_a_scrape_does_not_wait_for_single_connections(api):
 
     api.answer(hang)
     account = account_with_fan_outs(api)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         for _ in range(3):
             found = values(account, await account.group.scrape(10.0))
             await asyncio.sleep(0.1)
     assert found["telnyx_collector_rows", PRIMARY] == 3
     assert account.group.has_results
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await account.close()
 
 
@@ -493,7 +501,7 @@ async def test_a_reload_with_fan_outs_keeps_the_data(api):
     first = account_with_fan_outs(api)
     await first.group.scrape(10.0)
     source = first.group.collectors["registrations"]._source
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while len(source._values) < 3:  # noqa: ASYNC110 -- the fan-out has no event for it
             await asyncio.sleep(0.05)
     current = await reloadable(first, lambda: account_with_fan_outs(api))
@@ -728,7 +736,7 @@ async def test_reload_releases_waiting_scrapes(api):
     await api.wait_for(1)
     current = await reloadable(first, lambda: account_of(api))
     await current.reload()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert (await scrape).value is None
     await current.close()
 

@@ -104,7 +104,7 @@ async def test_a_slow_collector_delays_a_scrape_only_for_its_own_maximum(sources
     sources["fax-applications"].ready.clear()
     slow = collector_of(sources["fax-applications"], "fax-applications", max_wait=0.01)
     group = group_of(collector_of(sources["ip-connections"], "ip-connections"), slow, observer=observer)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert infos(await group.scrape(60.0)) == ["1", "2"]
         sources["fax-applications"].ready.set()
         await slow.cache.get(None)
@@ -176,7 +176,7 @@ async def test_close_cancels_refreshes(group, sources):
     """When a group closes, running refreshes end."""
     sources["ip-connections"].ready.clear()
     group.start_refreshes()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await group.close()
     assert not group.has_results
 
@@ -194,7 +194,7 @@ async def test_in_the_background_a_scrape_waits_only_for_the_first_result(source
     await asyncio.sleep(0)
     assert source.reads == 1
     group.refresh_in_background()
-    async with asyncio.timeout(4):
+    async with asyncio.timeout(20):
         assert infos(await group.scrape(60.0)) == ["1", "2"]
     source.ready.set()
     await asyncio.sleep(0)

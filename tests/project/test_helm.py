@@ -37,7 +37,6 @@ from chart import (
     template,
     workload,
 )
-from cloudcoil.models.prometheus_operator import v1 as operator
 
 TAG = "dev"
 """The tag of images that are built from the repository."""
@@ -89,6 +88,8 @@ def test_helm_lint_passes(values):
 @each_set
 def test_manifest_is_valid(values, kubernetes):
     """All objects match the schemas of Kubernetes and the Prometheus operator, and have no unknown fields."""
+    from cloudcoil.models.prometheus_operator import v1 as operator  # noqa: PLC0415 -- loading it takes seconds
+
     if kubernetes == OLDEST and "shards" in values:
         kubernetes = OLDEST_FOR_SHARDS
     documents = render(values, kubernetes=kubernetes)

@@ -26,7 +26,7 @@ async def test_shutdown_waits_for_requests_in_flight():
 
     listener = listen("127.0.0.1:0")
     url = local_url(listener)
-    async with httpx.AsyncClient() as client, asyncio.timeout(10):
+    async with httpx.AsyncClient() as client, asyncio.timeout(20):
         async with serving.serving(Starlette(routes=[Route("/", slow)]), listener):
             response = asyncio.create_task(client.get(url))
             await started.wait()
@@ -49,7 +49,7 @@ async def test_several_sockets_are_served(tmp_path):
     path = tmp_path / "telnyx.sock"
     listeners = [listen("127.0.0.1:0"), listen("[::1]:0"), listen(f"unix://{path}")]
     urls = [local_url(listener) for listener in listeners[:2]]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         async with (
             serving.serving(HELLO, *listeners),
             httpx.AsyncClient() as client,
@@ -222,7 +222,7 @@ async def test_shutdown_waits_no_longer_than_the_grace_period(monkeypatch):
 
     listener = listen("127.0.0.1:0")
     address = listener.getsockname()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         async with serving.serving(Starlette(routes=[Route("/", large)]), listener):
             _, writer = await asyncio.open_connection(*address, limit=1)
             writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")

@@ -12,7 +12,7 @@ async def test_signals_call_the_callback():
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     signal.pthread_kill(threading.get_ident(), signal.SIGHUP)  # blocked, so it stays pending and doesn't end the test
     with on_signals((signal.SIGHUP, signal.SIGTERM), lambda: calls.put_nowait(1)):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await calls.get()
             for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGHUP):
                 os.kill(os.getpid(), number)

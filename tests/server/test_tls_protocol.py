@@ -146,7 +146,7 @@ async def test_new_connections_use_the_new_certificate():
     current = [server_tls()]
     listener = listen("127.0.0.1:0")
     address = listener.getsockname()
-    async with asyncio.timeout(10), serving(APP, listener, observer=Incidents(), tls=lambda: current[-1]):
+    async with asyncio.timeout(20), serving(APP, listener, observer=Incidents(), tls=lambda: current[-1]):
         clients = []
         for certificate in (SERVER, RENEWED):
             reader, writer = await asyncio.open_connection(*address, **trusting())

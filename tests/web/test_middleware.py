@@ -95,8 +95,8 @@ async def test_password_checks_have_their_own_thread():
     release = threading.Event()
     with ThreadPoolExecutor(1) as shared:
         asyncio.get_running_loop().set_default_executor(shared)
-        busy = asyncio.create_task(asyncio.to_thread(release.wait, 10))
-        async with client(Current(**USERS)) as http, asyncio.timeout(5):
+        busy = asyncio.create_task(asyncio.to_thread(release.wait, 30))
+        async with client(Current(**USERS)) as http, asyncio.timeout(20):
             assert (await http.get("/metrics", auth=RIGHT)).status_code == 200
         assert not busy.done()
         release.set()
