@@ -57,7 +57,7 @@ def main() -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(replace_links((ROOT / source).read_text("utf-8"), urls), "utf-8")
         except OSError as error:
-            sys.exit(f"can't copy {source} to {target} in the working directory: {error}")
+            sys.exit(f"can't copy {source} to {target}: {error}")
         sys.stdout.write(f"{target}\n")
     for name, (default, _) in BASES.items():
         sys.stdout.write(f"{name}: {urls.get(name, default)}\n")
