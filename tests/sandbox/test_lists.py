@@ -13,6 +13,16 @@ def test_find(account, path):
     assert [rows.find(row_id) for row_id in ("", "x", "9" * 19, str(first + 1), str(first - 1))] == [None] * 5
 
 
+def test_given_ids(account, path):
+    """A row with a given id, which is out of order, is found, updated and removed like others."""
+    rows = account[path]
+    rows.add(id="17")
+    updated = rows.update("17", name="another name")
+    assert (rows.find("17"), updated["name"]) == (updated, "another name")
+    rows.remove("17")
+    assert rows.find("17") is None
+
+
 def test_unknown_ids(account):
     """An unknown row can't be changed or removed. The error has its id."""
     for change in (account[PATH].remove, account[PATH].update):
