@@ -260,8 +260,10 @@ async def test_a_refresh_of_the_previous_account_changes_nothing(api):
         first, lambda: account_of(api, on=["ip-connections"], off=[PRIMARY], telemetry=telemetry), telemetry
     )
     api.answer(silence)
-    await current.reload()
+    reload = asyncio.create_task(current.reload())
+    await asyncio.wait([reload], timeout=5)  # less than a request may take: it succeeds unless it is cancelled
     release.set()
+    await reload
     await asyncio.sleep(0.1)
     assert "telnyx_up 0.0" in telemetry.render(Format.TEXT).decode()
     assert "telnyx_last_success_timestamp_seconds " not in telemetry.render(Format.TEXT).decode().replace("# ", "")
