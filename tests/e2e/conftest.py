@@ -12,7 +12,7 @@ import pytest
 import stamina
 import stamina.instrumentation
 from collectors import single
-from fake_api import FakeApi, connections
+from fake_api import PATIENCE, FakeApi, connections
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.account.cached_collector import CachedCollector
@@ -34,8 +34,6 @@ from exporter.telnyx.lists.reader import ListReader
 from exporter.web.app import create_app
 
 TTL, MAX_STALE, TIMEOUT = 30.0, 600.0, 5.0
-PATIENCE = 20.0
-"""Seconds that an exchange may take on a busy machine."""
 
 
 class Clock:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 ECHO = b"{authorization}"
 """A placeholder for the `Authorization` header of the request, which hostile proxies repeat in their responses."""
 
+PATIENCE = 20.0
+"""Seconds that an exchange may take on a busy machine."""
+
 PATH = "/v2/credential_connections"
 OBJECTS = {f"/v2{each.endpoint.path}" for each in COLLECTORS if isinstance(each.endpoint, ObjectEndpoint)}
 """The paths of objects."""
@@ -433,8 +436,8 @@ class FakeApi:
         self._script.extend(answers)
 
     async def wait_for(self, requests: int) -> None:
-        """Wait until there have been this many requests. Raises `TimeoutError` after twenty seconds."""
-        async with asyncio.timeout(20), self.request_received:
+        """Wait until there have been this many requests. Raises `TimeoutError` after `PATIENCE` seconds."""
+        async with asyncio.timeout(PATIENCE), self.request_received:
             await self.request_received.wait_for(lambda: len(self.requests) >= requests)
 
     async def __aenter__(self) -> Self:

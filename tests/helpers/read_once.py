@@ -14,7 +14,7 @@ READ_ONCE = (
 )
 """Flags with which an exporter reads each list once."""
 QUIET_SECONDS = 3
-"""Some collectors read one connection after the other, a hundred per second, and look for new ones every second."""
+"""Seconds without a read after which no other follows. Some collectors look for new connections every second."""
 
 
 def has_read_everything(url):

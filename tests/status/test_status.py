@@ -47,7 +47,7 @@ def reader_of(accounts, *, limit=RateLimit(), changes=None):  # noqa: B008 -- it
 
 @pytest.fixture
 async def two():
-    """Return two accounts: one of the connections of `a` is disabled, and `b` can't be read."""
+    """Return two accounts. Account `a` has a disabled connection. Account `b` can't be read."""
     return FakeAccounts(
         {
             "a": await group_with(connection(1), connection(2, active=False), account="a"),
